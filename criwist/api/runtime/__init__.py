@@ -1,0 +1,3 @@
+"""The packages of the CRI runtime API."""
+
+from __future__ import annotations

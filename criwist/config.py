@@ -1,0 +1,64 @@
+"""The effective configuration as one immutable value, made by ``options`` and passed to all who need a part."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+MINUTE = 60.0
+
+
+@frozen
+class TLSFiles:
+    """PEM files of a TLS endpoint; ``""`` where one is not used."""
+
+    ca: str = ""
+    certificate: str = ""
+    key: str = ""
+
+
+@frozen
+class Config:
+    """What the operator asked for.  Durations are seconds, sizes bytes, paths absolute."""
+
+    #: CRI listening address: ``unix:///path`` or ``tcp://127.0.0.1:port``.
+    endpoint: str = "unix:///run/criwist.sock"
+    #: Engine address: ``unix:///path`` or ``tcp://host:port``.
+    docker_endpoint: str = "unix:///var/run/docker.sock"
+    docker_tls: TLSFiles | None = None
+    root_directory: str = "/var/lib/criwist"
+    #: ``""``: the pause image that criwist carries.
+    pod_infra_container_image: str = ""
+    #: 0: no deadline.
+    image_pull_progress_deadline: float = MINUTE
+    runtime_request_timeout: float = 2 * MINUTE
+    #: ``cni``, ``kubenet``, ``bridge``.
+    network_plugin: str = "cni"
+    cni_conf_dir: str = "/etc/cni/net.d"
+    cni_bin_dirs: tuple[str, ...] = ("/opt/cni/bin",)
+    cni_cache_dir: str = "/var/lib/cni/cache"
+    #: 0: the plugin's own default.
+    network_plugin_mtu: int = 0
+    #: ``promiscuous-bridge``, ``hairpin-veth``, ``none``; kubenet only.
+    hairpin_mode: str = "none"
+    #: One CIDR, or one for each family parted by a comma; ``""`` until UpdateRuntimeConfig tells.
+    pod_cidr: str = ""
+    #: Host, or host and port; port 0 is chosen by the system.
+    streaming_bind_addr: str = "127.0.0.1:0"
+    streaming_tls: TLSFiles | None = None
+    #: Allow a streaming address that is not loopback without TLS.
+    streaming_insecure: bool = False
+    #: 0: sessions may idle for ever.
+    streaming_idle_timeout: float = 0.0
+    #: Cgroup that the engine's processes are moved into; ``""``: they are left where they are.
+    runtime_cgroups: str = ""
+    #: ``cri`` or ``symlink``.
+    log_mode: str = "cri"
+    #: ``""``: the daemon's own; else ``json-file`` or ``local``.
+    container_log_driver: str = ""
+    container_log_max_size: str = ""
+    container_log_max_files: int = 0
+    #: Image references (shell patterns) and image labels (``key`` or ``key=value``) that mark an image
+    #: as pinned.
+    pinned_images: tuple[str, ...] = ()
+    pinned_image_labels: tuple[str, ...] = ()
+    log_level: str = "info"

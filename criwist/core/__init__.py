@@ -1,0 +1,3 @@
+"""What a CRI runtime does: no bytes, no HTTP, no gRPC."""
+
+from __future__ import annotations

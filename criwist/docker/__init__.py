@@ -1,0 +1,3 @@
+"""The one Docker Engine API client."""
+
+from __future__ import annotations

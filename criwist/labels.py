@@ -1,0 +1,59 @@
+"""Docker labels of sandboxes and containers, as dockershim and cri-dockerd wrote them.
+
+Docker has labels only, the CRI has labels and annotations: an annotation ``k`` becomes the label
+``annotation.k``.  Four internal labels mark what a Docker container is; they are hidden from the CRI.
+The quirk of the older shims stays: a CRI label that begins with ``annotation.`` comes back as an annotation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+ANNOTATION_PREFIX = "annotation."
+#: ``podsandbox`` or ``container``; Docker containers without it are none of ours.
+TYPE = "io.kubernetes.docker.type"
+SANDBOX = "podsandbox"
+CONTAINER = "container"
+#: On a container: the Docker id of its sandbox.
+SANDBOX_ID = "io.kubernetes.sandbox.id"
+#: On a container: the absolute path of the log that kubelet reads.
+LOG_PATH = "io.kubernetes.container.logpath"
+#: On a sandbox: always ``POD``, which old tools look for.
+CONTAINER_NAME = "io.kubernetes.container.name"
+
+_HIDDEN = frozenset({TYPE, SANDBOX_ID, LOG_PATH})
+
+
+def sandbox_labels(labels: Mapping[str, str], annotations: Mapping[str, str]) -> dict[str, str]:
+    """The Docker labels of a sandbox with these CRI labels and annotations."""
+    return _docker_labels(labels, annotations) | {TYPE: SANDBOX, CONTAINER_NAME: "POD"}
+
+
+def container_labels(
+    labels: Mapping[str, str], annotations: Mapping[str, str], *, sandbox_id: str, log_path: str
+) -> dict[str, str]:
+    """The Docker labels of a container in *sandbox_id* that logs to *log_path* (``""``: it has no log)."""
+    return _docker_labels(labels, annotations) | {
+        TYPE: CONTAINER,
+        SANDBOX_ID: sandbox_id,
+        LOG_PATH: log_path,
+    }
+
+
+def cri_labels(docker_labels: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """The CRI labels and annotations that these Docker labels stand for, in that order."""
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+    sandbox = docker_labels.get(TYPE) == SANDBOX
+    for key, value in docker_labels.items():
+        if key in _HIDDEN or (sandbox and key == CONTAINER_NAME):
+            continue
+        if key.startswith(ANNOTATION_PREFIX):
+            annotations[key.removeprefix(ANNOTATION_PREFIX)] = value
+        else:
+            labels[key] = value
+    return labels, annotations
+
+
+def _docker_labels(labels: Mapping[str, str], annotations: Mapping[str, str]) -> dict[str, str]:
+    return dict(labels) | {ANNOTATION_PREFIX + key: value for key, value in annotations.items()}

@@ -1,0 +1,3 @@
+"""gRPC servicers, the door to the reactor, and the fault table."""
+
+from __future__ import annotations

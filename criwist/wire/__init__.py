@@ -1,0 +1,3 @@
+"""Bytes understood once: sans-IO protocols, free of Twisted and of gRPC."""
+
+from __future__ import annotations
