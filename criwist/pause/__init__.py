@@ -1,0 +1,3 @@
+"""The pause program that holds a pod's namespaces, and the image it is shipped as."""
+
+from __future__ import annotations
