@@ -27,10 +27,28 @@ COMPILER_VERSION = "12"
 # No libc, no start files; nothing that depends on time, path or machine; one segment, so that a kernel with 64 KiB
 # pages runs it too; no floating-point registers, because the kernel does not align the stack as a caller would.
 FLAGS = (
-    "-std=gnu11 -Os -Wall -Wextra -Werror -ffreestanding -mgeneral-regs-only -fno-stack-protector -fno-ident "
-    "-fno-unwind-tables -fno-asynchronous-unwind-tables -fno-pie -no-pie -nostdlib -static -s -Wl,--build-id=none "
-    "-Wl,-z,norelro -Wl,-z,noseparate-code -Wl,-z,noexecstack -Wl,-z,max-page-size=65536"
-).split()
+    "-std=gnu11",
+    "-Os",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+    "-ffreestanding",
+    "-mgeneral-regs-only",
+    "-fno-stack-protector",
+    "-fno-ident",
+    "-fno-unwind-tables",
+    "-fno-asynchronous-unwind-tables",
+    "-fno-pie",
+    "-no-pie",
+    "-nostdlib",
+    "-static",
+    "-s",
+    "-Wl,--build-id=none",
+    "-Wl,-z,norelro",
+    "-Wl,-z,noseparate-code",
+    "-Wl,-z,noexecstack",
+    "-Wl,-z,max-page-size=65536",
+)
 
 
 def build(architecture: str) -> bytes:

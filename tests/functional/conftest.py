@@ -1,0 +1,230 @@
+"""Fixtures of the functional tests: an engine, registries, criwist, and containerd as the second opinion.
+
+Everything starts when the first test asks for it, in namespaces and a directory of the session's own, and is gone at
+the end.  ``CRIWIST_TEST_DIRECTORY`` (default /var/tmp) is where that directory is made; it has to be on a file system
+that overlay mounts can lie on.  ``CRIWIST_TEST_SYSTEMD_CGROUPS=1`` has both runtimes use systemd's cgroup driver.
+
+The fixture ``cri`` is the runtime under test.  A test marked ``second_opinion`` speaks of the CRI only and runs twice,
+the second time on containerd.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.harness import images
+from tests.harness.client import CRI
+from tests.harness.containerd import Containerd
+from tests.harness.daemon import Daemon
+from tests.harness.engine import Engine
+from tests.harness.leftovers import remove_session, session_directory
+from tests.harness.namespaces import enter
+from tests.harness.programs import Program
+from tests.harness.registry import Registry
+
+_PROGRAMS = ("dockerd", "containerd", "docker-registry", "twistd")
+_SYSTEMD_CGROUPS = os.environ.get("CRIWIST_TEST_SYSTEMD_CGROUPS") == "1"
+
+#: Programs whose logs are shown with a failed test, and how much of each log there was before the test.
+_logs: dict[Program, int] = {}
+_LOG_LINES = 80
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark all tests here as functional; skip them where they cannot run, unless told that they must."""
+    reason = _obstacle()
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(here):
+            item.add_marker("functional")
+            if reason and os.environ.get("CRIWIST_TEST_REQUIRED") != "1":
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def _obstacle() -> str:
+    if os.geteuid() != 0:
+        return "functional tests need root"
+    missing = [name for name in _PROGRAMS[:3] if shutil.which(name) is None]
+    return f"not installed: {', '.join(missing)}" if missing else ""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test with ``cri`` on criwist, and if marked so on containerd too."""
+    if "cri" in metafunc.fixturenames:
+        twice = metafunc.definition.get_closest_marker("second_opinion") is not None
+        names = ["criwist", "containerd"] if twice else ["criwist"]
+        metafunc.parametrize("cri", names, indirect=True)
+
+
+# -- logs of a failed test
+
+
+def _watch(program: Program) -> None:
+    _logs[program] = 0
+
+
+def pytest_runtest_setup() -> None:
+    """Remember how long each log is."""
+    for program in _logs:
+        _logs[program] = len(program.log_text())
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport() -> Iterator[None]:
+    """Add what the programs logged during a failed test to its report."""
+    outcome = yield
+    report = outcome.get_result()
+    if report.failed:
+        for program, start in _logs.items():
+            lines = program.log_text()[start:].splitlines()[-_LOG_LINES:]
+            if lines:
+                report.sections.append((f"{program.name}: {program.log}", "\n".join(lines)))
+
+
+# -- the session
+
+
+@pytest.fixture(scope="session")
+def session_root() -> Iterator[Path]:
+    """The session's directory, in namespaces of its own."""
+    enter()
+    directory = session_directory(Path(os.environ.get("CRIWIST_TEST_DIRECTORY", "/var/tmp")))
+    yield directory
+    remove_session(directory)
+
+
+@pytest.fixture(scope="session")
+def engine_factory(session_root: Path) -> Iterator[Callable[..., Engine]]:
+    """Makes engines, not started, with the arguments of ``Engine``; they are destroyed at the end of the session."""
+    numbers = itertools.count()
+    engines: list[Engine] = []
+
+    def make(**arguments: object) -> Engine:
+        number = next(numbers)
+        arguments.setdefault("systemd_cgroups", _SYSTEMD_CGROUPS)
+        engine = Engine(session_root / f"engine-{number}", number=number, **arguments)  # type: ignore[arg-type]
+        engines.append(engine)
+        _watch(engine.program)
+        return engine
+
+    yield make
+    for engine in engines:
+        engine.destroy()
+
+
+@pytest.fixture(scope="session")
+def engine(engine_factory: Callable[..., Engine]) -> Engine:
+    """The engine most tests share, with the test images loaded."""
+    engine = engine_factory()
+    engine.start()
+    images.load_all(engine)
+    return engine
+
+
+@pytest.fixture(scope="session")
+def registry(session_root: Path) -> Iterator[Registry]:
+    """A registry anybody may push to and pull from."""
+    yield from _registry(session_root / "registry", private=False)
+
+
+@pytest.fixture(scope="session")
+def private_registry(session_root: Path) -> Iterator[Registry]:
+    """A registry that wants its user and password."""
+    yield from _registry(session_root / "private-registry", private=True)
+
+
+def _registry(root: Path, *, private: bool) -> Iterator[Registry]:
+    registry = Registry(root, private=private)
+    _watch(registry.program)
+    registry.start()
+    yield registry
+    registry.stop()
+
+
+# -- the runtimes
+
+
+@pytest.fixture(scope="session")
+def criwist(session_root: Path, engine: Engine) -> Iterator[Daemon]:
+    """The criwist most tests share, on the shared engine."""
+    daemon = Daemon(session_root / "criwist", engine.endpoint)
+    _watch(daemon.program)
+    daemon.start()
+    yield daemon
+    daemon.stop()
+
+
+@pytest.fixture
+def criwist_daemon(session_root: Path, engine: Engine) -> Iterator[Callable[..., Daemon]]:
+    """Makes criwists of a test's own, not started; they are ended after the test.
+
+    Arguments are those of ``Daemon``'s options, and ``engine`` for another engine than the shared one.
+    """
+    daemons: list[Daemon] = []
+
+    def make(**options: object) -> Daemon:
+        root = session_root / f"criwist-{len(daemons)}"
+        shutil.rmtree(root, ignore_errors=True)
+        on = options.pop("engine", engine)
+        assert isinstance(on, Engine)
+        daemon = Daemon(root, on.endpoint, **options)  # type: ignore[arg-type]
+        daemons.append(daemon)
+        _watch(daemon.program)
+        return daemon
+
+    yield make
+    for daemon in daemons:
+        daemon.stop()
+        _logs.pop(daemon.program, None)
+
+
+@pytest.fixture(scope="session")
+def containerd_cri(session_root: Path) -> Iterator[Containerd]:
+    """The second opinion, with the test images imported."""
+    containerd = Containerd(session_root / "containerd", systemd_cgroups=_SYSTEMD_CGROUPS)
+    _watch(containerd.program)
+    containerd.start()
+    yield containerd
+    containerd.destroy()
+
+
+@pytest.fixture
+def cri(request: pytest.FixtureRequest, session_root: Path) -> Iterator[CRI]:
+    """The runtime under test; every pod it has at the end of the test is removed."""
+    client = connect(request, getattr(request, "param", "criwist"), session_root)
+    yield client
+    client.clean()
+    client.close()
+
+
+def connect(request: pytest.FixtureRequest, name: str, session_root: Path) -> CRI:
+    """A client of the shared criwist or containerd, which is started if it is not."""
+    if name == "containerd":
+        containerd: Containerd = request.getfixturevalue("containerd_cri")
+        return CRI(name, containerd.socket, session_root / "containerd", containerd.load)
+    daemon: Daemon = request.getfixturevalue("criwist")
+    engine: Engine = request.getfixturevalue("engine")
+    return CRI(name, daemon.socket, session_root / "criwist", lambda archive: images.load(engine, archive))
+
+
+@pytest.fixture
+def client_of(session_root: Path, engine: Engine) -> Iterator[Callable[[Daemon], CRI]]:
+    """Makes a client of a started criwist of the test's own; the pods are removed if it runs at the end of the test."""
+    clients: list[tuple[CRI, Daemon]] = []
+
+    def make(daemon: Daemon) -> CRI:
+        client = CRI("criwist", daemon.socket, daemon.root, lambda archive: images.load(engine, archive))
+        clients.append((client, daemon))
+        return client
+
+    yield make
+    for client, daemon in clients:
+        if daemon.program.alive:
+            client.clean()
+        client.close()

@@ -1,0 +1,152 @@
+"""Debian's containerd with its CRI plugin: the second opinion on what the CRI means.
+
+It has directories, socket, CNI configuration and bridge of its own.  Its images are those of ``harness.images``,
+imported from the same archives.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from criwist.pause.image import PAUSE_REFERENCE, pause_archive
+from tests.harness import images
+from tests.harness.clock import scaled
+from tests.harness.leftovers import unmount_below
+from tests.harness.programs import Program
+
+CNI_PLUGINS = "/usr/lib/cni"
+_PAUSE = f"docker.io/{PAUSE_REFERENCE}"
+_CAP_SYS_RESOURCE = 24
+
+
+class Containerd:
+    """A containerd and what it keeps under *root*."""
+
+    def __init__(self, root: Path, *, systemd_cgroups: bool = False) -> None:
+        root.mkdir(mode=0o711, parents=True, exist_ok=True)
+        self.root = root
+        self.socket = root / "containerd.sock"
+        self.cni_conf_dir = root / "cni"
+        self.cni_conf_dir.mkdir(exist_ok=True)
+        (self.cni_conf_dir / "10-bridge.conflist").write_text(json.dumps(_bridge_network(root)))
+        configuration = root / "config.toml"
+        configuration.write_text(_configuration(self, systemd_cgroups=systemd_cgroups))
+        self.program = Program("containerd", ["containerd", "--config", str(configuration)], root / "log")
+
+    @property
+    def endpoint(self) -> str:
+        """Where it serves the CRI."""
+        return f"unix://{self.socket}"
+
+    def start(self) -> None:
+        """Start it, wait until it answers, and import the images."""
+        self.program.start(self._answers)
+        self.load(pause_archive(images.architecture()))
+        for reference in images.REFERENCES:
+            self.load(images.image(reference).archive(reference))
+
+    def load(self, archive: bytes) -> None:
+        """Import a docker-archive where the CRI sees it."""
+        path = self.root / "import.tar"
+        path.write_bytes(archive)
+        self.ctr("images", "import", str(path))
+        path.unlink()
+
+    def ctr(self, *arguments: str) -> str:
+        """Run ctr in the CRI's namespace; RuntimeError with its words if it fails."""
+        command = ["ctr", "--address", str(self.socket), "--namespace", "k8s.io", *arguments]
+        run = subprocess.run(command, capture_output=True, text=True, timeout=scaled(60))
+        if run.returncode != 0:
+            raise RuntimeError(f"{' '.join(command)}: {run.stderr.strip()}")
+        return run.stdout
+
+    def stop(self) -> None:
+        """End it; its containers stay."""
+        self.program.stop()
+
+    def destroy(self) -> None:
+        """End it and remove all that it kept.  Its pods are to be removed before."""
+        self.stop()
+        subprocess.run(["ip", "link", "del", "crwtc0"], check=False, capture_output=True)
+        unmount_below(self.root)
+        shutil.rmtree(self.root, ignore_errors=True)
+
+    def _answers(self) -> bool:
+        if not self.socket.exists():
+            return False
+        command = ["ctr", "--address", str(self.socket), "plugins", "list"]
+        run = subprocess.run(command, capture_output=True, text=True, timeout=scaled(10))
+        return any(line.split()[1:2] == ["cri"] and line.split()[-1] == "ok" for line in run.stdout.splitlines())
+
+
+def _configuration(containerd: Containerd, *, systemd_cgroups: bool) -> str:
+    root = containerd.root
+    return f"""\
+version = 2
+root = "{root}/root"
+state = "{root}/state"
+
+[grpc]
+address = "{containerd.socket}"
+
+[plugins."io.containerd.internal.v1.opt"]
+path = "{root}/opt"
+
+[plugins."io.containerd.grpc.v1.cri"]
+sandbox_image = "{_PAUSE}"
+restrict_oom_score_adj = {_toml(not _may_lower_oom_scores())}
+netns_mounts_under_state_dir = true
+disable_tcp_service = true
+stream_server_address = "127.0.0.1"
+stream_server_port = "0"
+
+[plugins."io.containerd.grpc.v1.cri".cni]
+bin_dir = "{CNI_PLUGINS}"
+conf_dir = "{containerd.cni_conf_dir}"
+
+[plugins."io.containerd.grpc.v1.cri".containerd]
+snapshotter = "overlayfs"
+
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+runtime_type = "io.containerd.runc.v2"
+
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+SystemdCgroup = {_toml(systemd_cgroups)}
+"""
+
+
+def _toml(value: bool) -> str:
+    return "true" if value else "false"
+
+
+def _bridge_network(root: Path) -> object:
+    return {
+        "cniVersion": "0.4.0",
+        "name": "criwist-second-opinion",
+        "plugins": [
+            {
+                "type": "bridge",
+                "bridge": "crwtc0",
+                "isGateway": True,
+                "ipMasq": True,
+                "ipam": {
+                    "type": "host-local",
+                    "dataDir": f"{root}/leases",
+                    "ranges": [[{"subnet": "10.97.0.0/16"}]],
+                    "routes": [{"dst": "0.0.0.0/0"}],
+                },
+            },
+            {"type": "portmap", "capabilities": {"portMappings": True}},
+        ],
+    }
+
+
+def _may_lower_oom_scores() -> bool:
+    """Whether this process has CAP_SYS_RESOURCE, which a lower oom_score_adj takes."""
+    status = Path(f"/proc/{os.getpid()}/status").read_text()
+    effective = next(line for line in status.splitlines() if line.startswith("CapEff:"))
+    return bool(int(effective.split()[1], 16) >> _CAP_SYS_RESOURCE & 1)
