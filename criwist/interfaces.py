@@ -365,8 +365,11 @@ class IContainerLogs(Interface):
 class IProcesses(Interface):
     """Processes of the host, named by the engine's pids."""
 
-    async def kill_tree(pid: int) -> int:
+    async def kill_tree(pid: int, container: str = "") -> int:
         """SIGKILL *pid* and all its descendants, those it left to a reaper included where they can be told.
 
         Returns how many were signalled; 0 if it is gone already.
+
+        :param container: the 64-digit id; a process whose cgroup does not carry it is somebody else's, who has got
+            the number since, or lives on another host than the engine, and is left alone: 0.
         """
