@@ -1,0 +1,218 @@
+"""Killing trees of real child processes: the orphan, the one that left the session, the daemon."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from criwist.interfaces import IProcesses
+from criwist.kernel.processes import EXEC_MARKER, Processes, kill_tree
+from criwist.kernel.procfs import read_stat
+
+#: Longest that a test waits for a child to get as far as it should.
+_PATIENCE = 10.0
+
+_PRELUDE = """
+import os, sys, time
+def fork(body):
+    pid = os.fork()
+    if pid == 0:
+        body()
+        os._exit(0)
+    return pid
+def tell():
+    os.write(report, b"%d\\n" % os.getpid())
+def sleeper():
+    tell()
+    time.sleep(1000)
+report = int(sys.argv[1])
+"""
+
+
+class KillTreeTests(SynchronousTestCase):
+    """What dies with a root, and what does not."""
+
+    def run_root(self, script: str, count: int, **environment: str) -> tuple[int, list[int]]:
+        """Start a session leader with pipes of its own, as the engine does an exec; the root's pid, and *count*
+        pids that its processes report."""
+        read, write = os.pipe()
+        root = subprocess.Popen(
+            [sys.executable, "-S", "-c", _PRELUDE + script, str(write)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            pass_fds=[write],
+            env=os.environ | environment,
+        )
+        os.close(write)
+        with os.fdopen(read) as reports:
+            pids = [int(reports.readline()) for _ in range(count)]
+        self.addCleanup(self._discard, root, pids)
+        return root.pid, pids
+
+    def _discard(self, root: subprocess.Popen[bytes], pids: list[int]) -> None:
+        for pid in pids:
+            if _runs(pid) and b"-S" in _command_line(pid):
+                os.kill(pid, signal.SIGKILL)
+        root.kill()
+        root.wait()
+        if root.stdout:
+            root.stdout.close()
+
+    def assertDead(self, pids: list[int]) -> None:
+        """All end within the tests' patience."""
+        _wait_until(lambda: not any(map(_runs, pids)))
+
+    def test_children_and_grandchildren(self) -> None:
+        """The root, its child and its grandchild are killed, and are the three that are counted."""
+        root, pids = self.run_root("fork(lambda: (fork(sleeper), sleeper())); time.sleep(1000)", 2)
+        self.assertEqual(kill_tree(root), 3)
+        self.assertDead([root, *pids])
+
+    def test_child_in_its_own_session(self) -> None:
+        """A child that calls setsid while its parent lives is found by parentage."""
+        root, pids = self.run_root("fork(lambda: (os.setsid(), sleeper())); time.sleep(1000)", 1)
+        self.assertEqual(kill_tree(root), 2)
+        self.assertDead([root, *pids])
+
+    def test_orphan_in_the_session(self) -> None:
+        """A grandchild whose parent is dead is found by the session, its streams closed or not."""
+        script = "os.waitpid(fork(lambda: fork(lambda: (os.closerange(0, 3), sleeper()))), 0); time.sleep(1000)"
+        root, pids = self.run_root(script, 1)
+        self.assertEqual(kill_tree(root), 2)
+        self.assertDead([root, *pids])
+
+    def test_orphan_that_keeps_a_stream(self) -> None:
+        """An orphan in a session of its own is found by the root's standard output that it holds open."""
+        script = "os.waitpid(fork(lambda: fork(lambda: (os.setsid(), sleeper()))), 0); time.sleep(1000)"
+        root, pids = self.run_root(script, 1)
+        self.assertEqual(kill_tree(root), 2)
+        self.assertDead([root, *pids])
+
+    def test_child_of_an_orphan(self) -> None:
+        """What an orphan has forked since goes with it."""
+        child = "lambda: (os.closerange(0, 3), os.setsid(), sleeper())"
+        script = f"os.waitpid(fork(lambda: fork(lambda: (fork({child}), sleeper()))), 0); time.sleep(1000)"
+        root, pids = self.run_root(script, 2)
+        self.assertEqual(kill_tree(root), 3)
+        self.assertDead([root, *pids])
+
+    def test_marked_daemon(self) -> None:
+        """A daemon that left session and streams is found by the marker in its environment."""
+        script = (
+            "os.waitpid(fork(lambda: fork(lambda: (os.closerange(0, 3), os.setsid(), sleeper()))), 0); time.sleep(1000)"
+        )
+        root, pids = self.run_root(script, 1, **{EXEC_MARKER: f"test-{os.getpid()}-{time.monotonic_ns()}"})
+        self.assertEqual(kill_tree(root), 2)
+        self.assertDead([root, *pids])
+
+    def test_unmarked_daemon_is_left(self) -> None:
+        """Without a marker such a daemon cannot be told from others and is left alone: the limit of the method."""
+        script = (
+            "os.waitpid(fork(lambda: fork(lambda: (os.closerange(0, 3), os.setsid(), sleeper()))), 0); time.sleep(1000)"
+        )
+        root, pids = self.run_root(script, 1)
+        self.assertEqual(kill_tree(root), 1)
+        self.assertTrue(_runs(pids[0]))
+
+    def test_siblings_live(self) -> None:
+        """Another root's processes, younger and in the same cgroup, are not touched."""
+        root, pids = self.run_root("fork(sleeper); time.sleep(1000)", 1)
+        other, others = self.run_root("fork(sleeper); time.sleep(1000)", 1)
+        kill_tree(root)
+        self.assertDead([root, *pids])
+        self.assertTrue(_runs(other))
+        self.assertTrue(_runs(others[0]))
+        self.assertNotIn("T", (_state(other), _state(others[0])))
+
+    def test_forking_all_the_while(self) -> None:
+        """A chain whose every link forks its successor and dies does not get away."""
+        script = """
+tell()
+while True:
+    if os.fork():
+        os._exit(0)
+    time.sleep(0.001)
+"""
+        root, _ = self.run_root(f"fork(lambda: exec({script!r})); time.sleep(1000)", 1)
+        self.assertGreaterEqual(kill_tree(root), 1)
+        _wait_until(lambda: not _session(root))
+
+    def test_gone(self) -> None:
+        """A process that has ended, reaped or not, is no error and nobody is signalled."""
+        child = subprocess.Popen([sys.executable, "-S", "-c", ""], stdin=subprocess.DEVNULL)
+        _wait_until(lambda: not _runs(child.pid))
+        self.assertEqual(kill_tree(child.pid), 0)
+        child.wait()
+        self.assertEqual(kill_tree(child.pid), 0)
+
+    def test_other_container(self) -> None:
+        """A process whose cgroup does not carry the container's id is left alone."""
+        root, _ = self.run_root("sleeper()", 1)
+        self.assertEqual(kill_tree(root, "f" * 64), 0)
+        self.assertTrue(_runs(root))
+
+    def test_search_limit(self) -> None:
+        """When the search takes too long, those known by then are killed."""
+        root, pids = self.run_root("fork(sleeper); time.sleep(1000)", 1)
+        times = iter([0.0, 1.0, 1000.0])
+        self.assertEqual(kill_tree(root, monotonic=lambda: next(times)), 2)
+        self.assertDead([root, *pids])
+
+
+class ProcessesTests(SynchronousTestCase):
+    """The provider that the core holds."""
+
+    def test_contract(self) -> None:
+        """It provides IProcesses and hands back what the thread found."""
+        processes = Processes(_InlineReactor(), _InlinePool())
+        verifyObject(IProcesses, processes)
+        self.assertEqual(self.successResultOf(Deferred.fromCoroutine(processes.kill_tree(2**22 + 1))), 0)
+
+
+class _InlinePool:
+    """A thread pool that has no threads: what it is given has run when the call returns."""
+
+    def callInThreadWithCallback(self, onResult: Callable[[bool, object], None], function, *args, **kwargs) -> None:  # type: ignore[no-untyped-def]
+        onResult(True, function(*args, **kwargs))
+
+
+class _InlineReactor:
+    def callFromThread(self, function, *args, **kwargs) -> None:  # type: ignore[no-untyped-def]
+        function(*args, **kwargs)
+
+
+def _state(pid: int) -> str:
+    stat = read_stat(pid)
+    return stat.state if stat else "gone"
+
+
+def _runs(pid: int) -> bool:
+    return _state(pid) not in ("gone", "Z", "X")
+
+
+def _session(leader: int) -> list[int]:
+    pids = (int(name) for name in os.listdir("/proc") if name.isdigit())
+    return [pid for pid in pids if (stat := read_stat(pid)) and stat.session == leader and stat.alive]
+
+
+def _command_line(pid: int) -> bytes:
+    with open(f"/proc/{pid}/cmdline", "rb") as file:
+        return file.read()
+
+
+def _wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + _PATIENCE
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError("the processes did not get there in time")
+        time.sleep(0.002)
