@@ -1,0 +1,143 @@
+"""Bodies of requests and answers: bytes at hand, bytes gathered under a limit, JSON objects as they come.
+
+Each Deferred here, when cancelled, closes the connection that the body comes over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IConsumer
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from twisted.web.client import ResponseDone
+from twisted.web.http import PotentialDataLoss
+from twisted.web.iweb import IBodyProducer, IResponse
+from zope.interface import implementer
+
+from criwist.errors import EngineFailure
+from criwist.wire.jsonstream import JSONObjects, JSONStreamError
+
+
+@implementer(IBodyProducer)
+class BytesProducer:
+    """A request body that is at hand, written at once."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+        self.length = len(body)
+
+    def startProducing(self, consumer: IConsumer) -> Deferred[None]:
+        """Write it all; the transport buffers what the socket does not take."""
+        consumer.write(self._body)
+        return succeed(None)
+
+    def pauseProducing(self) -> None:
+        """Nothing: all is written."""
+
+    def resumeProducing(self) -> None:
+        """Nothing: all is written."""
+
+    def stopProducing(self) -> None:
+        """Nothing: all is written."""
+
+
+def read_body(response: IResponse, limit: int) -> Deferred[bytes]:
+    """The whole body of *response*.
+
+    Fails with :class:`EngineFailure` if it is longer than *limit* bytes, and then closes the connection.
+    """
+    body = _Gathered(limit)
+    response.deliverBody(body)
+    return body.done
+
+
+def read_objects(response: IResponse, deliver: Callable[[dict[str, Any]], None]) -> Deferred[None]:
+    """Call *deliver* with each JSON object of the body as it comes; fires when the body has ended.
+
+    Fails with :class:`EngineFailure` for bytes that are no JSON objects, with the connection's failure if that
+    breaks, and with what *deliver* raises; the connection is closed in each case.
+    """
+    body = _Objects(deliver)
+    response.deliverBody(body)
+    return body.done
+
+
+class _Body(Protocol):
+    """What the receivers share: one end, however it comes about."""
+
+    def __init__(self) -> None:
+        self.done: Deferred[Any] = Deferred(self._cancelled)
+        self._ended = False
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The body is whole, or the connection broke.
+
+        PotentialDataLoss marks a body that nothing but the end of the connection ends: as whole as can be told.
+        """
+        self._end(self._whole() if reason.check(ResponseDone, PotentialDataLoss) else reason)
+
+    def _whole(self) -> Any:
+        return None
+
+    def _end(self, result: Any) -> None:
+        if not self._ended:
+            self._ended = True
+            self.done.callback(result)
+
+    def _fail(self, error: Exception) -> None:
+        self._drop()
+        self._end(Failure(error))
+
+    def _cancelled(self, done: Deferred[Any]) -> None:
+        self._ended = True
+        self._drop()
+
+    def _drop(self) -> None:
+        if self.transport is not None:
+            self.transport.loseConnection()
+
+
+class _Gathered(_Body):
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self._parts: list[bytes] = []
+        self._left = limit
+        self._limit = limit
+
+    def dataReceived(self, data: bytes) -> None:
+        """Keep it, within the limit."""
+        if self._ended:
+            return
+        self._left -= len(data)
+        if self._left >= 0:
+            self._parts.append(data)
+        else:
+            self._parts.clear()
+            self._fail(EngineFailure(f"the engine's answer is longer than {self._limit} bytes"))
+
+    def _whole(self) -> bytes:
+        return b"".join(self._parts)
+
+
+class _Objects(_Body):
+    def __init__(self, deliver: Callable[[dict[str, Any]], None]) -> None:
+        super().__init__()
+        self._objects = JSONObjects()
+        self._deliver = deliver
+
+    def dataReceived(self, data: bytes) -> None:
+        """Deliver what is whole now."""
+        if self._ended:
+            return
+        try:
+            for value in self._objects.receive_data(data):
+                self._deliver(value)
+        except JSONStreamError as error:
+            self._fail(EngineFailure(f"the engine's answer cannot be understood: {error}"))
+        except BaseException:
+            # The caller's fault, which the caller gets; raised on, it makes Twisted drop the connection.
+            self._end(Failure())
+            raise
