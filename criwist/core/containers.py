@@ -1,0 +1,163 @@
+"""Containers: create, start, stop, remove, update.
+
+Every one of these ends with a refresh of the copy before it is answered, so who writes reads what was written.
+A container's log is followed from before its start, and complete before its removal.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping
+from contextlib import suppress
+
+from attrs import define
+from twisted.logger import Logger
+
+from criwist import errors
+from criwist.api.runtime.v1 import api_pb2 as pb
+from criwist.core.cache import Cache
+from criwist.core.engine import Engine
+from criwist.core.entries import ContainerEntry, SandboxEntry
+from criwist.core.files import read_files
+from criwist.core.locks import Locks
+from criwist.core.names_taken import create_named
+from criwist.interfaces import IContainerLogs, IDocker, LoggedContainer
+from criwist.names import ContainerName
+from criwist.translate.container import container_body, needed_files
+from criwist.translate.requests import check_container_config
+from criwist.translate.resources import update_body
+
+#: Longest grace that the engine is asked for, seconds: what fits the 32-bit number it keeps it in.
+LONGEST_GRACE = 2**31 - 1
+
+
+@define(eq=False)
+class Containers:
+    """What the container RPCs that change something do."""
+
+    _docker: IDocker
+    _cache: Cache
+    _engine: Engine
+    _logs: IContainerLogs
+    _locks: Locks
+    _log = Logger()
+
+    async def create(self, sandbox_id: str, config: pb.ContainerConfig, sandbox_config: pb.PodSandboxConfig) -> str:
+        """Create a container in a sandbox; returns its id.
+
+        :raises NotFound: no such sandbox, or no such image.
+        :raises FailedPrecondition: the sandbox does not run.
+        """
+        check_container_config(config, sandbox_config)
+        await self._cache.ready()
+        sandbox = self._cache.snapshot.sandbox(sandbox_id)
+        if not sandbox.running:
+            raise errors.FailedPrecondition(f"sandbox {sandbox.id} is not running")
+        name = str(
+            ContainerName(
+                config.metadata.name,
+                sandbox.name.pod,
+                sandbox.name.namespace,
+                sandbox.name.uid,
+                config.metadata.attempt,
+            )
+        )
+        async with self._locks.hold(name):
+            return await self._create(name, sandbox, config, sandbox_config)
+
+    async def _create(
+        self,
+        name: str,
+        sandbox: SandboxEntry,
+        config: pb.ContainerConfig,
+        sandbox_config: pb.PodSandboxConfig,
+    ) -> str:
+        files = await read_files(needed_files(config))
+        body = container_body(
+            config,
+            sandbox_config,
+            sandbox_id=sandbox.id,
+            host_network=sandbox.host_network,
+            runtime=sandbox.runtime,
+            image=config.image.image,
+            log_config=self._logs.container_options(),
+            engine=self._engine.facts,
+            oom_score_floor=self._engine.oom_score_floor,
+            files=files,
+        )
+        container_id = await create_named(self._docker, name, body, self._may_go)
+        await self._cache.refresh(container_id)
+        return container_id
+
+    async def _may_go(self, holder: str) -> bool:
+        await self._cache.refresh(holder)
+        entry = self._cache.snapshot.containers.get(holder)
+        return entry is None or not entry.running
+
+    async def start(self, identifier: str) -> None:
+        """Start a container; one that runs is left alone.
+
+        :raises EngineFailure: the engine's words on why it could not be started.
+        """
+        await self._cache.ready()
+        entry = self._cache.snapshot.container(identifier)
+        async with self._locks.hold(entry.id):
+            if entry.log_path:
+                self._logs.follow(logged(entry))
+            try:
+                await self._docker.start_container(entry.id)
+            finally:
+                await self._cache.refresh(entry.id)
+
+    async def stop(self, identifier: str, grace: int) -> None:
+        """Stop a container: its stop signal, *grace* seconds, SIGKILL.  Idempotent, also if there is none.
+
+        No lock is held meanwhile: a removal need not wait for a long grace.
+        """
+        await self._cache.ready()
+        try:
+            entry = self._cache.snapshot.container(identifier)
+            await self._docker.stop_container(entry.id, min(max(grace, 0), LONGEST_GRACE))
+            await self._cache.refresh(entry.id)
+        except errors.NotFound:
+            return
+
+    async def remove(self, identifier: str) -> None:
+        """Remove a container, killing it if it runs.  Its log file stays.  Idempotent."""
+        await self._cache.ready()
+        try:
+            entry = self._cache.snapshot.container(identifier)
+        except errors.NotFound:
+            return
+        async with self._locks.hold(entry.id):
+            if entry.running:
+                # Apart from the removal, so that its log can be read to the end before the engine deletes it.
+                await self.stop(entry.id, 0)
+            with suppress(errors.NotFound):
+                await self._docker.remove_container(entry.id, force=True, volumes=True)
+            await self._logs.forget(entry.id)
+            await self._cache.refresh(entry.id)
+
+    async def update(
+        self, identifier: str, resources: pb.LinuxContainerResources, annotations: Mapping[str, str]
+    ) -> None:
+        """Change a container's resources."""
+        await self._cache.ready()
+        entry = self._cache.snapshot.container(identifier)
+        async with self._locks.hold(entry.id):
+            body = update_body(resources, engine=self._engine.facts)
+            if body:
+                await self._docker.update_container(entry.id, body)
+            await self._cache.refresh(entry.id)
+
+
+def logged(entry: ContainerEntry) -> LoggedContainer:
+    """What the log follower is told of a container."""
+    return LoggedContainer(
+        container_id=entry.id,
+        path=posixpath.normpath(entry.log_path),
+        tty=entry.tty,
+        engine_path=entry.engine_log_path,
+        driver=entry.log_driver,
+        running=entry.running,
+    )

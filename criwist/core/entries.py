@@ -1,0 +1,76 @@
+"""What the copy keeps of a sandbox and of a container: little, immutable, ready to be answered.
+
+An inspected container is some 10 KB of JSON and ten times that as Python objects; a node has hundreds.  So an
+entry holds the CRI answers already serialized, and beside them only the facts that the core itself acts on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from attrs import field, frozen
+
+from criwist.names import ContainerName
+
+
+@frozen
+class SandboxEntry:
+    """A sandbox.  Times are nanoseconds since the epoch."""
+
+    id: str
+    name: ContainerName
+    #: The pause runs *and* its network stands.
+    ready: bool
+    #: The pause runs.
+    running: bool
+    created_at: int
+    labels: Mapping[str, str] = field(hash=False)
+    #: The pause's pid on the host; 0 unless it runs.
+    pid: int
+    #: ``HostConfig.NetworkMode``.
+    network_mode: str
+    privileged: bool
+    #: The engine's name of the OCI runtime.
+    runtime: str
+    #: The engine's resolv.conf of the pod, bind-mounted into each of its containers.
+    resolv_conf: str
+    #: A serialized runtime.v1.PodSandbox.
+    item: bytes
+    #: A serialized runtime.v1.PodSandboxStatus.
+    status: bytes
+
+    @property
+    def host_network(self) -> bool:
+        """Whether the pod is on the node's network."""
+        return self.network_mode == "host"
+
+
+@frozen
+class ContainerEntry:
+    """A container of a sandbox.  Times are nanoseconds since the epoch."""
+
+    id: str
+    sandbox_id: str
+    name: ContainerName
+    #: runtime.v1.ContainerState
+    state: int
+    #: Docker says that its process runs.
+    running: bool
+    created_at: int
+    labels: Mapping[str, str] = field(hash=False)
+    #: Its first process's pid on the host; 0 unless it runs.
+    pid: int
+    exit_code: int
+    image_id: str
+    tty: bool
+    stdin: bool
+    stdin_once: bool
+    #: Absolute, or ``""``.
+    log_path: str
+    #: ``LogPath``: the engine's own file, ``""`` unless the driver writes one.
+    engine_log_path: str
+    log_driver: str
+    #: A serialized runtime.v1.Container.
+    item: bytes
+    #: A serialized runtime.v1.ContainerStatus.
+    status: bytes

@@ -1,0 +1,196 @@
+"""ExecSync: run a command in a container, collect what it says, kill it if it takes too long.
+
+1. The exec is created and started attached; its output is collected as it comes, up to a limit.
+2. It has ended when the engine says so (``exec_die``) - not when its pipes close: a child left in the background
+   may hold them open for ever.  Output that is already on its way gets a short moment to arrive.
+3. When the time is up first, the process and all its descendants are killed *on the host* by pid, since the
+   engine has no call for that, and the caller gets DEADLINE_EXCEEDED.  The same happens when the caller
+   goes away: a probe nobody waits for is a leak.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from attrs import define, frozen
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.protocol import Protocol
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from criwist import errors
+from criwist.core.cache import Cache
+from criwist.core.feed import EngineFeed
+from criwist.interfaces import IDocker, IHijackedStream, IProcesses
+from criwist.wire.stdcopy import Demultiplexer, Stream
+
+#: Bytes of output, stdout and stderr together, that one ExecSync may bring back; what exceeds them is dropped.
+#: A kubelet refuses messages over 16 MiB; the rest of the message needs a few bytes.
+OUTPUT_LIMIT = 16 * 1024 * 1024 - 1024
+#: Seconds that output may lag behind the end of its process.
+LAST_WORDS = 0.25
+#: Seconds between looks at an exec whose end was announced but is not recorded yet, and how many.
+_LOOK_PAUSE = 0.02
+_LOOKS = 50
+#: Looks at an exec that was cancelled while it was being started.
+_STARTING_LOOKS = 25
+
+
+@frozen
+class ExecResult:
+    """How a command ended."""
+
+    exit_code: int
+    stdout: bytes
+    stderr: bytes
+
+
+class _Collector(Protocol):
+    """Collects an exec's output within the limit.  ``ended`` fires at the end of the stream."""
+
+    def __init__(self) -> None:
+        self.ended: Deferred[None] = Deferred()
+        self.chunks: dict[Stream, list[bytes]] = {Stream.STDOUT: [], Stream.STDERR: []}
+        self._room = OUTPUT_LIMIT
+        self._demultiplexer = Demultiplexer()
+
+    def dataReceived(self, data: bytes) -> None:
+        for chunk in self._demultiplexer.receive_data(data):
+            if self._room and chunk.stream in self.chunks:
+                kept = bytes(chunk.data[: self._room])
+                self._room -= len(kept)
+                self.chunks[chunk.stream].append(kept)
+
+    def connectionLost(self, reason: Failure | None = None) -> None:
+        if not self.ended.called:
+            self.ended.callback(None)
+
+
+@define(eq=False)
+class Execs:
+    """Runs commands in containers."""
+
+    _docker: IDocker
+    _cache: Cache
+    _feed: EngineFeed
+    _processes: IProcesses
+    _clock: IReactorTime
+    _log = Logger()
+
+    async def run(self, container_id: str, command: Sequence[str], timeout: float) -> ExecResult:
+        """Run *command* to its end.
+
+        :param timeout: seconds; 0: no limit of ours.
+        :raises FailedPrecondition: the container does not run.
+        :raises DeadlineExceeded: *timeout* passed; the process and its descendants were killed.
+        """
+        entry = self._cache.snapshot.container(container_id)
+        if not entry.running:
+            raise errors.FailedPrecondition(f"container {entry.id} is not running")
+        exec_id = await self._docker.create_exec(
+            entry.id, {"AttachStdout": True, "AttachStderr": True, "Tty": False, "Cmd": list(command)}
+        )
+        working = Deferred.fromCoroutine(self._work(exec_id))
+        expiry = self._clock.callLater(timeout, working.cancel) if timeout else None
+        try:
+            return await working
+        except (CancelledError, errors.Cancelled):
+            await self._kill(exec_id, entry.id)
+            if expiry is not None and not expiry.active():
+                raise errors.DeadlineExceeded(
+                    f"command {list(command)!r} timed out after {timeout:g} s; it and its descendants were killed"
+                ) from None
+            raise
+        finally:
+            if expiry is not None and expiry.active():
+                expiry.cancel()
+
+    async def _work(self, exec_id: str) -> ExecResult:
+        ended = self._feed.exec_ended(exec_id)
+        collector = _Collector()
+        stream: IHijackedStream | None = None
+        try:
+            stream = await self._docker.start_exec(exec_id, tty=False)
+            stream.start(collector)
+            exit_code = await self._exit_code(exec_id, collector, ended)
+            await self._last_words(collector)
+        finally:
+            ended.addErrback(lambda failure: failure.trap(CancelledError))
+            ended.cancel()
+            if stream is not None:
+                stream.abort()
+        return ExecResult(
+            exit_code, b"".join(collector.chunks[Stream.STDOUT]), b"".join(collector.chunks[Stream.STDERR])
+        )
+
+    async def _exit_code(self, exec_id: str, collector: _Collector, ended: Deferred[None]) -> int:
+        await first_of(ended, collector.ended)
+        looks = 0
+        while True:
+            inspected = await self._docker.inspect_exec(exec_id)
+            if not inspected.get("Running") and inspected.get("ExitCode") is not None:
+                return int(inspected["ExitCode"])
+            if not ended.called:
+                # Its pipes are closed, it is not: a command may well close its output and go on.
+                await first_of(ended)
+                continue
+            looks += 1
+            if looks == _LOOKS:
+                raise errors.EngineFailure(f"exec {exec_id} ended, but the engine has no exit code for it")
+            await deferLater(self._clock, _LOOK_PAUSE, lambda: None)
+
+    async def _last_words(self, collector: _Collector) -> None:
+        if not collector.ended.called:
+            moment = deferLater(self._clock, LAST_WORDS, lambda: None)
+            await first_of(collector.ended, moment)
+            moment.addErrback(lambda failure: failure.trap(CancelledError))
+            moment.cancel()
+
+    async def _kill(self, exec_id: str, container_id: str) -> None:
+        """Kill what the exec started; never raises, since the caller has a better error to tell."""
+        try:
+            inspected = await self._docker.inspect_exec(exec_id)
+            for _ in range(_STARTING_LOOKS):
+                if inspected.get("Running") or inspected.get("ExitCode") is not None:
+                    break
+                # Neither running nor ended: our start request may still be on its way through the engine.
+                await deferLater(self._clock, _LOOK_PAUSE, lambda: None)
+                inspected = await self._docker.inspect_exec(exec_id)
+            pid = int(inspected.get("Pid") or 0)
+            if pid > 0 and inspected.get("Running"):
+                killed = await self._processes.kill_tree(pid)
+                self._log.info(
+                    "killed {count} processes of exec {exec} in {container}",
+                    count=killed,
+                    exec=exec_id,
+                    container=container_id,
+                )
+        except errors.CriwistError as error:
+            self._log.warn(
+                "processes of exec {exec} in {container} may be left: {error}",
+                exec=exec_id,
+                container=container_id,
+                error=str(error),
+            )
+
+
+def first_of(*deferreds: Deferred[None]) -> Deferred[None]:
+    """Fires with None as soon as one of *deferreds* fires.  They stay as they are, whoever is cancelled."""
+    winner: Deferred[None] = Deferred()
+
+    def fired(result: None) -> None:
+        if not winner.called:
+            winner.callback(None)
+        return result
+
+    def failed(failure: Failure) -> Failure | None:
+        if not winner.called:
+            winner.errback(failure)
+            return None
+        return failure
+
+    for deferred in deferreds:
+        deferred.addCallbacks(fired, failed)
+    return winner

@@ -1,0 +1,175 @@
+"""The engine's life as we see it: connect, follow its events, notice that it went, come back.
+
+1. Connect: ask the engine what it is (``IDocker.connect``).
+2. Follow ``/events`` from where the last feed broke, or from now.
+3. When the feed stands, take over a full listing.  Events that arrive meanwhile refresh what they name, so
+   nothing that happens between listing and inspection is missed.
+4. When the feed breaks, whatever the reason, mark the copy stale and go to 1, after a pause that grows from a tenth
+   of a second to five: Docker may come and go, it never ends this process.
+
+Who waits for the end of an exec is told by the ``exec_die`` event.  A break may hide that event, so after each
+reconnection all who wait are told to look for themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from attrs import define, field
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+
+from criwist import errors, labels
+from criwist.core.cache import Cache
+from criwist.interfaces import EngineFacts, IDocker, JSONObject
+
+#: Seconds between attempts to reach the engine: the first, and the longest.
+FIRST_PAUSE = 0.1
+LONGEST_PAUSE = 5.0
+
+#: Container events after which a container may look different.  All others (exec_*, top, attach, health…) do not
+#: change anything that the CRI shows.
+_CHANGES = frozenset(
+    {"create", "start", "die", "stop", "kill", "oom", "pause", "unpause", "rename", "update", "destroy", "restart"}
+)
+
+
+@define(eq=False)
+class EngineFeed:
+    """Keeps *cache* fed.
+
+    :param connected: awaited at each connection, before the listing, with the engine's facts.
+    :param taken_over: awaited at each connection, when the cache is fresh.
+    :param image_event: called with each image event.
+    """
+
+    _docker: IDocker
+    _cache: Cache
+    _clock: IReactorTime
+    _connected: Callable[[EngineFacts], Awaitable[None]]
+    _taken_over: Callable[[], Awaitable[None]]
+    _image_event: Callable[[JSONObject], None]
+    _running: Deferred[None] | None = field(default=None, init=False)
+    _since: str = field(default="", init=False)
+    _pause: float = field(default=FIRST_PAUSE, init=False)
+    _said: str = field(default="", init=False)
+    _exec_ends: dict[str, list[Deferred[None]]] = field(factory=dict, init=False)
+    _log = Logger()
+
+    def start(self) -> None:
+        """Begin, and go on until :meth:`stop`."""
+        self._running = Deferred.fromCoroutine(self._run())
+        self._running.addErrback(lambda failure: failure.trap(CancelledError))
+
+    def stop(self) -> None:
+        """End the feed.  Idempotent."""
+        running, self._running = self._running, None
+        if running is not None:
+            running.cancel()
+
+    def exec_ended(self, exec_id: str) -> Deferred[None]:
+        """Fires when the engine says that the exec ended, or when it may have without our knowing.
+
+        Ask before starting the exec; look with ``inspect_exec`` after.  Cancel it when no longer interested.
+        """
+
+        def forget(waiter: Deferred[None]) -> None:
+            waiters = self._exec_ends.get(exec_id, [])
+            if waiter in waiters:
+                waiters.remove(waiter)
+            if not waiters:
+                self._exec_ends.pop(exec_id, None)
+
+        waiter: Deferred[None] = Deferred(forget)
+        self._exec_ends.setdefault(exec_id, []).append(waiter)
+        return waiter
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self._follow()
+            except errors.CriwistError as error:
+                self._went_away(str(error))
+            except Exception:  # noqa: BLE001 - no answer of the engine, however strange, may end us
+                self._log.failure("following the engine failed")
+                self._went_away("the engine's answers cannot be understood; see criwist's log")
+            await deferLater(self._clock, self._pause, lambda: None)
+            self._pause = min(self._pause * 2, LONGEST_PAUSE)
+
+    async def _follow(self) -> None:
+        facts = await self._docker.connect()
+        self._cache.engine_back()
+        await self._connected(facts)
+        taking_over: list[Deferred[None]] = []
+
+        def connected() -> None:
+            taking_over.append(Deferred.fromCoroutine(self._take_over(facts)))
+
+        try:
+            await self._docker.events(self._since, connected, self._deliver)
+        finally:
+            for one in taking_over:
+                one.addErrback(lambda failure: failure.trap(CancelledError, errors.CriwistError))
+                one.cancel()
+
+    async def _take_over(self, facts: EngineFacts) -> None:
+        try:
+            await self._cache.take_over()
+        except errors.CriwistError as error:
+            self._cache.engine_away(str(error))
+            raise
+        self._pause = FIRST_PAUSE
+        self._said = ""
+        self._log.info(
+            "Docker {version} (API {major}.{minor}): {sandboxes} pods, {containers} containers",
+            version=facts.version,
+            major=facts.api_version[0],
+            minor=facts.api_version[1],
+            sandboxes=len(self._cache.snapshot.sandboxes),
+            containers=len(self._cache.snapshot.containers),
+        )
+        self._everyone_look()
+        await self._taken_over()
+
+    def _went_away(self, why: str) -> None:
+        self._cache.engine_away(f"Docker is away: {why}")
+        if why != self._said:  # once, not at every attempt
+            self._said = why
+            self._log.warn("Docker is away: {why}; trying again", why=why)
+
+    def _deliver(self, event: JSONObject) -> None:
+        self._since = _resume_point(event) or self._since
+        kind = event.get("Type")
+        if kind == "image":
+            self._image_event(event)
+        elif kind == "container":
+            self._container_event(event)
+
+    def _container_event(self, event: JSONObject) -> None:
+        action = str(event.get("Action", event.get("status", "")))
+        actor = event.get("Actor") or {}
+        attributes = actor.get("Attributes") or {}
+        if action.startswith("exec_die"):
+            for waiter in self._exec_ends.pop(str(attributes.get("execID", "")), []):
+                waiter.callback(None)
+        elif action in _CHANGES and labels.TYPE in attributes:
+            refreshing = Deferred.fromCoroutine(self._cache.refresh(str(actor.get("ID", event.get("id", "")))))
+            # A refresh that failed because the engine is away is made good by the next take-over.
+            refreshing.addErrback(lambda failure: failure.trap(errors.CriwistError))
+
+    def _everyone_look(self) -> None:
+        waiting, self._exec_ends = self._exec_ends, {}
+        for waiters in waiting.values():
+            for waiter in waiters:
+                waiter.callback(None)
+
+
+def _resume_point(event: JSONObject) -> str:
+    """The ``since`` that resumes a feed at *event*, itself included."""
+    nanoseconds: Any = event.get("timeNano")
+    if not isinstance(nanoseconds, int):
+        return ""
+    return f"{nanoseconds // 1_000_000_000}.{nanoseconds % 1_000_000_000:09d}"

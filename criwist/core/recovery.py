@@ -1,0 +1,81 @@
+"""What is made good when the engine is met, for the first time or again.
+
+1. Every container that has a log is followed from where its file ends.
+2. A sandbox record whose sandbox Docker does not know any more is a pod that vanished behind our back: its network
+   is released, then the record goes.
+3. At the first meeting, the networks release what belongs to no sandbox that is left, such as addresses that a
+   plugin took when criwist was killed in the middle of a set-up.
+"""
+
+from __future__ import annotations
+
+from attrs import define, field
+from twisted.logger import Logger
+
+from criwist import errors
+from criwist.core.cache import Cache
+from criwist.core.containers import logged
+from criwist.core.pods import PodNetworks
+from criwist.interfaces import IContainerLogs, IDocker, ISandboxRecords
+
+
+@define(eq=False)
+class Recovery:
+    """Runs after each take-over of a listing."""
+
+    _docker: IDocker
+    _cache: Cache
+    _records: ISandboxRecords
+    _networks: PodNetworks
+    _logs: IContainerLogs
+    _first: bool = field(default=True, init=False)
+    _log = Logger()
+
+    async def run(self) -> None:
+        """Make good what can be; what cannot is logged and tried again at the next meeting."""
+        for entry in self._cache.snapshot.newest_containers:
+            if entry.log_path:
+                self._logs.follow(logged(entry))
+        for sandbox_id in self._records.identifiers():
+            if sandbox_id not in self._cache.snapshot.sandboxes:
+                await self._bury(sandbox_id)
+        if self._first:
+            await self._reconcile_networks()
+            self._first = False
+
+    async def _bury(self, sandbox_id: str) -> None:
+        try:
+            await self._docker.inspect_container(sandbox_id)
+        except errors.NotFound:
+            record = self._records.load(sandbox_id)
+        else:
+            return  # made since the listing
+        if record is None:
+            return
+        try:
+            await self._networks.recorded(record, "none").tear_down(record.request, record.network, None)
+        except errors.CriwistError as error:
+            self._log.error(
+                "the network of vanished sandbox {sandbox} could not be released: {error}",
+                sandbox=sandbox_id,
+                error=str(error),
+            )
+            return
+        self._records.remove(sandbox_id)
+        self._log.info("released what was left of vanished sandbox {sandbox}", sandbox=sandbox_id)
+
+    async def _reconcile_networks(self) -> None:
+        known = {}
+        for sandbox_id in self._records.identifiers():
+            record = self._records.load(sandbox_id)
+            if record is not None:
+                known[sandbox_id] = record.request
+        for provider in self._networks.providers.values():
+            try:
+                await provider.reconcile(known)
+            except errors.CriwistError as error:
+                self._log.error(
+                    "leftovers of the {network} network could not be released: {error}",
+                    network=provider.name,
+                    error=str(error),
+                )

@@ -1,0 +1,66 @@
+"""The fault table: what an exception of ours is called in gRPC.
+
+This is the only place that knows gRPC's status codes.  A kubelet acts on them: NOT_FOUND between a list and a
+status is harmless to it, UNIMPLEMENTED makes it fall back, anything else is retried and shown to the user.
+So UNKNOWN is never used for a fault with a name, and never UNIMPLEMENTED for anything that is implemented.
+"""
+
+from __future__ import annotations
+
+from grpc import StatusCode
+from twisted.internet.defer import CancelledError
+from twisted.logger import Logger
+
+from criwist import errors
+
+_log = Logger()
+
+#: Longest status text, characters.  It travels percent-encoded in one HTTP/2 header, peers refuse more than
+#: 8 KiB of headers, and a refused header would turn a clear error into an unreadable one.
+MAX_DETAILS = 2000
+
+_CODES: dict[type[errors.CriwistError], StatusCode] = {
+    errors.InvalidArgument: StatusCode.INVALID_ARGUMENT,
+    errors.NotFound: StatusCode.NOT_FOUND,
+    errors.AlreadyExists: StatusCode.ALREADY_EXISTS,
+    errors.FailedPrecondition: StatusCode.FAILED_PRECONDITION,
+    errors.PermissionDenied: StatusCode.PERMISSION_DENIED,
+    errors.ResourceExhausted: StatusCode.RESOURCE_EXHAUSTED,
+    errors.Unavailable: StatusCode.UNAVAILABLE,
+    errors.DeadlineExceeded: StatusCode.DEADLINE_EXCEEDED,
+    errors.Cancelled: StatusCode.CANCELLED,
+    errors.Unimplemented: StatusCode.UNIMPLEMENTED,
+    errors.EngineFailure: StatusCode.INTERNAL,
+    errors.PluginFailure: StatusCode.INTERNAL,
+    errors.Internal: StatusCode.INTERNAL,
+}
+
+
+def status_of(error: BaseException | None, operation: str) -> tuple[StatusCode, str]:
+    """The gRPC code and text of *error*, raised while serving *operation*.
+
+    A subclass has its parent's code.  What is none of ours is a bug: it is logged with its traceback and
+    answered INTERNAL, without details that only a developer could use.
+    """
+    for kind in type(error).__mro__:
+        code = _CODES.get(kind)
+        if code is not None:
+            return code, _shortened(str(error))
+    if isinstance(error, CancelledError):
+        return StatusCode.CANCELLED, f"{operation} was cancelled"
+    _log.failure(
+        "{operation} failed unexpectedly",
+        failure=_failure_of(error),
+        operation=operation,
+    )
+    return StatusCode.INTERNAL, _shortened(f"{operation} failed unexpectedly: {type(error).__name__}: {error}")
+
+
+def _failure_of(error: BaseException | None):  # type: ignore[no-untyped-def] # Twisted's Failure is untyped here
+    from twisted.python.failure import Failure
+
+    return Failure(error, type(error), error.__traceback__)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= MAX_DETAILS else text[: MAX_DETAILS - 1] + "…"

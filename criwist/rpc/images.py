@@ -1,0 +1,38 @@
+"""runtime.ImageService: what images do is ``core.images``'."""
+
+from __future__ import annotations
+
+from attrs import define
+
+from criwist.api.runtime.v1 import api_pb2 as pb
+from criwist.core.images import Images
+from criwist.rpc.behaviours import errand, read
+
+
+@define(eq=False)
+class ImageService:
+    """The RPCs about images; the same for every version of the API."""
+
+    _images: Images
+
+    @read
+    def ListImages(self, request: pb.ListImagesRequest) -> pb.ListImagesResponse:
+        return pb.ListImagesResponse(images=self._images.snapshot.list(request.filter.image.image))
+
+    @read
+    def ImageStatus(self, request: pb.ImageStatusRequest) -> pb.ImageStatusResponse:
+        return self._images.snapshot.status(request.image.image, verbose=request.verbose)
+
+    @errand(cancellable=True)
+    async def PullImage(self, request: pb.PullImageRequest) -> pb.PullImageResponse:
+        auth = request.auth if request.HasField("auth") else None
+        return pb.PullImageResponse(image_ref=await self._images.pull(request.image, auth))
+
+    @errand()
+    async def RemoveImage(self, request: pb.RemoveImageRequest) -> pb.RemoveImageResponse:
+        await self._images.remove(request.image.image)
+        return pb.RemoveImageResponse()
+
+    @read
+    def ImageFsInfo(self, request: pb.ImageFsInfoRequest) -> pb.ImageFsInfoResponse:
+        return self._images.filesystem()
