@@ -1,0 +1,121 @@
+"""Sockets inside the network namespaces of real processes."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.trial.unittest import TestCase
+
+from criwist.errors import DeadlineExceeded, NotFound, Unavailable
+from criwist.kernel.netns import connect, in_namespace
+
+pytestmark = pytest.mark.functional
+
+#: A namespace whose loopback is up, and in it whatever the test adds; it ends when its standard input does.
+_IN_NAMESPACE = ("unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")
+
+_LISTENER = """
+import socket, sys
+family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
+with socket.create_server((sys.argv[1], 8080), family=family, backlog=int(sys.argv[2])) as server:
+    print("listening", flush=True)
+    sys.stdin.read()
+"""
+
+
+class NamespaceTests(TestCase):
+    """Against a process in a namespace of its own."""
+
+    def _namespace(self, *arguments: str) -> int:
+        """Run *arguments* in a new namespace and return the pid once it has printed a line."""
+        process = subprocess.Popen(
+            [*_IN_NAMESPACE, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+        )
+
+        def end() -> None:
+            process.kill()
+            process.communicate()
+
+        self.addCleanup(end)
+        assert process.stdout is not None
+        self.assertEqual(process.stdout.readline().strip(), b"listening")
+        return process.pid
+
+    def _listener(self, address: str, backlog: int = 8) -> int:
+        return self._namespace("python3", "-c", _LISTENER, address, str(backlog))
+
+    def _silence(self) -> int:
+        return self._namespace("sh", "-c", "echo listening; exec cat")
+
+    async def _connects(self, address: str) -> None:
+        with closing(await connect(self._listener(address), 8080, reactor=reactor)) as connection:
+            self.assertFalse(connection.getblocking())
+            self.assertEqual(connection.getpeername()[0], address)
+
+    def test_ipv4(self) -> Deferred[None]:
+        """A server on 127.0.0.1 of the pod is reached; the host's own port 8080 has nothing to do with it."""
+        return Deferred.fromCoroutine(self._connects("127.0.0.1"))
+
+    def test_ipv6(self) -> Deferred[None]:
+        """A server on ::1 alone is reached."""
+        return Deferred.fromCoroutine(self._connects("::1"))
+
+    async def test_nothing_listens(self) -> None:
+        """The error names both addresses and what they answered."""
+        failure = await self.assertFailure(ensureDeferred(connect(self._silence(), 81, reactor=reactor)), Unavailable)
+        self.assertEqual(
+            str(failure),
+            "port 81 of the pod cannot be reached: 127.0.0.1: Connection refused, ::1: Connection refused",
+        )
+
+    async def test_no_process(self) -> None:
+        """A pause that is gone is said to be gone."""
+        await self.assertFailure(ensureDeferred(connect(2**22 + 1, 80, reactor=reactor)), NotFound)
+
+    async def test_full_queue(self) -> None:
+        """A listener that accepts nothing does not hold the caller for ever."""
+        pid = self._listener("127.0.0.1", 0)
+        with closing(await connect(pid, 8080, reactor=reactor)):
+            waiting = ensureDeferred(connect(pid, 8080, reactor=reactor, time_limit=0.2))
+            await self.assertFailure(waiting, DeadlineExceeded)
+
+    async def test_descriptors(self) -> None:
+        """Neither success nor refusal nor the deadline leaks a descriptor."""
+        pid = self._listener("127.0.0.1", 0)
+        await in_namespace(pid, int, reactor=reactor)  # the reactor makes pipes of its own when it first runs
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(5):
+            await self.assertFailure(ensureDeferred(connect(pid, 81, reactor=reactor)), Unavailable)
+        (await connect(pid, 8080, reactor=reactor)).close()
+        await self.assertFailure(ensureDeferred(connect(pid, 8080, reactor=reactor, time_limit=0.1)), DeadlineExceeded)
+        self.assertEqual(len(os.listdir("/proc/self/fd")), before)
+
+    async def test_other_threads_stay(self) -> None:
+        """Only the working thread enters the namespace, and it ends with the work."""
+        host = os.readlink("/proc/self/ns/net")
+        pid = self._silence()
+        inside, thread = await in_namespace(
+            pid, lambda: (os.readlink("/proc/thread-self/ns/net"), threading.current_thread()), reactor=reactor
+        )
+        thread.join(5)
+        self.assertEqual(inside, os.readlink(f"/proc/{pid}/ns/net"))
+        self.assertNotEqual(inside, host)
+        self.assertFalse(thread.is_alive())
+        self.assertEqual({os.readlink(f"/proc/self/task/{task}/ns/net") for task in _tasks()}, {host})
+
+    async def test_failing_work(self) -> None:
+        """What the work raises is raised."""
+        waiting = ensureDeferred(in_namespace(self._silence(), lambda: socket.socket(-2), reactor=reactor))
+        await self.assertFailure(waiting, OSError)
+
+
+def _tasks() -> Iterator[str]:
+    yield from os.listdir("/proc/self/task")
