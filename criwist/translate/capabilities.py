@@ -1,0 +1,52 @@
+"""Capabilities: what is added to and dropped from the engine's default set.
+
+The CRI adds first and drops last, so what is named in both lists is dropped; ``ALL`` in a list is every capability,
+and names beside it still count: drop ``ALL`` and add ``NET_ADMIN`` leaves that one.  Docker reads ``ALL`` the same
+way, but lets an addition win over a drop of the same name, so additions that are dropped are taken out here.
+
+Docker has no ambient capabilities.  A process that is not root starts without any of the added capabilities unless
+its file carries them, on every runtime; only ambient ones would survive the change of user, and asking for them is
+refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from criwist.api.runtime.v1 import api_pb2 as pb
+from criwist.errors import InvalidArgument, Unimplemented
+
+_ALL = "ALL"
+#: Longest name that is passed on; the kernel's longest, CAP_CHECKPOINT_RESTORE, has 22 characters.
+_LONGEST_NAME = 64
+
+
+def capabilities(capability: pb.Capability, field: str) -> dict[str, list[str]]:
+    """Docker's ``CapAdd`` and ``CapDrop``; lists that are empty are left out.
+
+    :param field: path of *capability* in the request.
+    :raises Unimplemented: ambient capabilities are asked for.
+    :raises InvalidArgument: something that cannot be a capability's name.
+    """
+    if capability.add_ambient_capabilities:
+        raise Unimplemented(
+            f"{field}.add_ambient_capabilities: Docker Engine cannot give ambient capabilities "
+            f"({', '.join(capability.add_ambient_capabilities)})"
+        )
+    added = _names(capability.add_capabilities, f"{field}.add_capabilities")
+    dropped = _names(capability.drop_capabilities, f"{field}.drop_capabilities")
+    named_drops = {name for name in dropped if name != _ALL}
+    added = [name for name in added if name not in named_drops and not (name == _ALL and _ALL in dropped)]
+    return {key: names for key, names in (("CapAdd", added), ("CapDrop", dropped)) if names}
+
+
+def _names(names: Sequence[str], field: str) -> list[str]:
+    """The names in one spelling, ``CAP_NET_ADMIN``, each once."""
+    result: dict[str, None] = {}
+    for index, name in enumerate(names):
+        upper = name.upper()
+        word = upper.removeprefix("CAP_")
+        if not (word.isascii() and word.replace("_", "").isalnum()) or len(word) > _LONGEST_NAME:
+            raise InvalidArgument(f"{field}[{index}]", f"{name!r} is not the name of a capability")
+        result[_ALL if word == _ALL else f"CAP_{word}"] = None
+    return list(result)

@@ -1,0 +1,187 @@
+"""A workload container as the body of ``POST /containers/create``.
+
+What must be known beforehand and cannot be told from the request alone comes in as values:
+
+- ``files``: bytes of the files that :func:`needed_files` names (localhost seccomp profiles);
+- ``image_mounts``: where images are mounted that the engine does not mount itself (``mounts.image_mounts_wanted``);
+- ``accounts``: the image's accounts, if ``users.accounts_wanted`` (:func:`needs_accounts`);
+- directories at missing host paths (``mounts.host_directories``).
+
+What Docker has no field for is done once the container runs: ``resources.cgroup_writes``.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping
+from typing import Any
+
+from criwist.api.runtime.v1 import api_pb2 as pb
+from criwist.errors import InvalidArgument
+from criwist.interfaces import EngineFacts, JSONObject
+from criwist.labels import container_labels
+from criwist.translate.annotations import oci_annotations
+from criwist.translate.capabilities import capabilities
+from criwist.translate.devices import devices_body
+from criwist.translate.mounts import mounts_body
+from criwist.translate.namespaces import container_namespaces
+from criwist.translate.resources import cgroup_parent, cgroup_writes, oom_score, resource_limits
+from criwist.translate.sandbox import SHM_SIZE
+from criwist.translate.security import container_security_options, needed_profiles
+from criwist.translate.users import Accounts, accounts_wanted, container_user
+
+_LINUX = "config.linux"
+_CONTEXT = f"{_LINUX}.security_context"
+#: Path of the resources in CreateContainerRequest, for ``resources.cgroup_writes``.
+RESOURCES = f"{_LINUX}.resources"
+
+
+def needed_files(config: pb.ContainerConfig) -> tuple[str, ...]:
+    """Absolute paths of the files whose bytes :func:`container_body` wants."""
+    context = config.linux.security_context
+    return needed_profiles(context, _CONTEXT, privileged=context.privileged)
+
+
+def needs_accounts(config: pb.ContainerConfig) -> bool:
+    """Whether :func:`container_body` wants the image's accounts."""
+    return accounts_wanted(config.linux.security_context, _CONTEXT)
+
+
+def log_path(config: pb.ContainerConfig, sandbox_config: pb.PodSandboxConfig) -> str:
+    """The absolute path of the container's log, ``""`` if it has none."""
+    if not (config.log_path and sandbox_config.log_directory):
+        return ""
+    return posixpath.normpath(f"{sandbox_config.log_directory}/{config.log_path}")
+
+
+def container_body(
+    config: pb.ContainerConfig,
+    sandbox_config: pb.PodSandboxConfig,
+    *,
+    sandbox_id: str,
+    host_network: bool,
+    runtime: str,
+    image: str,
+    log_config: JSONObject,
+    engine: EngineFacts,
+    oom_score_floor: int,
+    files: Mapping[str, bytes],
+    image_mounts: Mapping[int, str] | None = None,
+    accounts: Accounts | None = None,
+) -> dict[str, Any]:
+    """The create body of *config* in the sandbox *sandbox_id*.
+
+    :param host_network: whether the sandbox is on the node's network.
+    :param runtime: OCI runtime of the sandbox, ``""``: the engine's default.
+    :param image: reference or id of the container's image.
+    :param log_config: ``HostConfig.LogConfig``; empty: the daemon's.
+    :param oom_score_floor: the least oom_score_adj that the engine may set.
+    :raises InvalidArgument: the request is wrong in itself.
+    :raises FailedPrecondition: this engine cannot do what is asked, or a needed file does not exist.
+    :raises Unimplemented: no engine can.
+    """
+    _check(config, sandbox_config)
+    context = config.linux.security_context
+    resources = config.linux.resources
+    user = container_user(context, _CONTEXT, accounts=accounts)
+    groups = user.pop("GroupAdd", None)
+    cgroup_writes(resources, RESOURCES, engine=engine)
+    host_config: dict[str, Any] = {
+        "CgroupParent": cgroup_parent(sandbox_config.linux.cgroup_parent, driver=engine.cgroup_driver),
+        "OomScoreAdj": oom_score(resources, RESOURCES, floor=oom_score_floor),
+        "Privileged": context.privileged,
+        "ReadonlyRootfs": context.readonly_rootfs,
+        "RestartPolicy": {"Name": "no"},
+        "SecurityOpt": container_security_options(context, _CONTEXT, engine=engine, files=files),
+        "ShmSize": SHM_SIZE,
+    }
+    host_config |= container_namespaces(
+        context.namespace_options,
+        sandbox_config,
+        sandbox_id=sandbox_id,
+        host_network=host_network,
+        engine=engine,
+        field=f"{_CONTEXT}.namespace_options",
+    )
+    host_config |= capabilities(context.capabilities, f"{_CONTEXT}.capabilities")
+    host_config |= _proc_paths(config)
+    host_config |= resource_limits(resources, RESOURCES, engine=engine)
+    host_config |= devices_body(config, "config", engine=engine)
+    host_config |= mounts_body(
+        config.mounts, "config.mounts", runtime=runtime, engine=engine, image_mounts=image_mounts or {}
+    )
+    host_config |= oci_annotations(config.annotations, engine=engine)
+    if context.privileged and engine.cgroup_version == 2:
+        # A privileged container sees the whole tree of cgroups, as under other runtimes; on v1 that is the default.
+        host_config["CgroupnsMode"] = "host"
+    if runtime:
+        host_config["Runtime"] = runtime
+    if groups:
+        host_config["GroupAdd"] = groups
+    if log_config:
+        host_config["LogConfig"] = dict(log_config)
+    labels = container_labels(
+        config.labels, config.annotations, sandbox_id=sandbox_id, log_path=log_path(config, sandbox_config)
+    )
+    return _process(config) | user | {"Image": image, "Labels": labels, "HostConfig": host_config}
+
+
+def _check(config: pb.ContainerConfig, sandbox_config: pb.PodSandboxConfig) -> None:
+    if config.HasField("windows"):
+        raise InvalidArgument("config.windows", "must not be set on a Linux node")
+    if config.linux.security_context.privileged and not sandbox_config.linux.security_context.privileged:
+        raise InvalidArgument(f"{_CONTEXT}.privileged", "must not be set in a sandbox that is not privileged")
+
+
+def _proc_paths(config: pb.ContainerConfig) -> dict[str, list[str]]:
+    """``MaskedPaths`` and ``ReadonlyPaths``.
+
+    A request with a security context says all there is to say: an empty list means none.  Without one, and for
+    privileged containers, the engine's own rule holds.
+    """
+    context = config.linux.security_context
+    if context.privileged or not config.linux.HasField("security_context"):
+        return {}
+    return {"MaskedPaths": list(context.masked_paths), "ReadonlyPaths": list(context.readonly_paths)}
+
+
+def _process(config: pb.ContainerConfig) -> dict[str, Any]:
+    """The members of the body that describe the first process; what is not given is the image's."""
+    body: dict[str, Any] = {
+        "Healthcheck": {"Test": ["NONE"]},
+        "OpenStdin": config.stdin,
+        "StdinOnce": config.stdin_once,
+        "Tty": config.tty,
+    }
+    if config.command:
+        body["Entrypoint"] = list(config.command)
+    if config.args:
+        body["Cmd"] = list(config.args)
+    if config.envs:
+        body["Env"] = [_variable(env, f"config.envs[{index}]") for index, env in enumerate(config.envs)]
+    if config.working_dir:
+        body["WorkingDir"] = config.working_dir
+    if config.stop_signal != pb.SIGNAL_RUNTIME_DEFAULT:
+        body["StopSignal"] = _signal(config.stop_signal)
+    return body
+
+
+def _variable(env: pb.KeyValue, field: str) -> str:
+    if not env.key or "=" in env.key or "\0" in env.key:
+        raise InvalidArgument(f"{field}.key", f"{env.key!r} cannot be the name of an environment variable")
+    if b"\0" in env.value:
+        raise InvalidArgument(f"{field}.value", f"the value of {env.key} holds a NUL")
+    try:
+        return f"{env.key}={env.value.decode('utf-8')}"
+    except UnicodeDecodeError:
+        raise InvalidArgument(
+            f"{field}.value", f"the value of {env.key} is not UTF-8, and the Engine API takes text only"
+        ) from None
+
+
+def _signal(signal: int) -> str:
+    """Docker's name of a CRI signal: ``SIGTERM``, ``SIGRTMIN+1``."""
+    if signal not in pb.Signal.values():
+        raise InvalidArgument("config.stop_signal", f"has no meaning for the value {signal}")
+    name = pb.Signal.Name(signal).removeprefix("SIGNAL_")
+    return name.replace("PLUS", "+").replace("MINUS", "-")

@@ -1,0 +1,185 @@
+"""Mounts: host paths and images, in the container's file system.
+
+Docker has two ways to name a bind mount.  ``HostConfig.Mounts`` takes any path and says how read-only is meant;
+``HostConfig.Binds`` is a text parted by colons, and alone can relabel for SELinux.  So binds are used only where a
+relabelling is asked for and the engine has SELinux.
+
+- A host path that does not exist becomes a directory, as dockershim and cri-dockerd made it.  From API 1.42 on the
+  engine does that (``CreateMountpoint``); for 1.41 the caller does, see :func:`host_directories`.
+- ``readonly`` is not recursive unless that is asked for: engines from API 1.44 on would make it so by default.
+- A symbolic link as a host path is followed by the engine.
+- Private propagation is left to the engine: it is ``rprivate``, but ``rslave`` where a mount holds the engine's own
+  root, without which the engine could not remove containers.
+- An image is mounted by the engine from API 1.48 on; else the caller mounts it and names the place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from criwist.api.runtime.v1 import api_pb2 as pb
+from criwist.errors import FailedPrecondition, InvalidArgument, Unimplemented
+from criwist.interfaces import EngineFacts
+
+_CREATE_MOUNTPOINT = (1, 42)
+_READ_ONLY_RECURSION = (1, 44)
+_IMAGE_MOUNTS = (1, 48)
+
+_PROPAGATION = {
+    pb.PROPAGATION_PRIVATE: "",
+    pb.PROPAGATION_HOST_TO_CONTAINER: "rslave",
+    pb.PROPAGATION_BIDIRECTIONAL: "rshared",
+}
+
+
+def engine_mounts_images(engine: EngineFacts) -> bool:
+    """Whether the engine mounts images itself; else the caller of :func:`mounts_body` has to."""
+    return engine.api_version >= _IMAGE_MOUNTS
+
+
+def image_mounts_wanted(config: pb.ContainerConfig) -> dict[int, pb.Mount]:
+    """The mounts of *config* that are image volumes, by index."""
+    return {index: mount for index, mount in enumerate(config.mounts) if mount.image.image}
+
+
+def host_directories(config: pb.ContainerConfig, *, engine: EngineFacts) -> tuple[str, ...]:
+    """Host paths at which the caller makes a directory before creation, where nothing is there.
+
+    Links in the way are followed.  Empty from API 1.42 on.
+    """
+    if engine.api_version >= _CREATE_MOUNTPOINT:
+        return ()
+    return tuple(mount.host_path for mount in config.mounts if mount.host_path and not _relabelled(mount, engine))
+
+
+def mounts_body(
+    mounts: Sequence[pb.Mount],
+    field: str,
+    *,
+    runtime: str,
+    engine: EngineFacts,
+    image_mounts: Mapping[int, str],
+) -> dict[str, Any]:
+    """``Mounts`` and ``Binds`` of a container, in the request's order; lists that are empty are left out.
+
+    :param field: path of *mounts* in the request.
+    :param runtime: the OCI runtime, ``""``: the engine's default.
+    :param image_mounts: host paths at which images are mounted already, by index; sub paths are in them.
+    :raises InvalidArgument: fields that contradict each other, paths that are not absolute, a writable image.
+    :raises FailedPrecondition: recursive read-only without a runtime or an engine that can, an image that is neither
+        mounted nor the engine's to mount.
+    :raises Unimplemented: id mappings, or mount options.
+    """
+    structured: list[dict[str, Any]] = []
+    binds: list[str] = []
+    for index, mount in enumerate(mounts):
+        path = f"{field}[{index}]"
+        _check(mount, path)
+        if mount.HasField("image"):
+            structured.append(_image(mount, path, engine, image_mounts.get(index)))
+            continue
+        _check_recursion(mount, path, runtime, engine)
+        if _relabelled(mount, engine):
+            binds.append(_bind(mount, path))
+        else:
+            structured.append(_mount(mount.host_path, mount, engine))
+    return {key: value for key, value in (("Mounts", structured), ("Binds", binds)) if value}
+
+
+def _check(mount: pb.Mount, field: str) -> None:
+    if not mount.container_path.startswith("/"):
+        raise InvalidArgument(f"{field}.container_path", f"must be an absolute path, not {mount.container_path!r}")
+    if mount.propagation not in _PROPAGATION:
+        raise InvalidArgument(f"{field}.propagation", f"has no meaning for the value {mount.propagation}")
+    for name, mappings in (("uidMappings", mount.uidMappings), ("gidMappings", mount.gidMappings)):
+        if mappings:
+            raise Unimplemented(f"{field}.{name}: Docker Engine cannot map the ids of a mount")
+    if mount.mount_options:
+        raise Unimplemented(
+            f"{field}.mount_options: Docker Engine cannot give a mount options ({', '.join(mount.mount_options)})"
+        )
+    if mount.HasField("image"):
+        return
+    if mount.image_sub_path:
+        raise InvalidArgument(f"{field}.image_sub_path", "must be empty unless an image is mounted")
+    if not mount.host_path.startswith("/"):
+        raise InvalidArgument(f"{field}.host_path", f"must be an absolute path, not {mount.host_path!r}")
+
+
+def _check_recursion(mount: pb.Mount, field: str, runtime: str, engine: EngineFacts) -> None:
+    if not mount.recursive_read_only:
+        return
+    path = f"{field}.recursive_read_only"
+    if not mount.readonly:
+        raise InvalidArgument(path, "must not be set unless readonly is")
+    if mount.propagation != pb.PROPAGATION_PRIVATE:
+        raise InvalidArgument(path, "must not be set unless propagation is PROPAGATION_PRIVATE")
+    name = runtime or engine.default_runtime
+    facts = engine.runtimes.get(name)
+    if engine.api_version < _READ_ONLY_RECURSION or facts is None or not facts.recursive_read_only:
+        raise FailedPrecondition(
+            f"{path}: the engine with its runtime {name!r} does not do recursive read-only mounts "
+            "(Linux 5.12 and Docker Engine 25 do)"
+        )
+
+
+def _image(mount: pb.Mount, field: str, engine: EngineFacts, mounted_at: str | None) -> dict[str, Any]:
+    if mount.host_path:
+        raise InvalidArgument(f"{field}.host_path", "must be empty when an image is mounted")
+    if not mount.image.image:
+        raise InvalidArgument(f"{field}.image.image", "must not be empty")
+    if not mount.readonly:
+        raise InvalidArgument(f"{field}.readonly", "must be set: images are mounted read-only")
+    if mount.propagation != pb.PROPAGATION_PRIVATE:
+        raise InvalidArgument(f"{field}.propagation", "must be PROPAGATION_PRIVATE when an image is mounted")
+    if mount.image_sub_path.startswith("/") or ".." in mount.image_sub_path.split("/"):
+        raise InvalidArgument(f"{field}.image_sub_path", "must be a relative path inside the image")
+    if mounted_at is not None:
+        return _mount(mounted_at, mount, engine)
+    if not engine_mounts_images(engine):
+        raise FailedPrecondition(f"{field}.image: the engine cannot mount images, and the image is not mounted")
+    result: dict[str, Any] = {
+        "Type": "image",
+        "Source": mount.image.image,
+        "Target": mount.container_path,
+        "ReadOnly": True,
+    }
+    if mount.image_sub_path:
+        result["ImageOptions"] = {"Subpath": mount.image_sub_path}
+    return result
+
+
+def _mount(source: str, mount: pb.Mount, engine: EngineFacts) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    if propagation := _PROPAGATION[mount.propagation]:
+        options["Propagation"] = propagation
+    if engine.api_version >= _CREATE_MOUNTPOINT:
+        options["CreateMountpoint"] = not mount.HasField("image")
+    if mount.readonly and engine.api_version >= _READ_ONLY_RECURSION:
+        if mount.recursive_read_only and not mount.HasField("image"):
+            options |= {"ReadOnlyForceRecursive": True, "Propagation": "rprivate"}
+        else:
+            options["ReadOnlyNonRecursive"] = True
+    result: dict[str, Any] = {"Type": "bind", "Source": source, "Target": mount.container_path}
+    if mount.readonly:
+        result["ReadOnly"] = True
+    return result | ({"BindOptions": options} if options else {})
+
+
+def _relabelled(mount: pb.Mount, engine: EngineFacts) -> bool:
+    return mount.selinux_relabel and "selinux" in engine.security and not mount.HasField("image")
+
+
+def _bind(mount: pb.Mount, field: str) -> str:
+    """A bind in text, relabelled for this pod alone.
+
+    Read-only binds are recursive from API 1.44 on, wherever the kernel can: the text has no word for less.
+    """
+    for name in ("host_path", "container_path"):
+        if ":" in getattr(mount, name):
+            raise InvalidArgument(f"{field}.{name}", "must not hold a colon when selinux_relabel is set")
+    propagation = _PROPAGATION[mount.propagation]
+    modes = ["ro"] if mount.readonly else []
+    modes += ["Z", *([propagation] if propagation else [])]
+    return f"{mount.host_path}:{mount.container_path}:{','.join(modes)}"

@@ -1,0 +1,126 @@
+"""A pod sandbox as the body of ``POST /containers/create``.
+
+The sandbox is a pause container: it holds the namespaces that the pod's containers share, and with them the pod's
+hostname, sysctls, ``/dev/shm`` and, where the engine publishes them, host ports.
+
+The pause container is never privileged.  A pod's ``privileged`` says what its containers may ask for (see
+``container``); the pause program needs no rights for that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from criwist.api.runtime.v1 import api_pb2 as pb
+from criwist.errors import InvalidArgument
+from criwist.interfaces import EngineFacts
+from criwist.labels import sandbox_labels
+from criwist.translate.annotations import oci_annotations
+from criwist.translate.namespaces import node_network, sandbox_namespaces
+from criwist.translate.resources import (
+    SANDBOX_CPU_SHARES,
+    SANDBOX_OOM_SCORE,
+    cgroup_parent,
+    clamped_oom_score,
+)
+from criwist.translate.security import needed_profiles, sandbox_security_options
+from criwist.translate.users import sandbox_user
+
+#: Bytes of /dev/shm, which all containers of the pod share: what dockershim gave.
+SHM_SIZE = 64 * 1024 * 1024
+
+_PROTOCOLS = {pb.TCP: "tcp", pb.UDP: "udp", pb.SCTP: "sctp"}
+_CONTEXT = "config.linux.security_context"
+
+
+def needed_files(config: pb.PodSandboxConfig) -> tuple[str, ...]:
+    """Absolute paths of the files whose bytes :func:`sandbox_body` wants."""
+    return needed_profiles(config.linux.security_context, _CONTEXT, privileged=False)
+
+
+def sandbox_body(
+    config: pb.PodSandboxConfig,
+    *,
+    image: str,
+    runtime: str,
+    network_mode: str,
+    publish_ports: bool,
+    engine: EngineFacts,
+    oom_score_floor: int,
+    files: Mapping[str, bytes],
+) -> dict[str, Any]:
+    """The create body of the pause container of *config*.
+
+    :param image: reference of the pause image.
+    :param runtime: OCI runtime, ``""``: the engine's default.
+    :param network_mode: Docker network of a pod that is not on the node's.
+    :param publish_ports: whether the engine is to publish the pod's host ports.
+    :param oom_score_floor: the least oom_score_adj that the engine may set.
+    :param files: bytes of the :func:`needed_files` that exist.
+    :raises InvalidArgument: the request is wrong in itself.
+    :raises FailedPrecondition: this engine cannot do what is asked, or a needed file does not exist.
+    :raises Unimplemented: no engine can.
+    """
+    if config.HasField("windows"):
+        raise InvalidArgument("config.windows", "must not be set on a Linux node")
+    context = config.linux.security_context
+    user = sandbox_user(context, _CONTEXT)
+    groups = user.pop("GroupAdd", None)
+    ports = _port_bindings(config.port_mappings if publish_ports and not node_network(config) else ())
+    host_config: dict[str, Any] = {
+        "CgroupParent": cgroup_parent(config.linux.cgroup_parent, driver=engine.cgroup_driver),
+        "CpuShares": SANDBOX_CPU_SHARES,
+        # Whatever init the daemon wraps around containers: the pause program reaps the pod's orphans itself.
+        "Init": False,
+        "OomScoreAdj": clamped_oom_score(SANDBOX_OOM_SCORE, oom_score_floor),
+        "ReadonlyRootfs": context.readonly_rootfs,
+        "RestartPolicy": {"Name": "no"},
+        "SecurityOpt": sandbox_security_options(context, _CONTEXT, engine=engine, files=files),
+        "ShmSize": SHM_SIZE,
+    }
+    host_config |= sandbox_namespaces(config, network_mode=network_mode, engine=engine)
+    host_config |= _dns(config.dns_config)
+    host_config |= oci_annotations(config.annotations, engine=engine)
+    if runtime:
+        host_config["Runtime"] = runtime
+    if groups:
+        host_config["GroupAdd"] = groups
+    if config.linux.sysctls:
+        host_config["Sysctls"] = dict(config.linux.sysctls)
+    body: dict[str, Any] = {
+        "Image": image,
+        "Labels": sandbox_labels(config.labels, config.annotations),
+        "Healthcheck": {"Test": ["NONE"]},
+        "HostConfig": host_config,
+    }
+    if config.hostname:
+        body["Hostname"] = config.hostname
+    if ports:
+        body["ExposedPorts"] = {port: {} for port in ports}
+        host_config["PortBindings"] = ports
+    return body | user
+
+
+def _dns(config: pb.DNSConfig) -> dict[str, list[str]]:
+    """What Docker writes into the ``resolv.conf`` that it makes; what is empty it takes from the host's."""
+    values = (("Dns", config.servers), ("DnsSearch", config.searches), ("DnsOptions", config.options))
+    return {key: list(value) for key, value in values if value}
+
+
+def _port_bindings(mappings: Sequence[pb.PortMapping]) -> dict[str, list[dict[str, str]]]:
+    """``PortBindings``; a mapping without a host port publishes nothing."""
+    bindings: dict[str, list[dict[str, str]]] = {}
+    for index, mapping in enumerate(mappings):
+        path = f"config.port_mappings[{index}]"
+        protocol = _PROTOCOLS.get(mapping.protocol)
+        if protocol is None:
+            raise InvalidArgument(f"{path}.protocol", f"has no meaning for the value {mapping.protocol}")
+        if not mapping.host_port:
+            continue
+        for name in ("container_port", "host_port"):
+            if not 0 < getattr(mapping, name) < 2**16:
+                raise InvalidArgument(f"{path}.{name}", f"must be from 1 to 65535, not {getattr(mapping, name)}")
+        binding = {"HostIp": mapping.host_ip, "HostPort": str(mapping.host_port)}
+        bindings.setdefault(f"{mapping.container_port}/{protocol}", []).append(binding)
+    return bindings

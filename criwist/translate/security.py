@@ -1,0 +1,105 @@
+"""Docker's ``SecurityOpt`` from a CRI security context: seccomp, AppArmor, SELinux labels, no-new-privileges.
+
+Privileged containers get no seccomp option: "Seccomp restrictions are not applied" to them (CRI), and the engine
+confines none by itself.  AppArmor and SELinux options go through for them as well, since an operator who names a
+profile or a type for a privileged container means it.
+
+SELinux labels are handed to every engine.  On a host without SELinux there is nothing to label, and a pod that
+names a label runs there as it does under any other runtime; the option stays visible in the engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from criwist.api.runtime.v1 import api_pb2 as pb
+from criwist.errors import FailedPrecondition, InvalidArgument
+from criwist.interfaces import EngineFacts
+from criwist.translate.profiles import Profile, ProfileKind, apparmor_profile, seccomp_profile
+
+SecurityContext = pb.LinuxSandboxSecurityContext | pb.LinuxContainerSecurityContext
+
+
+def needed_profiles(context: SecurityContext, field: str, *, privileged: bool) -> tuple[str, ...]:
+    """Absolute paths of the files whose bytes :func:`seccomp_options` wants.
+
+    :raises InvalidArgument: as :func:`criwist.translate.profiles.seccomp_profile`.
+    """
+    profile = seccomp_profile(context, field)
+    return (profile.reference,) if profile.kind is ProfileKind.LOCALHOST and not privileged else ()
+
+
+def seccomp_options(
+    profile: Profile, *, privileged: bool, engine: EngineFacts, files: Mapping[str, bytes]
+) -> list[str]:
+    """The seccomp option for *profile*: none for the engine's default, the text of a localhost profile unaltered.
+
+    :param profile: of kind UNSET is unconfined, as the CRI has it.
+    :param files: bytes of the localhost profile, by path; a path that is missing does not exist.
+    :raises FailedPrecondition: the profile's file does not exist, or the kernel has no seccomp.
+    :raises InvalidArgument: the profile is not text.
+    """
+    if privileged:
+        return []
+    if profile.kind in (ProfileKind.UNSET, ProfileKind.UNCONFINED):
+        return ["seccomp=unconfined"]
+    if "seccomp" not in engine.security:
+        raise FailedPrecondition(f"{profile.field}: the engine's kernel has no seccomp")
+    if profile.kind is ProfileKind.RUNTIME_DEFAULT:
+        return []
+    content = files.get(profile.reference)
+    if content is None:
+        raise FailedPrecondition(f"{profile.field}: the seccomp profile {profile.reference!r} does not exist")
+    try:
+        return [f"seccomp={content.decode('utf-8')}"]
+    except UnicodeDecodeError:
+        raise InvalidArgument(profile.field, f"the seccomp profile {profile.reference!r} is not UTF-8 text") from None
+
+
+def apparmor_options(profile: Profile, *, engine: EngineFacts) -> list[str]:
+    """The AppArmor option for *profile*; none for the engine's default.
+
+    :raises FailedPrecondition: a profile is asked for and the kernel has no AppArmor.
+    """
+    if profile.kind is ProfileKind.UNSET:
+        return []
+    enabled = "apparmor" in engine.security
+    if profile.kind is ProfileKind.UNCONFINED:
+        return ["apparmor=unconfined"] if enabled else []
+    if not enabled:
+        raise FailedPrecondition(f"{profile.field}: the engine's kernel has no AppArmor")
+    return [f"apparmor={profile.reference}"] if profile.kind is ProfileKind.LOCALHOST else []
+
+
+def selinux_options(option: pb.SELinuxOption) -> list[str]:
+    """The label options for *option*; parts that are empty are left to the engine."""
+    parts = (("user", option.user), ("role", option.role), ("type", option.type), ("level", option.level))
+    return [f"label={name}:{value}" for name, value in parts if value]
+
+
+def sandbox_security_options(
+    context: pb.LinuxSandboxSecurityContext, field: str, *, engine: EngineFacts, files: Mapping[str, bytes]
+) -> list[str]:
+    """``SecurityOpt`` of a sandbox's pause container.
+
+    It never gains privileges, and where nothing is said of seccomp it gets the engine's default profile: nothing
+    but the pause program runs in it.
+    """
+    profile = seccomp_profile(context, field)
+    options = ["no-new-privileges"]
+    if profile.kind is not ProfileKind.UNSET:
+        options += seccomp_options(profile, privileged=False, engine=engine, files=files)
+    options += apparmor_options(apparmor_profile(context, field), engine=engine)
+    return options + selinux_options(context.selinux_options)
+
+
+def container_security_options(
+    context: pb.LinuxContainerSecurityContext, field: str, *, engine: EngineFacts, files: Mapping[str, bytes]
+) -> list[str]:
+    """``SecurityOpt`` of a workload container."""
+    options = ["no-new-privileges"] if context.no_new_privs else []
+    options += seccomp_options(
+        seccomp_profile(context, field), privileged=context.privileged, engine=engine, files=files
+    )
+    options += apparmor_options(apparmor_profile(context, field), engine=engine)
+    return options + selinux_options(context.selinux_options)
