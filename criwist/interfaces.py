@@ -269,6 +269,12 @@ class IPodNetwork(Interface):
         :param pause: as inspected now; None if it is gone.
         """
 
+    def recall(request: PodNetworkRequest, pause: JSONObject) -> PodNetwork | None:
+        """The network that a running sandbox stands on whose record is lost or was an older shim's; None if unknown.
+
+        Reads files and *pause*, runs nothing; for adoption, not for every status call.
+        """
+
     async def update_pod_cidr(pod_cidr: str) -> None:
         """UpdateRuntimeConfig's CIDR, one or two parted by a comma, validated."""
 
