@@ -303,6 +303,8 @@ class SandboxRecord:
     runtime_handler: str = ""
     log_directory: str = ""
     hostname: str = ""
+    #: The pod's containers were to share one PID namespace (NamespaceMode POD); False: each has its own, or the host's.
+    shared_pid: bool = False
     #: The network was torn down: the sandbox is not ready whatever its pause does.
     stopped: bool = False
 

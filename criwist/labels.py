@@ -2,6 +2,8 @@
 
 Docker has labels only, the CRI has labels and annotations: an annotation ``k`` becomes the label
 ``annotation.k``.  Four internal labels mark what a Docker container is; they are hidden from the CRI.
+One more is criwist's own, for what Docker has no other place for; on a node that is handed back to an older shim
+it shows as one label more.
 The quirk of the older shims stays: a CRI label that begins with ``annotation.`` comes back as an annotation.
 """
 
@@ -20,24 +22,31 @@ SANDBOX_ID = "io.kubernetes.sandbox.id"
 LOG_PATH = "io.kubernetes.container.logpath"
 #: On a sandbox: always ``POD``, which old tools look for.
 CONTAINER_NAME = "io.kubernetes.container.name"
+SANDBOX_CONTAINER_NAME = "POD"
+#: On a container: the image as the pod's author wrote it (``ImageSpec.user_specified_image``).
+USER_IMAGE = "io.criwist.user-image"
 
-_HIDDEN = frozenset({TYPE, SANDBOX_ID, LOG_PATH})
+#: Labels that are not the CRI's: hidden when read, and not to be set by a request.
+RESERVED = frozenset({TYPE, SANDBOX_ID, LOG_PATH, USER_IMAGE})
 
 
 def sandbox_labels(labels: Mapping[str, str], annotations: Mapping[str, str]) -> dict[str, str]:
     """The Docker labels of a sandbox with these CRI labels and annotations."""
-    return _docker_labels(labels, annotations) | {TYPE: SANDBOX, CONTAINER_NAME: "POD"}
+    return _docker_labels(labels, annotations) | {TYPE: SANDBOX, CONTAINER_NAME: SANDBOX_CONTAINER_NAME}
 
 
 def container_labels(
-    labels: Mapping[str, str], annotations: Mapping[str, str], *, sandbox_id: str, log_path: str
+    labels: Mapping[str, str], annotations: Mapping[str, str], *, sandbox_id: str, log_path: str, user_image: str = ""
 ) -> dict[str, str]:
-    """The Docker labels of a container in *sandbox_id* that logs to *log_path* (``""``: it has no log)."""
-    return _docker_labels(labels, annotations) | {
-        TYPE: CONTAINER,
-        SANDBOX_ID: sandbox_id,
-        LOG_PATH: log_path,
-    }
+    """The Docker labels of a container in *sandbox_id* that logs to *log_path* (``""``: it has no log).
+
+    :param user_image: the image as the pod's author wrote it, if the CRI request says.
+    """
+    return (
+        _docker_labels(labels, annotations)
+        | {TYPE: CONTAINER, SANDBOX_ID: sandbox_id, LOG_PATH: log_path}
+        | ({USER_IMAGE: user_image} if user_image else {})
+    )
 
 
 def cri_labels(docker_labels: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
@@ -46,7 +55,7 @@ def cri_labels(docker_labels: Mapping[str, str]) -> tuple[dict[str, str], dict[s
     annotations: dict[str, str] = {}
     sandbox = docker_labels.get(TYPE) == SANDBOX
     for key, value in docker_labels.items():
-        if key in _HIDDEN or (sandbox and key == CONTAINER_NAME):
+        if key in RESERVED or (sandbox and key == CONTAINER_NAME):
             continue
         if key.startswith(ANNOTATION_PREFIX):
             annotations[key.removeprefix(ANNOTATION_PREFIX)] = value
