@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
@@ -182,12 +183,14 @@ class ProcessesTests(SynchronousTestCase):
 class _InlinePool:
     """A thread pool that has no threads: what it is given has run when the call returns."""
 
-    def callInThreadWithCallback(self, onResult: Callable[[bool, object], None], function, *args, **kwargs) -> None:  # type: ignore[no-untyped-def]
+    def callInThreadWithCallback(
+        self, onResult: Callable[[bool, object], None], function: Callable[..., object], *args: Any, **kwargs: Any
+    ) -> None:
         onResult(True, function(*args, **kwargs))
 
 
 class _InlineReactor:
-    def callFromThread(self, function, *args, **kwargs) -> None:  # type: ignore[no-untyped-def]
+    def callFromThread(self, function: Callable[..., object], *args: Any, **kwargs: Any) -> None:
         function(*args, **kwargs)
 
 

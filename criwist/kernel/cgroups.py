@@ -1,0 +1,146 @@
+"""Where a container's cgroup is, on hosts with cgroup v1, v2 or both.
+
+``/proc/<pid>/cgroup`` names one path per hierarchy, ``mountinfo`` where each hierarchy is mounted.  A line
+``4:memory:/docker/ID`` belongs to the v1 hierarchy that holds ``memory``; the line ``0::/docker/ID`` to the v2
+hierarchy, which exists beside v1 ones on hybrid hosts, without any controllers of use.  A container runs under v1
+if any resource controller of it does; that is runc's rule too, which never mixes the two.
+
+A container may put its processes into cgroups of its own below the one that the engine made (systemd does).  Limits
+and keys belong to the engine's cgroup, so a path is cut behind the component that carries the container's id:
+``<id>`` with the cgroupfs driver, ``docker-<id>.scope`` with systemd's.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from attrs import field, frozen
+
+from criwist.errors import NotFound
+from criwist.kernel.mountinfo import Mount, parse_mountinfo
+from criwist.kernel.procfs import PROC, read_text
+
+
+@frozen
+class Cgroup:
+    """The directories of one process's cgroup; only hierarchies that are mounted count."""
+
+    #: Controller, or ``name=systemd``, to directory.
+    v1: Mapping[str, str] = field(factory=dict)
+    #: Directory in the v2 hierarchy, ``""`` if it is not mounted.
+    v2: str = ""
+
+    @property
+    def version(self) -> int:
+        """1 if any resource controller is in a v1 hierarchy, else 2."""
+        return 1 if any(not name.startswith("name=") for name in self.v1) else 2
+
+    def directory(self, controller: str) -> str:
+        """The directory that holds the controller's files, ``""`` if there is none."""
+        return self.v1.get(controller, "") if self.version == 1 else self.v2
+
+    def directories(self) -> list[str]:
+        """Every directory once: several v1 controllers may share one."""
+        return sorted({*self.v1.values(), self.v2} - {""})
+
+
+@frozen
+class Hierarchy:
+    """A mounted cgroup hierarchy."""
+
+    mount_point: str
+    #: Path of the cgroup that is seen at the mount point; not ``/`` inside containers.
+    root: str
+    #: v1 controllers and ``name=``; empty for v2.
+    controllers: frozenset[str]
+
+    def directory(self, path: str) -> str | None:
+        """Where the cgroup *path* is seen, None if the mount does not show it."""
+        if self.root == "/":
+            return os.path.join(self.mount_point, path.lstrip("/")).rstrip("/")
+        if path == self.root or path.startswith(self.root + "/"):
+            return self.mount_point + path[len(self.root) :]
+        return None
+
+
+def hierarchies(mounts: list[Mount]) -> list[Hierarchy]:
+    """The cgroup hierarchies among these mounts, in mount order."""
+    found = []
+    for mount in mounts:
+        if mount.type == "cgroup2":
+            found.append(Hierarchy(mount.point, mount.root, frozenset()))
+        elif mount.type == "cgroup":
+            names = {
+                name for name in mount.super_options if name not in _V1_FLAGS and not name.startswith("release_agent=")
+            }
+            found.append(Hierarchy(mount.point, mount.root, frozenset(names)))
+    return found
+
+
+#: Options of a v1 mount that are not controllers (cgroups(7), kernel/cgroup/cgroup-v1.c).
+_V1_FLAGS = frozenset(
+    {"rw", "ro", "none", "all", "noprefix", "clone_children", "xattr", "cpuset_v2_mode", "favordynmods"}
+)
+
+
+def locate(membership: str, mounted: list[Hierarchy], container: str = "") -> Cgroup:
+    """The cgroup that a ``/proc/<pid>/cgroup`` text tells of.
+
+    :param container: the 64-digit id; paths that carry it are cut behind it.
+    """
+    v1: dict[str, str] = {}
+    v2 = ""
+    for line in membership.splitlines():
+        _, names, path = line.split(":", 2)
+        path = _engine_cgroup(path, container)
+        controllers = frozenset(names.split(",")) - {""}
+        for hierarchy in mounted:
+            if bool(controllers) != bool(hierarchy.controllers) or not controllers <= hierarchy.controllers:
+                continue
+            directory = hierarchy.directory(path)
+            if directory is None:
+                continue
+            if controllers:
+                v1 = dict.fromkeys(controllers, directory) | v1
+            else:
+                v2 = v2 or directory
+    return Cgroup(v1, v2)
+
+
+def _engine_cgroup(path: str, container: str) -> str:
+    if not container or container not in path:
+        return path
+    head, _, tail = path.partition(container)
+    return head + container + tail.partition("/")[0]
+
+
+def process_cgroup(pid: int, container: str = "", proc: str = PROC) -> Cgroup:
+    """The cgroup of a process of the host.
+
+    :param container: see :func:`locate`.
+    :raises NotFound: the process is gone.
+    """
+    membership = read_text(f"{proc}/{pid}/cgroup")
+    if not membership:
+        raise NotFound("process", str(pid), "its cgroup cannot be read")
+    return locate(membership, hierarchies(parse_mountinfo(read_text(f"{proc}/self/mountinfo") or "")), container)
+
+
+def belongs_to(pid: int, container: str, proc: str = PROC) -> bool:
+    """Whether one of the process's cgroups carries the container's id."""
+    return container in (read_text(f"{proc}/{pid}/cgroup") or "")
+
+
+def processes_below(directory: str) -> set[int] | None:
+    """All processes in the cgroup and those below it, None if they cannot be told (a threaded v2 cgroup)."""
+    found: set[int] = set()
+    for parent, _, _ in os.walk(directory):
+        try:
+            with open(os.path.join(parent, "cgroup.procs"), encoding="ascii") as file:
+                found.update(map(int, file.read().split()))
+        except FileNotFoundError:  # removed while we walked
+            continue
+        except OSError:
+            return None
+    return found

@@ -1,0 +1,140 @@
+"""What ``/proc`` says of one process, as values.
+
+A number in ``/proc`` names a process only as long as that process is not reaped, so a process is identified here
+by its number *and* its start time: the kernel gives a number out again only after all others have been used, which
+cannot happen within one clock tick.  A process that vanishes while it is read is None, never an exception.
+
+The root of the tree is a parameter everywhere, so that unit tests bring their own.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable
+
+from attrs import frozen
+
+PROC = "/proc"
+
+#: Zombie and dead, the states in which a process runs no more code (proc(5)).
+_DEAD = frozenset("ZXx")
+
+
+@frozen
+class ProcessStat:
+    """``/proc/<pid>/stat``, as far as it is of use here."""
+
+    pid: int
+    #: One letter, see proc(5).
+    state: str
+    parent: int
+    #: Number of the process that made the session; it need not live any more.
+    session: int
+    threads: int
+    #: Clock ticks since boot.
+    start: int
+
+    @property
+    def alive(self) -> bool:
+        """Whether any thread of it can still run; a zombie whose other threads run on is alive."""
+        return self.state not in _DEAD or self.threads > 1
+
+    def same_process(self, other: ProcessStat | None) -> bool:
+        """Whether *other* was read from this very process, not from a later bearer of its number."""
+        return other is not None and (self.pid, self.start) == (other.pid, other.start)
+
+
+def read_text(path: str) -> str | None:
+    """The file's text with undecodable bytes kept (surrogateescape), or None if the process is gone or hidden."""
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            return file.read()
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return None
+
+
+def parse_stat(text: str) -> ProcessStat:
+    """Parse a line of ``/proc/<pid>/stat``; the command in it may hold blanks and parentheses of its own."""
+    number, _, rest = text.partition(" ")
+    fields = rest[rest.rindex(")") + 2 :].split()
+    return ProcessStat(
+        pid=int(number),
+        state=fields[0],
+        parent=int(fields[1]),
+        session=int(fields[3]),
+        threads=int(fields[17]),
+        start=int(fields[19]),
+    )
+
+
+def read_stat(pid: int, proc: str = PROC) -> ProcessStat | None:
+    """The process's stat, or None if there is none of this number."""
+    text = read_text(f"{proc}/{pid}/stat")
+    return parse_stat(text) if text else None
+
+
+def all_pids(proc: str = PROC) -> list[int]:
+    """Every process of the host, in order of number."""
+    return sorted(int(name) for name in os.listdir(proc) if name.isascii() and name.isdigit())
+
+
+def read_children(pid: int, proc: str = PROC) -> set[int]:
+    """Children of all threads of the process, wherever they are; empty without CONFIG_PROC_CHILDREN.
+
+    Complete only while neither the process nor its children run (proc(5), ``/proc/<pid>/task/<tid>/children``).
+    """
+    try:
+        threads = os.listdir(f"{proc}/{pid}/task")
+    except OSError:
+        return set()
+    found: set[int] = set()
+    for thread in threads:
+        text = read_text(f"{proc}/{pid}/task/{thread}/children")
+        found.update(map(int, (text or "").split()))
+    return found
+
+
+def read_variable(pid: int, name: str, proc: str = PROC) -> str | None:
+    """The value that the environment variable had when the process was last exec'd, or None."""
+    text = read_text(f"{proc}/{pid}/environ")
+    for entry in (text or "").split("\0"):
+        key, equals, value = entry.partition("=")
+        if equals and key == name:
+            return value
+    return None
+
+
+def open_streams(pid: int, descriptors: Iterable[int] | None = None, proc: str = PROC) -> set[str]:
+    """A name, unique on the host, for every unnamed pipe, socket and pseudo-terminal that the process holds open.
+
+    Files are not touched, so that a dead network file system cannot block the caller.
+
+    :param descriptors: look at these alone; None: at all.
+    """
+    directory = f"{proc}/{pid}/fd"
+    try:
+        names = os.listdir(directory) if descriptors is None else [str(number) for number in descriptors]
+        found = {_stream_name(f"{directory}/{name}") for name in names}
+    except OSError:
+        return set()
+    return found - {""}
+
+
+#: Major numbers of the slaves of UNIX 98 pseudo-terminals (Documentation/admin-guide/devices.txt).
+_PTY_MAJORS = range(136, 144)
+
+
+def _stream_name(link: str) -> str:
+    try:
+        target = os.readlink(link)
+        if target.startswith(("pipe:[", "socket:[")):
+            return target
+        if not target.startswith("/dev/"):
+            return ""
+        status = os.stat(link)
+    except OSError:  # closed meanwhile
+        return ""
+    if stat.S_ISCHR(status.st_mode) and os.major(status.st_rdev) in _PTY_MAJORS:
+        return f"pty:[{status.st_dev}:{status.st_ino}]"
+    return ""
