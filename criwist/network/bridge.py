@@ -1,0 +1,96 @@
+"""Docker's own bridge as the pod network: the engine makes, numbers and removes it, we read.
+
+The engine also publishes the host ports of such a pod, so a port that is taken fails the start of the pause, with
+the engine's words.  Nothing is left to tear down: stopping the pause releases it all.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import define, field
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from criwist.errors import EngineFailure
+from criwist.interfaces import IPodNetwork, JSONObject, NetworkCondition, PodNetwork, PodNetworkRequest
+
+#: Bridged packets pass iptables only with these at 1; Kubernetes' service addresses depend on it.
+_BRIDGE_SYSCTLS = ("bridge-nf-call-iptables", "bridge-nf-call-ip6tables")
+
+
+@implementer(IPodNetwork)
+@define(eq=False)
+class BridgeNetwork:
+    """Pods on the engine's default bridge."""
+
+    #: Where the kernel's bridge module has its settings; absent without the module.
+    sysctls: str = "/proc/sys/net/bridge"
+    name: str = field(default="bridge", init=False)
+    docker_network_mode: str = field(default="bridge", init=False)
+    publishes_ports: bool = field(default=True, init=False)
+    _prepared: bool = field(default=False, init=False)
+    _log: Logger = field(factory=Logger, kw_only=True)
+
+    def condition(self) -> NetworkCondition:
+        """Ready: a bridge that the engine lacks is told by the start of a pod."""
+        return NetworkCondition(ready=True)
+
+    async def set_up(self, request: PodNetworkRequest, pause: JSONObject) -> PodNetwork:
+        """Read the addresses that the engine gave.
+
+        :raises EngineFailure: it gave none.
+        """
+        if not self._prepared:
+            self._prepared = True
+            self._let_iptables_see_the_bridge()
+        addresses = engine_addresses(pause)
+        if not addresses:
+            raise EngineFailure(f"the engine gave sandbox {request.sandbox_id} no address on its bridge network")
+        return PodNetwork(addresses)
+
+    async def tear_down(self, request: PodNetworkRequest, network: PodNetwork | None, pause: JSONObject | None) -> None:
+        """Nothing: the engine releases addresses and ports when the pause stops."""
+
+    def recall(self, request: PodNetworkRequest, pause: JSONObject) -> PodNetwork | None:
+        """What the engine says now, which for a running pause is what it gave."""
+        addresses = engine_addresses(pause)
+        return PodNetwork(addresses) if addresses else None
+
+    async def update_pod_cidr(self, pod_cidr: str) -> None:
+        """Nothing: the engine numbers its bridge by its own configuration."""
+
+    async def reconcile(self, known: Mapping[str, PodNetworkRequest]) -> None:
+        """Nothing: what belongs to no container, the engine has released."""
+
+    def verbose(self) -> Mapping[str, Any]:
+        """The mode."""
+        return {"plugin": self.name, "docker_network": self.docker_network_mode}
+
+    def _let_iptables_see_the_bridge(self) -> None:
+        for name in _BRIDGE_SYSCTLS:
+            path = os.path.join(self.sysctls, name)
+            try:
+                with open(path, "r+", encoding="ascii") as setting:
+                    if setting.read().strip() != "1":
+                        setting.seek(0)
+                        setting.write("1\n")
+            except FileNotFoundError:
+                self._log.debug("{path} does not exist: the kernel has no bridge filter", path=path)
+            except OSError as problem:
+                self._log.warn("{path} cannot be set to 1: {problem}", path=path, problem=problem)
+
+
+def engine_addresses(pause: JSONObject) -> tuple[str, ...]:
+    """Addresses of an inspected container on all its networks: IPv4 then IPv6 of each, the default bridge first.
+
+    Engines name them in ``NetworkSettings.Networks``; older ones repeated the default bridge's beside it.
+    """
+    settings = pause.get("NetworkSettings") or {}
+    networks = settings.get("Networks") or {}
+    ordered = sorted(networks, key=lambda name: (name != "bridge", name))
+    endpoints = [networks[name] or {} for name in ordered] + [settings]
+    found = [endpoint.get(key) for endpoint in endpoints for key in ("IPAddress", "GlobalIPv6Address")]
+    return tuple(dict.fromkeys(address for address in found if address))
