@@ -18,13 +18,13 @@ from criwist.api.runtime.v1 import api_pb2 as pb
 from criwist.core.cache import Cache
 from criwist.core.engine import Engine
 from criwist.core.entries import ContainerEntry, SandboxEntry
-from criwist.core.files import read_files
+from criwist.core.files import make_missing_directories, read_files
 from criwist.core.locks import Locks
 from criwist.core.names_taken import create_named
 from criwist.interfaces import IContainerLogs, IDocker, LoggedContainer
 from criwist.names import ContainerName
 from criwist.translate.container import container_body, needed_files
-from criwist.translate.requests import check_container_config
+from criwist.translate.mounts import host_directories
 from criwist.translate.resources import update_body
 
 #: Longest grace that the engine is asked for, seconds: what fits the 32-bit number it keeps it in.
@@ -48,7 +48,6 @@ class Containers:
         :raises NotFound: no such sandbox, or no such image.
         :raises FailedPrecondition: the sandbox does not run.
         """
-        check_container_config(config, sandbox_config)
         await self._cache.ready()
         sandbox = self._cache.snapshot.sandbox(sandbox_id)
         if not sandbox.running:
@@ -72,7 +71,9 @@ class Containers:
         config: pb.ContainerConfig,
         sandbox_config: pb.PodSandboxConfig,
     ) -> str:
-        files = await read_files(needed_files(config))
+        engine = self._engine.facts
+        files = read_files(needed_files(config))
+        make_missing_directories(host_directories(config, engine=engine), field="config.mounts")
         body = container_body(
             config,
             sandbox_config,
@@ -81,7 +82,7 @@ class Containers:
             runtime=sandbox.runtime,
             image=config.image.image,
             log_config=self._logs.container_options(),
-            engine=self._engine.facts,
+            engine=engine,
             oom_score_floor=self._engine.oom_score_floor,
             files=files,
         )

@@ -160,7 +160,7 @@ class Execs:
                 inspected = await self._docker.inspect_exec(exec_id)
             pid = int(inspected.get("Pid") or 0)
             if pid > 0 and inspected.get("Running"):
-                killed = await self._processes.kill_tree(pid)
+                killed = await self._processes.kill_tree(pid, container_id)
                 self._log.info(
                     "killed {count} processes of exec {exec} in {container}",
                     count=killed,

@@ -8,41 +8,47 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from criwist import errors
 
-#: A seccomp profile has some tens of KiB; what is larger is none.
+#: Bytes.  A seccomp profile has some tens of KiB; what is larger is none.
 MAX_FILE = 4 * 1024 * 1024
 
 
-async def read_files(paths: Mapping[str, str]) -> dict[str, bytes]:
-    """The contents of files by path.
+def read_files(paths: Iterable[str]) -> dict[str, bytes]:
+    """The contents of those of *paths* that exist; who needs the others says so in the request's words.
 
-    :param paths: the request field that names each path, for errors.
-    :raises InvalidArgument: a file is missing, too large, or not a regular file.
+    :raises FailedPrecondition: a file cannot be read, is too large, or is not a regular file.
     """
-    return {path: _read(path, field) for path, field in paths.items()}
+    contents = {}
+    for path in paths:
+        try:
+            contents[path] = _read(path)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise errors.FailedPrecondition(f"cannot read {path}: {error.strerror}") from error
+    return contents
 
 
-def _read(path: str, field: str) -> bytes:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        raise errors.InvalidArgument(field, f"cannot read {path}: {error.strerror}") from error
+def _read(path: str) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(descriptor, "rb") as file:
         facts = os.fstat(descriptor)
         if not stat.S_ISREG(facts.st_mode):
-            raise errors.InvalidArgument(field, f"{path} is not a regular file")
+            raise errors.FailedPrecondition(f"{path} is not a regular file")
         if facts.st_size > MAX_FILE:
-            raise errors.InvalidArgument(field, f"{path} is larger than {MAX_FILE} bytes")
+            raise errors.FailedPrecondition(f"{path} is larger than {MAX_FILE} bytes")
         return file.read(MAX_FILE)
 
 
-async def make_directory(path: str, *, field: str) -> None:
+def make_directory(path: str, *, field: str) -> None:
     """Make a directory and its parents, mode 0755; one that exists is left as it is.
 
+    :param field: the request's field that names it.
     :raises InvalidArgument: something else is in its place.
+    :raises Internal: the filesystem does not let us.
     """
     try:
         os.makedirs(path, mode=0o755, exist_ok=True)
@@ -52,8 +58,11 @@ async def make_directory(path: str, *, field: str) -> None:
         raise errors.Internal(f"cannot make the directory {path}: {error.strerror}") from error
 
 
-async def make_missing_directories(paths: Iterable[str], *, field: str) -> None:
-    """Make each path that does not exist a directory, as the older shims do for the sources of mounts."""
+def make_missing_directories(paths: Iterable[str], *, field: str) -> None:
+    """Make a directory at each path where nothing is, as the older shims do for the sources of mounts.
+
+    A link that leads nowhere gets its directory where it leads.
+    """
     for path in paths:
-        if not os.path.lexists(path) or not os.path.exists(path):
-            await make_directory(os.path.realpath(path), field=field)
+        if not os.path.exists(path):
+            make_directory(os.path.realpath(path), field=field)

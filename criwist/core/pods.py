@@ -37,8 +37,9 @@ from criwist.interfaces import (
     SandboxRecord,
 )
 from criwist.names import sandbox_name
-from criwist.translate.network import network_request, wants_host_network
-from criwist.translate.requests import check_pod_sandbox_config, runtime_handler
+from criwist.translate.namespaces import node_network
+from criwist.translate.pod_network import network_request
+from criwist.translate.requests import runtime_handler
 from criwist.translate.sandbox import needed_files, sandbox_body
 
 #: Seconds the pause has between SIGTERM and SIGKILL.  Ours ends at once; another image's may not.
@@ -95,7 +96,6 @@ class Pods:
 
         :raises AlreadyExists: a sandbox of that name and attempt is ready.
         """
-        check_pod_sandbox_config(config)
         await self._cache.ready()
         runtime = runtime_handler(handler, self._engine.facts)
         metadata = config.metadata
@@ -104,10 +104,10 @@ class Pods:
             return await all_or_nothing(lambda undo: self._run(undo, config, name, handler, runtime))
 
     async def _run(self, undo: Undo, config: pb.PodSandboxConfig, name: str, handler: str, runtime: str) -> str:
-        network = self._networks.for_new(host=wants_host_network(config))
-        files = await read_files(needed_files(config))
+        network = self._networks.for_new(host=node_network(config))
+        files = read_files(needed_files(config))
         if config.log_directory:
-            await make_directory(config.log_directory, field="config.log_directory")
+            make_directory(config.log_directory, field="config.log_directory")
         sandbox_id = await self._start_pause(undo, config, name, handler, runtime, network, files)
         pause = await self._docker.inspect_container(sandbox_id)
         self._write_resolv_conf(config.dns_config, pause)
@@ -186,7 +186,7 @@ class Pods:
                 sandbox_id=sandbox_id,
                 request=network_request(sandbox_id, config),
                 network_plugin=network.name,
-                host_network=wants_host_network(config),
+                host_network=node_network(config),
                 runtime_handler=handler,
                 log_directory=config.log_directory,
                 hostname=config.hostname,

@@ -10,6 +10,7 @@ from __future__ import annotations
 from grpc import StatusCode
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from criwist import errors
 
@@ -48,18 +49,9 @@ def status_of(error: BaseException | None, operation: str) -> tuple[StatusCode, 
             return code, _shortened(str(error))
     if isinstance(error, CancelledError):
         return StatusCode.CANCELLED, f"{operation} was cancelled"
-    _log.failure(
-        "{operation} failed unexpectedly",
-        failure=_failure_of(error),
-        operation=operation,
-    )
+    if error is not None:
+        _log.failure("{operation} failed unexpectedly", failure=Failure(error), operation=operation)
     return StatusCode.INTERNAL, _shortened(f"{operation} failed unexpectedly: {type(error).__name__}: {error}")
-
-
-def _failure_of(error: BaseException | None):  # type: ignore[no-untyped-def] # Twisted's Failure is untyped here
-    from twisted.python.failure import Failure
-
-    return Failure(error, type(error), error.__traceback__)
 
 
 def _shortened(text: str) -> str:
