@@ -1,0 +1,60 @@
+"""Reading the engine's JSON without trusting its shape.
+
+Engines differ in which members they send, send ``null`` for what is empty, and will change again.  What is absent,
+null or of another type reads as the empty value of the type that was asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from criwist.interfaces import JSONObject
+
+
+def text(answer: JSONObject, *path: str) -> str:
+    """The string at *path*, or ``""``."""
+    found = _at(answer, path)
+    return found if isinstance(found, str) else ""
+
+
+def number(answer: JSONObject, *path: str) -> int:
+    """The whole number at *path*, or 0."""
+    found = _at(answer, path)
+    return found if isinstance(found, int) and not isinstance(found, bool) else 0
+
+
+def flag(answer: JSONObject, *path: str) -> bool:
+    """The truth value at *path*, or False."""
+    return _at(answer, path) is True
+
+
+def member(answer: JSONObject, *path: str) -> JSONObject:
+    """The object at *path*, or an empty one."""
+    found = _at(answer, path)
+    return found if isinstance(found, Mapping) else {}
+
+
+def members(answer: JSONObject, *path: str) -> list[JSONObject]:
+    """The objects in the array at *path*, without anything else that is in it."""
+    found = _at(answer, path)
+    return [item for item in found if isinstance(item, Mapping)] if isinstance(found, list) else []
+
+
+def texts(answer: JSONObject, *path: str) -> list[str]:
+    """The strings in the array at *path*, without anything else that is in it."""
+    found = _at(answer, path)
+    return [item for item in found if isinstance(item, str)] if isinstance(found, list) else []
+
+
+def text_map(answer: JSONObject, *path: str) -> dict[str, str]:
+    """The members with string values of the object at *path*."""
+    return {key: value for key, value in member(answer, *path).items() if isinstance(value, str)}
+
+
+def _at(answer: Any, path: tuple[str, ...]) -> Any:
+    for name in path:
+        if not isinstance(answer, Mapping):
+            return None
+        answer = answer.get(name)
+    return answer
