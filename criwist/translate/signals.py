@@ -7,6 +7,7 @@ Docker knows every name of the CRI's.
 from __future__ import annotations
 
 import signal
+from typing import cast
 
 from criwist.api.runtime.v1 import api_pb2 as pb
 
@@ -44,6 +45,8 @@ def _number(name: str) -> int:
     return int(getattr(signal, base, 0)) + int(above)
 
 
-_BY_NAME = {docker_signal(value): value for value in pb.Signal.values() if value != pb.SIGNAL_RUNTIME_DEFAULT}
+_BY_NAME = {
+    docker_signal(value): cast("pb.Signal", value) for value in pb.Signal.values() if value != pb.SIGNAL_RUNTIME_DEFAULT
+}
 #: Where two names share a number, SIGABRT and SIGIOT, the one that comes first in the CRI stands for both.
 _BY_NUMBER = {str(_number(name)): value for name, value in reversed(_BY_NAME.items()) if _number(name) > 0}
