@@ -190,6 +190,7 @@ class Pods:
                 runtime_handler=handler,
                 log_directory=config.log_directory,
                 hostname=config.hostname,
+                shared_pid=config.linux.security_context.namespace_options.pid == pb.POD,
             )
         )
         await self._docker.start_container(sandbox_id)
