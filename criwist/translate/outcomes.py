@@ -1,0 +1,80 @@
+"""How far a container has come, and how it ended: the engine's State in the CRI's terms.
+
+The words are those of dockershim and cri-dockerd, which kubelets and people know:
+
+===========================  ==========  ======================================
+the engine says              CRI state   reason
+===========================  ==========  ======================================
+running, paused, restarting  RUNNING
+has finished                 EXITED      OOMKilled, Completed (0), Error
+never started, exit code     EXITED      ContainerCannotRun
+never started                CREATED
+===========================  ==========  ======================================
+
+"removing" and "dead" say nothing of how a container ended, so they are read like "exited" or "created".  A start
+that the OCI runtime refuses leaves a container "created" with exit code 127 or 128 and an error text; without the
+third row a kubelet would wait for it for ever.
+"""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from criwist.api.runtime.v1 import api_pb2 as pb
+from criwist.errors import EngineFailure
+from criwist.interfaces import JSONObject
+from criwist.translate.answers import flag, number, text
+from criwist.translate.times import nanoseconds
+
+_UNDER_WAY = frozenset({"running", "paused", "restarting"})
+_AT_REST = frozenset({"created", "exited", "dead", "removing"})
+
+
+@frozen
+class Outcome:
+    """Times are nanoseconds since the epoch, 0 for what has not happened."""
+
+    state: pb.ContainerState
+    created_at: int
+    started_at: int = 0
+    finished_at: int = 0
+    exit_code: int = 0
+    reason: str = ""
+    message: str = ""
+
+
+def outcome(inspected: JSONObject) -> Outcome:
+    """The outcome, so far, of an inspected container.
+
+    :raises EngineFailure: a time is not one.
+    """
+    created_at = _time(inspected, "Created")
+    started_at, finished_at = _time(inspected, "State", "StartedAt"), _time(inspected, "State", "FinishedAt")
+    status = text(inspected, "State", "Status")
+    if status in _UNDER_WAY:
+        return Outcome(pb.CONTAINER_RUNNING, created_at, started_at)
+    if status not in _AT_REST:
+        return Outcome(pb.CONTAINER_UNKNOWN, created_at, started_at, finished_at)
+    exit_code, message = number(inspected, "State", "ExitCode"), text(inspected, "State", "Error")
+    if finished_at or status == "exited":
+        reason = _reason(exit_code, oom_killed=flag(inspected, "State", "OOMKilled"))
+        return Outcome(pb.CONTAINER_EXITED, created_at, started_at, finished_at, exit_code, reason, message)
+    if exit_code:
+        return Outcome(
+            pb.CONTAINER_EXITED, created_at, created_at, created_at, exit_code, "ContainerCannotRun", message
+        )
+    return Outcome(pb.CONTAINER_CREATED, created_at, message=message)
+
+
+def _reason(exit_code: int, *, oom_killed: bool) -> str:
+    if oom_killed:
+        return "OOMKilled"
+    return "Error" if exit_code else "Completed"
+
+
+def _time(inspected: JSONObject, *path: str) -> int:
+    try:
+        return nanoseconds(text(inspected, *path))
+    except ValueError as problem:
+        identifier = text(inspected, "Id")
+        raise EngineFailure(f"the engine's {'.'.join(path)} of container {identifier}: {problem}") from problem
