@@ -12,13 +12,12 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from criwist.api.runtime.v1 import api_pb2 as pb
+from criwist.errors import InvalidArgument
 from criwist.interfaces import JSONObject
+from criwist.reference import parse
 from criwist.translate.answers import member, number, text, text_map, texts
 
 _NO_NAME = "<none>"
-#: How Docker spells out a familiar name: ``nginx`` is ``docker.io/library/nginx``.
-_DEFAULT_REGISTRY = "docker.io/"
-_DEFAULT_REPOSITORY = "library/"
 _INT64_MAX = 2**63 - 1
 
 
@@ -95,10 +94,8 @@ def _has_label(labels: Mapping[str, str], wanted: str) -> bool:
 
 
 def _spelled_out(name: str) -> str:
-    """A familiar name with its registry and repository; any other name as it is."""
-    if name.startswith("sha256:"):
+    """A reference with its registry and repository; an id, or whatever else is no reference, as it is."""
+    try:
+        return str(parse(name))
+    except InvalidArgument:
         return name
-    first, slash, _ = name.partition("/")
-    if slash and ("." in first or ":" in first or first == "localhost"):
-        return name
-    return _DEFAULT_REGISTRY + ("" if slash else _DEFAULT_REPOSITORY) + name
