@@ -111,7 +111,7 @@ def _wait_for(ready: Callable[[], bool], what: str, program: subprocess.Popen[by
 
 
 def criwist_command(options: Sequence[str]) -> list[str]:
-    """How criwist is started: on Docker's own bridge, which needs no further set-up, unless the options say otherwise."""
+    """How criwist is started; unless the options say otherwise on Docker's own bridge, which needs no set-up."""
     twistd = str(Path(sys.executable).with_name("twistd"))
     plugin = [] if any(option.startswith("--network-plugin") for option in options) else ["--network-plugin", "bridge"]
     return [twistd, "--nodaemon", "--pidfile=", "criwist", *plugin, *options]
