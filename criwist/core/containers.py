@@ -9,6 +9,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Mapping
 from contextlib import suppress
+from typing import Any
 
 from attrs import define
 from twisted.logger import Logger
@@ -23,6 +24,7 @@ from criwist.core.locks import Locks
 from criwist.core.names_taken import create_named
 from criwist.interfaces import IContainerLogs, IDocker, LoggedContainer
 from criwist.names import ContainerName
+from criwist.network.resolvconf import TARGET, ResolvConfs
 from criwist.translate.container import container_body, needed_files
 from criwist.translate.mounts import host_directories
 from criwist.translate.resources import update_body
@@ -40,6 +42,7 @@ class Containers:
     _engine: Engine
     _logs: IContainerLogs
     _locks: Locks
+    _resolv_confs: ResolvConfs
     _log = Logger()
 
     async def create(self, sandbox_id: str, config: pb.ContainerConfig, sandbox_config: pb.PodSandboxConfig) -> str:
@@ -86,9 +89,16 @@ class Containers:
             oom_score_floor=self._engine.oom_score_floor,
             files=files,
         )
+        self._mount_resolv_conf(body, sandbox.id)
         container_id = await create_named(self._docker, name, body, self._may_go)
         await self._cache.refresh(container_id)
         return container_id
+
+    def _mount_resolv_conf(self, body: dict[str, Any], sandbox_id: str) -> None:
+        path = self._resolv_confs.path(sandbox_id)
+        mounts = body["HostConfig"].setdefault("Mounts", [])
+        if path and all(mount["Target"] != TARGET for mount in mounts):
+            mounts.append({"Type": "bind", "Source": path, "Target": TARGET})
 
     async def _may_go(self, holder: str) -> bool:
         await self._cache.refresh(holder)

@@ -29,11 +29,8 @@ class SandboxEntry:
     pid: int
     #: ``HostConfig.NetworkMode``.
     network_mode: str
-    privileged: bool
     #: The engine's name of the OCI runtime.
     runtime: str
-    #: The engine's resolv.conf of the pod, bind-mounted into each of its containers.
-    resolv_conf: str
     #: A serialized runtime.v1.PodSandbox.
     item: bytes
     #: A serialized runtime.v1.PodSandboxStatus.
@@ -60,7 +57,6 @@ class ContainerEntry:
     labels: Mapping[str, str] = field(hash=False)
     #: Its first process's pid on the host; 0 unless it runs.
     pid: int
-    exit_code: int
     image_id: str
     tty: bool
     stdin: bool

@@ -37,6 +37,7 @@ from criwist.interfaces import (
     SandboxRecord,
 )
 from criwist.names import sandbox_name
+from criwist.network.resolvconf import ResolvConfs
 from criwist.translate.namespaces import node_network
 from criwist.translate.pod_network import network_request
 from criwist.translate.requests import runtime_handler
@@ -74,8 +75,6 @@ class Pods:
 
     :param pause_image: makes sure of the pause image and returns its reference.
     :param remove_container: removes a container of a pod with all that belongs to it.
-    :param write_resolv_conf: gives a started sandbox its DNS configuration.
-    :param forget_resolv_conf: drops what the former made, by sandbox id.
     """
 
     _docker: IDocker
@@ -86,7 +85,7 @@ class Pods:
     _locks: Locks
     _pause_image: Callable[[], Awaitable[str]]
     _remove_container: Callable[[str], Coroutine[Any, Any, None]]
-    _write_resolv_conf: Callable[[pb.DNSConfig, JSONObject], None]
+    _resolv_confs: ResolvConfs
     _log = Logger()
 
     # -- RunPodSandbox
@@ -110,7 +109,7 @@ class Pods:
             make_directory(config.log_directory, field="config.log_directory")
         sandbox_id = await self._start_pause(undo, config, name, handler, runtime, network, files)
         pause = await self._docker.inspect_container(sandbox_id)
-        self._write_resolv_conf(config.dns_config, pause)
+        self._resolv_confs.write(config.dns_config, pause)
         request = network_request(sandbox_id, config)
         stands = await network.set_up(request, pause)
         undo.push(f"tear down the network of sandbox {sandbox_id}", lambda: network.tear_down(request, stands, pause))
@@ -172,6 +171,7 @@ class Pods:
         sandbox_id = await create_named(self._docker, name, body, self._may_go)
 
         async def remove_record() -> None:
+            self._resolv_confs.forget(sandbox_id)
             self._records.remove(sandbox_id)
 
         async def remove_pause() -> None:
@@ -278,6 +278,7 @@ class Pods:
                 await self._docker.remove_container(sandbox_id, force=True, volumes=True)
             except errors.NotFound:
                 self._log.debug("sandbox {sandbox} is gone already", sandbox=sandbox_id)
+            self._resolv_confs.forget(sandbox_id)
             self._records.remove(sandbox_id)
             await self._cache.refresh(sandbox_id)
 

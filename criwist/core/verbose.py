@@ -14,7 +14,7 @@ from attrs import define
 
 from criwist.core.engine import Engine
 from criwist.core.entries import ContainerEntry, SandboxEntry
-from criwist.interfaces import IDocker, ISandboxRecords, JSONObject
+from criwist.interfaces import ISandboxRecords, JSONObject
 from criwist.wire.protobuf import message_field
 
 #: Number of ``map<string, string> info`` in PodSandboxStatusResponse, ContainerStatusResponse, ImageStatusResponse.
@@ -30,7 +30,6 @@ class Verbose:
     :param inspect: inspects a container and waits for it; called in a thread that may wait.
     """
 
-    _docker: IDocker
     _engine: Engine
     _records: ISandboxRecords
     _inspect: Callable[[str], JSONObject]

@@ -81,7 +81,8 @@ class RuntimeService:
         snapshot = self._cache.current()
         if not request.HasField("filter"):
             return snapshot.all_sandboxes
-        return listing(filter(sandbox_filter(request.filter), snapshot.newest_sandboxes))
+        passes = sandbox_filter(request.filter)
+        return listing(entry for entry in snapshot.newest_sandboxes if passes(entry))
 
     # -- Containers
 
@@ -111,7 +112,8 @@ class RuntimeService:
         snapshot = self._cache.current()
         if not request.HasField("filter"):
             return snapshot.all_containers
-        return listing(filter(container_filter(request.filter), snapshot.newest_containers))
+        passes = container_filter(request.filter)
+        return listing(entry for entry in snapshot.newest_containers if passes(entry))
 
     @read
     def ContainerStatus(self, request: pb.ContainerStatusRequest) -> bytes:

@@ -1,0 +1,61 @@
+"""What the kernel says of a running container: as whom it runs, and what it may use.
+
+What the engine was told is a wish; ``ContainerStatus.user`` and ``resources`` are facts, on which kubelet's
+in-place resize relies.  They are read when the container changes, not when somebody asks.  An engine on another
+machine has its processes there: what is under the pid here is somebody else's, and nothing is said.
+"""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from criwist import errors
+from criwist.api.runtime.v1 import api_pb2 as pb
+from criwist.interfaces import JSONObject
+from criwist.kernel.cgroups import belongs_to, process_cgroup
+from criwist.kernel.identity import read_identity
+from criwist.kernel.limits import Limits
+from criwist.kernel.resources import read_limits
+from criwist.translate.answers import flag, number, text
+
+
+@frozen
+class Observed:
+    """What the kernel says of a running container; None where it could not be asked."""
+
+    resources: pb.LinuxContainerResources | None = None
+    user: pb.LinuxContainerUser | None = None
+
+
+def observe(inspected: JSONObject) -> Observed:
+    """Look at the first process of an inspected container, if it runs on this machine."""
+    identifier, pid = text(inspected, "Id"), number(inspected, "State", "Pid")
+    if not flag(inspected, "State", "Running") or pid <= 0 or not belongs_to(pid, identifier):
+        return Observed()
+    host_config = inspected.get("HostConfig") or {}
+    try:
+        who = read_identity(pid)
+        limits = read_limits(process_cgroup(pid, identifier), number(host_config, "CpuShares"))
+    except errors.NotFound:
+        return Observed()  # it has ended since
+    return Observed(
+        resources=_resources(limits, number(host_config, "OomScoreAdj")),
+        user=pb.LinuxContainerUser(uid=who.uid, gid=who.gid, supplemental_groups=who.groups),
+    )
+
+
+def _resources(limits: Limits, oom_score_adj: int) -> pb.LinuxContainerResources:
+    """The CRI's 0 stands for "no limit" as well as for "not specified"."""
+    return pb.LinuxContainerResources(
+        cpu_period=limits.cpu_period or 0,
+        cpu_quota=limits.cpu_quota or 0,
+        cpu_shares=limits.cpu_shares or 0,
+        memory_limit_in_bytes=limits.memory or 0,
+        memory_swap_limit_in_bytes=limits.memory_and_swap or 0,
+        oom_score_adj=oom_score_adj,
+        cpuset_cpus=limits.cpuset_cpus,
+        cpuset_mems=limits.cpuset_mems,
+        hugepage_limits=[
+            pb.HugepageLimit(page_size=size, limit=limit) for size, limit in sorted(limits.hugepages.items())
+        ],
+    )

@@ -1,0 +1,155 @@
+"""The composition: the only module that knows all the others.
+
+:func:`makeService` is what twistd calls.  The service it returns builds the parts when it starts, that is after
+twistd has become a daemon and chosen its reactor:
+
+    IDocker ── Cache ◀── EngineFeed          what Docker knows, kept fresh
+        │        │
+        ├── Pods, Containers, Images, Execs   what the CRI demands, over the adapters
+        │        │
+        └─────── rpc.Server                   gRPC in front of it all
+
+It listens and answers Status before Docker has answered, and whether it does or not.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import define, field
+from twisted.application.service import IService, Service
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
+from twisted.logger import Logger
+
+from criwist import __version__, errors
+from criwist.checkpoint import SandboxRecords, mirror_directory
+from criwist.config import Config
+from criwist.core.cache import Cache
+from criwist.core.containers import Containers
+from criwist.core.describe import Describe
+from criwist.core.engine import Engine
+from criwist.core.execs import Execs
+from criwist.core.feed import EngineFeed
+from criwist.core.images import Images
+from criwist.core.locks import Locks
+from criwist.core.pause import PauseImage
+from criwist.core.pods import PodNetworks, Pods
+from criwist.core.recovery import Recovery
+from criwist.core.status import NodeStatus
+from criwist.core.verbose import Verbose
+from criwist.docker.agent import connections
+from criwist.docker.client import Docker
+from criwist.interfaces import EngineFacts, IContainerLogs, IPodNetwork
+from criwist.kernel.processes import Processes
+from criwist.network.bridge import BridgeNetwork
+from criwist.network.host import HostNetwork
+from criwist.notify import Notifier
+from criwist.options import Options
+from criwist.rpc.door import Door
+from criwist.rpc.images import ImageService
+from criwist.rpc.runtime import RuntimeService
+from criwist.rpc.server import Server
+
+__all__ = ["Options", "makeService"]
+
+
+def makeService(options: Options) -> IService:
+    """The service of a criwist daemon.  Builds nothing yet."""
+    return Criwist(options.config(), os.environ)
+
+
+@define(eq=False)
+class Criwist(Service):  # type: ignore[misc] # Twisted's Service is untyped
+    """One node's CRI runtime."""
+
+    _config: Config
+    _environment: Mapping[str, str]
+    _server: Server | None = field(default=None, init=False)
+    _feed: EngineFeed | None = field(default=None, init=False)
+    _notifier: Notifier | None = field(default=None, init=False)
+    _log = Logger()
+
+    def startService(self) -> None:
+        """Build the parts and serve.
+
+        :raises SystemExit: with a sentence, if the endpoint or a directory cannot be had.
+        """
+        from twisted.internet import reactor
+
+        Service.startService(self)
+        try:
+            self._build(reactor)
+        except (errors.CriwistError, OSError) as error:
+            raise SystemExit(f"criwist: {error}") from error
+
+    def stopService(self) -> Deferred[None] | None:
+        """Answer what is under way with UNAVAILABLE, and end.  Containers go on."""
+        Service.stopService(self)
+        if self._notifier is not None:
+            self._notifier.stopping()
+        if self._feed is not None:
+            self._feed.stop()
+        if self._server is None:
+            return None
+        stopped = self._server.stop()
+        waiting: Deferred[None] = deferToThread(stopped.wait)
+        return waiting
+
+    def _build(self, reactor: Any) -> None:
+        config = self._config
+        os.makedirs(config.root_directory, mode=0o711, exist_ok=True)
+        docker = Docker(reactor, connections(reactor, config.docker_endpoint, config.docker_tls))
+        processes = Processes(reactor, reactor.getThreadPool())
+        engine = Engine(docker, lambda: local_oom_score_floor(config.docker_endpoint))
+        records = SandboxRecords(posixpath.join(config.root_directory, "sandboxes"), mirror=mirror_directory())
+        resolv_confs = ResolvConfs(posixpath.join(config.root_directory, "resolv-confs"))
+        networks = _networks(config, reactor)
+        network = networks.for_new(host=False)
+        logs: IContainerLogs = ContainerLogs(config, docker, reactor)
+        images = Images(docker, config, reactor)
+        describe = Describe(engine, images, records, networks)
+        cache = Cache(docker, logs, describe)
+        locks = Locks()
+        containers = Containers(docker, cache, engine, logs, locks, resolv_confs)
+        pause = PauseImage(config.pod_infra_container_image, docker, images, engine)
+        pods = Pods(docker, cache, engine, records, networks, locks, pause.ensure, containers.remove, resolv_confs)
+        recovery = Recovery(docker, cache, records, networks, logs)
+
+        async def connected(facts: EngineFacts) -> None:
+            await engine.connected(facts)
+            await images.refresh()
+
+        feed = self._feed = EngineFeed(docker, cache, reactor, connected, recovery.run, images.event)
+        execs = Execs(docker, cache, feed, processes, reactor)
+        door = Door(reactor)
+        node = NodeStatus(config, docker, engine, cache, network, {})
+        verbose = Verbose(
+            engine, records, lambda one: door.wait(lambda: docker.inspect_container(one), 10.0, one), cgroups
+        )
+        server = self._server = Server(
+            config.endpoint,
+            door,
+            lambda version: RuntimeService(version, node, cache, pods, containers, execs, network, verbose),
+            ImageService(images),
+            cache.ready,
+        )
+        address = server.start()
+        feed.start()
+        self._notifier = Notifier(self._environment)
+        self._notifier.ready()
+        self._log.info(
+            "criwist {version} serves the CRI on {address}; "
+            "try: crictl --runtime-endpoint {address} pods, or: python -m criwist.demo --help",
+            version=__version__,
+            address=address,
+        )
+
+
+def _networks(config: Config, reactor: Any) -> PodNetworks:
+    """The networks of this node; pods of any of them can be torn down, whichever is configured."""
+    providers: dict[str, IPodNetwork] = {"host": HostNetwork(), "bridge": BridgeNetwork()}
+    return PodNetworks(providers, config.network_plugin)
