@@ -25,9 +25,11 @@ CONTAINER_NAME = "io.kubernetes.container.name"
 SANDBOX_CONTAINER_NAME = "POD"
 #: On a container: the image as the pod's author wrote it (``ImageSpec.user_specified_image``).
 USER_IMAGE = "io.criwist.user-image"
+#: On a container: what is written to its cgroup once it runs, as JSON (``translate.resources``).
+CGROUP = "io.criwist.cgroup"
 
 #: Labels that are not the CRI's: hidden when read, and not to be set by a request.
-RESERVED = frozenset({TYPE, SANDBOX_ID, LOG_PATH, USER_IMAGE})
+RESERVED = frozenset({TYPE, SANDBOX_ID, LOG_PATH, USER_IMAGE, CGROUP})
 
 
 def sandbox_labels(labels: Mapping[str, str], annotations: Mapping[str, str]) -> dict[str, str]:

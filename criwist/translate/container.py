@@ -7,7 +7,7 @@ What must be known beforehand and cannot be told from the request alone comes in
 - ``accounts``: the image's accounts, if ``users.accounts_wanted`` (:func:`needs_accounts`);
 - directories at missing host paths (``mounts.host_directories``).
 
-What Docker has no field for is done once the container runs: ``resources.cgroup_writes``.
+What Docker has no field for is written to the cgroup once the container runs: ``cgroup.recorded_writes``.
 """
 
 from __future__ import annotations
@@ -22,18 +22,19 @@ from criwist.interfaces import EngineFacts, JSONObject
 from criwist.labels import container_labels
 from criwist.translate.annotations import oci_annotations
 from criwist.translate.capabilities import capabilities
+from criwist.translate.cgroup import cgroup_label, cgroup_writes
 from criwist.translate.devices import devices_body
 from criwist.translate.mounts import mounts_body
 from criwist.translate.namespaces import container_namespaces
-from criwist.translate.resources import cgroup_parent, cgroup_writes, oom_score, resource_limits
+from criwist.translate.resources import cgroup_parent, oom_score, resource_limits
 from criwist.translate.sandbox import SHM_SIZE
 from criwist.translate.security import container_security_options, needed_profiles
+from criwist.translate.signals import docker_signal
 from criwist.translate.users import Accounts, accounts_wanted, container_user
 
 _LINUX = "config.linux"
 _CONTEXT = f"{_LINUX}.security_context"
-#: Path of the resources in CreateContainerRequest, for ``resources.cgroup_writes``.
-RESOURCES = f"{_LINUX}.resources"
+_RESOURCES = f"{_LINUX}.resources"
 
 
 def needed_files(config: pb.ContainerConfig) -> tuple[str, ...]:
@@ -85,10 +86,9 @@ def container_body(
     resources = config.linux.resources
     user = container_user(context, _CONTEXT, accounts=accounts)
     groups = user.pop("GroupAdd", None)
-    cgroup_writes(resources, RESOURCES, engine=engine)
     host_config: dict[str, Any] = {
         "CgroupParent": cgroup_parent(sandbox_config.linux.cgroup_parent, driver=engine.cgroup_driver),
-        "OomScoreAdj": oom_score(resources, RESOURCES, floor=oom_score_floor),
+        "OomScoreAdj": oom_score(resources, _RESOURCES, floor=oom_score_floor),
         "Privileged": context.privileged,
         "ReadonlyRootfs": context.readonly_rootfs,
         "RestartPolicy": {"Name": "no"},
@@ -105,7 +105,7 @@ def container_body(
     )
     host_config |= capabilities(context.capabilities, f"{_CONTEXT}.capabilities")
     host_config |= _proc_paths(config)
-    host_config |= resource_limits(resources, RESOURCES, engine=engine)
+    host_config |= resource_limits(resources, _RESOURCES, engine=engine)
     host_config |= devices_body(config, "config", engine=engine)
     host_config |= mounts_body(
         config.mounts, "config.mounts", runtime=runtime, engine=engine, image_mounts=image_mounts or {}
@@ -121,14 +121,16 @@ def container_body(
     if log_config:
         host_config["LogConfig"] = dict(log_config)
     labels = container_labels(
-        config.labels, config.annotations, sandbox_id=sandbox_id, log_path=log_path(config, sandbox_config)
-    )
+        config.labels,
+        config.annotations,
+        sandbox_id=sandbox_id,
+        log_path=log_path(config, sandbox_config),
+        user_image=config.image.user_specified_image,
+    ) | cgroup_label(cgroup_writes(resources, _RESOURCES, engine=engine))
     return _process(config) | user | {"Image": image, "Labels": labels, "HostConfig": host_config}
 
 
 def _check(config: pb.ContainerConfig, sandbox_config: pb.PodSandboxConfig) -> None:
-    if config.HasField("windows"):
-        raise InvalidArgument("config.windows", "must not be set on a Linux node")
     if config.linux.security_context.privileged and not sandbox_config.linux.security_context.privileged:
         raise InvalidArgument(f"{_CONTEXT}.privileged", "must not be set in a sandbox that is not privileged")
 
@@ -161,27 +163,15 @@ def _process(config: pb.ContainerConfig) -> dict[str, Any]:
         body["Env"] = [_variable(env, f"config.envs[{index}]") for index, env in enumerate(config.envs)]
     if config.working_dir:
         body["WorkingDir"] = config.working_dir
-    if config.stop_signal != pb.SIGNAL_RUNTIME_DEFAULT:
-        body["StopSignal"] = _signal(config.stop_signal)
+    if signal := docker_signal(config.stop_signal):
+        body["StopSignal"] = signal
     return body
 
 
 def _variable(env: pb.KeyValue, field: str) -> str:
-    if not env.key or "=" in env.key or "\0" in env.key:
-        raise InvalidArgument(f"{field}.key", f"{env.key!r} cannot be the name of an environment variable")
-    if b"\0" in env.value:
-        raise InvalidArgument(f"{field}.value", f"the value of {env.key} holds a NUL")
     try:
         return f"{env.key}={env.value.decode('utf-8')}"
     except UnicodeDecodeError:
         raise InvalidArgument(
             f"{field}.value", f"the value of {env.key} is not UTF-8, and the Engine API takes text only"
         ) from None
-
-
-def _signal(signal: int) -> str:
-    """Docker's name of a CRI signal: ``SIGTERM``, ``SIGRTMIN+1``."""
-    if signal not in pb.Signal.values():
-        raise InvalidArgument("config.stop_signal", f"has no meaning for the value {signal}")
-    name = pb.Signal.Name(signal).removeprefix("SIGNAL_")
-    return name.replace("PLUS", "+").replace("MINUS", "-")

@@ -84,9 +84,7 @@ def _from_message(message: pb.SecurityProfile, field: str) -> Profile:
         pb.SecurityProfile.Unconfined: ProfileKind.UNCONFINED,
         pb.SecurityProfile.Localhost: ProfileKind.LOCALHOST,
     }
-    kind = kinds.get(message.profile_type)
-    if kind is None:
-        raise InvalidArgument(f"{field}.profile_type", f"has no meaning for the value {message.profile_type}")
+    kind = kinds[message.profile_type]
     if kind is not ProfileKind.LOCALHOST:
         if message.localhost_ref:
             raise InvalidArgument(f"{field}.localhost_ref", "must be empty unless profile_type is Localhost")

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from criwist.api.runtime.v1 import api_pb2 as pb
-from criwist.errors import InvalidArgument
 from criwist.interfaces import EngineFacts
 from criwist.labels import sandbox_labels
 from criwist.translate.annotations import oci_annotations
@@ -62,8 +61,6 @@ def sandbox_body(
     :raises FailedPrecondition: this engine cannot do what is asked, or a needed file does not exist.
     :raises Unimplemented: no engine can.
     """
-    if config.HasField("windows"):
-        raise InvalidArgument("config.windows", "must not be set on a Linux node")
     context = config.linux.security_context
     user = sandbox_user(context, _CONTEXT)
     groups = user.pop("GroupAdd", None)
@@ -111,16 +108,9 @@ def _dns(config: pb.DNSConfig) -> dict[str, list[str]]:
 def _port_bindings(mappings: Sequence[pb.PortMapping]) -> dict[str, list[dict[str, str]]]:
     """``PortBindings``; a mapping without a host port publishes nothing."""
     bindings: dict[str, list[dict[str, str]]] = {}
-    for index, mapping in enumerate(mappings):
-        path = f"config.port_mappings[{index}]"
-        protocol = _PROTOCOLS.get(mapping.protocol)
-        if protocol is None:
-            raise InvalidArgument(f"{path}.protocol", f"has no meaning for the value {mapping.protocol}")
-        if not mapping.host_port:
-            continue
-        for name in ("container_port", "host_port"):
-            if not 0 < getattr(mapping, name) < 2**16:
-                raise InvalidArgument(f"{path}.{name}", f"must be from 1 to 65535, not {getattr(mapping, name)}")
-        binding = {"HostIp": mapping.host_ip, "HostPort": str(mapping.host_port)}
-        bindings.setdefault(f"{mapping.container_port}/{protocol}", []).append(binding)
+    for mapping in mappings:
+        if mapping.host_port:
+            binding = {"HostIp": mapping.host_ip, "HostPort": str(mapping.host_port)}
+            port = f"{mapping.container_port}/{_PROTOCOLS[mapping.protocol]}"
+            bindings.setdefault(port, []).append(binding)
     return bindings

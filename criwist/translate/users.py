@@ -107,13 +107,10 @@ def _wanted(
         if not user:
             raise InvalidArgument(f"{field}.run_as_group", "must not be given without run_as_user or run_as_username")
         group = str(_checked(context.run_as_group.value, f"{field}.run_as_group"))
-    policy = context.supplemental_groups_policy
-    if policy not in (pb.Merge, pb.Strict):
-        raise InvalidArgument(f"{field}.supplemental_groups_policy", f"has no meaning for the value {policy}")
     groups = tuple(
         _checked(gid, f"{field}.supplemental_groups[{index}]") for index, gid in enumerate(context.supplemental_groups)
     )
-    return _Wanted(user, group, groups, policy == pb.Strict, field)
+    return _Wanted(user, group, groups, context.supplemental_groups_policy == pb.Strict, field)
 
 
 def _checked(number: int, field: str) -> int:

@@ -1,0 +1,84 @@
+"""What the Engine API has no field for, and is written to the container's cgroup: hugepage limits and ``unified`` keys.
+
+It is written once the container runs, and again after each update.  Creating and starting are two requests, between
+which criwist may have been restarted; so the container keeps in a label what is to be written at its start.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+
+from attrs import asdict, field, frozen
+
+from criwist.api.runtime.v1 import api_pb2 as pb
+from criwist.errors import FailedPrecondition, InvalidArgument
+from criwist.interfaces import EngineFacts
+from criwist.labels import CGROUP
+
+#: A key that the engine has a field for (``resources.resource_limits``), on cgroup v1 too.
+PIDS_MAX = "pids.max"
+
+_PAGE_SIZE = re.compile(r"[1-9][0-9]*[KMG]B")
+#: A controller and at least one further part.  Files without a controller (``cgroup.kill``) are not resources.
+_KEY = re.compile(r"(?!cgroup\.)[a-z]+(\.[A-Za-z0-9_]+)+")
+
+
+@frozen
+class CgroupWrites:
+    """What is to be written to a running container's cgroup."""
+
+    #: File name of cgroup v2, ``memory.high``, to its text.
+    unified: Mapping[str, str] = field(factory=dict)
+    #: Page size, ``2MB``, to bytes.
+    hugepages: Mapping[str, int] = field(factory=dict)
+    #: Page sizes that the container gets none of, which are all that kubelet knows and the pod does not ask for.
+    #: A host that cannot limit them is no error.
+    no_hugepages: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to write."""
+        return bool(self.unified or self.hugepages or self.no_hugepages)
+
+
+def cgroup_writes(resources: pb.LinuxContainerResources, path: str, *, engine: EngineFacts) -> CgroupWrites:
+    """What *resources* want written.
+
+    :param path: of *resources* in the request.
+    :raises InvalidArgument: no such page size, or a key that is not a file of a controller.
+    :raises FailedPrecondition: keys of cgroup v2 on a host that has v1.
+    """
+    unified = {key: resources.unified[key] for key in sorted(resources.unified) if key != PIDS_MAX}
+    for key, value in unified.items():
+        where = f"{path}.unified[{key}]"
+        if not _KEY.fullmatch(key):
+            raise InvalidArgument(where, "is no file of a cgroup v2 controller, such as memory.high")
+        if not value.strip() or not value.isascii():
+            raise InvalidArgument(where, f"{value!r} is not the text of such a file")
+        if engine.cgroup_version == 1:
+            raise FailedPrecondition(f"{where}: the engine's host has cgroup v1, which has no unified keys")
+    for index, limit in enumerate(resources.hugepage_limits):
+        if not _PAGE_SIZE.fullmatch(limit.page_size):
+            where = f"{path}.hugepage_limits[{index}].page_size"
+            raise InvalidArgument(where, f"must be like 2MB or 1GB, not {limit.page_size!r}")
+    pages = {limit.page_size: limit.limit for limit in resources.hugepage_limits}
+    return CgroupWrites(
+        unified=unified,
+        hugepages={size: limit for size, limit in pages.items() if limit},
+        no_hugepages=tuple(size for size, limit in pages.items() if not limit),
+    )
+
+
+def cgroup_label(writes: CgroupWrites) -> dict[str, str]:
+    """The label that keeps *writes* until the container starts; empty if there is nothing to write."""
+    return {CGROUP: json.dumps(asdict(writes), sort_keys=True)} if writes else {}
+
+
+def recorded_writes(docker_labels: Mapping[str, str]) -> CgroupWrites:
+    """What :func:`cgroup_label` kept; nothing in the labels of a container that another shim made."""
+    text = docker_labels.get(CGROUP)
+    if text is None:
+        return CgroupWrites()
+    kept = json.loads(text)
+    return CgroupWrites(kept["unified"], kept["hugepages"], tuple(kept["no_hugepages"]))
