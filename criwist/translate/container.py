@@ -85,41 +85,28 @@ def container_body(
     context = config.linux.security_context
     resources = config.linux.resources
     user = container_user(context, _CONTEXT, accounts=accounts)
-    groups = user.pop("GroupAdd", None)
     host_config: dict[str, Any] = {
         "CgroupParent": cgroup_parent(sandbox_config.linux.cgroup_parent, driver=engine.cgroup_driver),
         "OomScoreAdj": oom_score(resources, _RESOURCES, floor=oom_score_floor),
-        "Privileged": context.privileged,
-        "ReadonlyRootfs": context.readonly_rootfs,
         "RestartPolicy": {"Name": "no"},
-        "SecurityOpt": container_security_options(context, _CONTEXT, engine=engine, files=files),
         "ShmSize": SHM_SIZE,
+        **({"Runtime": runtime} if runtime else {}),
+        **({"GroupAdd": user.pop("GroupAdd")} if "GroupAdd" in user else {}),
+        **({"LogConfig": dict(log_config)} if log_config else {}),
+        **_confinement(config, engine, files),
+        **container_namespaces(
+            context.namespace_options,
+            sandbox_config,
+            sandbox_id=sandbox_id,
+            host_network=host_network,
+            engine=engine,
+            field=f"{_CONTEXT}.namespace_options",
+        ),
+        **resource_limits(resources, _RESOURCES, engine=engine),
+        **devices_body(config, "config", engine=engine),
+        **mounts_body(config.mounts, "config.mounts", runtime=runtime, engine=engine, image_mounts=image_mounts or {}),
+        **oci_annotations(config.annotations, engine=engine),
     }
-    host_config |= container_namespaces(
-        context.namespace_options,
-        sandbox_config,
-        sandbox_id=sandbox_id,
-        host_network=host_network,
-        engine=engine,
-        field=f"{_CONTEXT}.namespace_options",
-    )
-    host_config |= capabilities(context.capabilities, f"{_CONTEXT}.capabilities")
-    host_config |= _proc_paths(config)
-    host_config |= resource_limits(resources, _RESOURCES, engine=engine)
-    host_config |= devices_body(config, "config", engine=engine)
-    host_config |= mounts_body(
-        config.mounts, "config.mounts", runtime=runtime, engine=engine, image_mounts=image_mounts or {}
-    )
-    host_config |= oci_annotations(config.annotations, engine=engine)
-    if context.privileged and engine.cgroup_version == 2:
-        # A privileged container sees the whole tree of cgroups, as under other runtimes; on v1 that is the default.
-        host_config["CgroupnsMode"] = "host"
-    if runtime:
-        host_config["Runtime"] = runtime
-    if groups:
-        host_config["GroupAdd"] = groups
-    if log_config:
-        host_config["LogConfig"] = dict(log_config)
     labels = container_labels(
         config.labels,
         config.annotations,
@@ -127,7 +114,7 @@ def container_body(
         log_path=log_path(config, sandbox_config),
         user_image=config.image.user_specified_image,
     ) | cgroup_label(cgroup_writes(resources, _RESOURCES, engine=engine))
-    return _process(config) | user | {"Image": image, "Labels": labels, "HostConfig": host_config}
+    return {**_process(config), **user, "Image": image, "Labels": labels, "HostConfig": host_config}
 
 
 def _check(config: pb.ContainerConfig, sandbox_config: pb.PodSandboxConfig) -> None:
@@ -135,16 +122,27 @@ def _check(config: pb.ContainerConfig, sandbox_config: pb.PodSandboxConfig) -> N
         raise InvalidArgument(f"{_CONTEXT}.privileged", "must not be set in a sandbox that is not privileged")
 
 
-def _proc_paths(config: pb.ContainerConfig) -> dict[str, list[str]]:
-    """``MaskedPaths`` and ``ReadonlyPaths``.
+def _confinement(config: pb.ContainerConfig, engine: EngineFacts, files: Mapping[str, bytes]) -> dict[str, Any]:
+    """What of ``HostConfig`` says which rights the container has.
 
-    A request with a security context says all there is to say: an empty list means none.  Without one, and for
-    privileged containers, the engine's own rule holds.
+    A privileged container gets the engine's idea of privileged: all of ``/proc`` and ``/sys``.  Any other has a
+    security context that says all there is to say, and an empty list of masked or read-only paths means none;
+    a request without a security context gets the engine's default lists.
     """
     context = config.linux.security_context
-    if context.privileged or not config.linux.HasField("security_context"):
-        return {}
-    return {"MaskedPaths": list(context.masked_paths), "ReadonlyPaths": list(context.readonly_paths)}
+    confinement: dict[str, Any] = {
+        "Privileged": context.privileged,
+        "ReadonlyRootfs": context.readonly_rootfs,
+        "SecurityOpt": container_security_options(context, _CONTEXT, engine=engine, files=files),
+        **capabilities(context.capabilities, f"{_CONTEXT}.capabilities"),
+    }
+    if context.privileged and engine.cgroup_version == 2:
+        # It sees the whole tree of cgroups, as under other runtimes; on v1 that is the engine's default.
+        confinement["CgroupnsMode"] = "host"
+    elif config.linux.HasField("security_context") and not context.privileged:
+        confinement["MaskedPaths"] = list(context.masked_paths)
+        confinement["ReadonlyPaths"] = list(context.readonly_paths)
+    return confinement
 
 
 def _process(config: pb.ContainerConfig) -> dict[str, Any]:

@@ -63,7 +63,6 @@ def sandbox_body(
     """
     context = config.linux.security_context
     user = sandbox_user(context, _CONTEXT)
-    groups = user.pop("GroupAdd", None)
     ports = _port_bindings(config.port_mappings if publish_ports and not node_network(config) else ())
     host_config: dict[str, Any] = {
         "CgroupParent": cgroup_parent(config.linux.cgroup_parent, driver=engine.cgroup_driver),
@@ -75,28 +74,23 @@ def sandbox_body(
         "RestartPolicy": {"Name": "no"},
         "SecurityOpt": sandbox_security_options(context, _CONTEXT, engine=engine, files=files),
         "ShmSize": SHM_SIZE,
+        **({"Runtime": runtime} if runtime else {}),
+        **({"GroupAdd": user.pop("GroupAdd")} if "GroupAdd" in user else {}),
+        **({"Sysctls": dict(config.linux.sysctls)} if config.linux.sysctls else {}),
+        **({"PortBindings": ports} if ports else {}),
+        **sandbox_namespaces(config, network_mode=network_mode, engine=engine),
+        **_dns(config.dns_config),
+        **oci_annotations(config.annotations, engine=engine),
     }
-    host_config |= sandbox_namespaces(config, network_mode=network_mode, engine=engine)
-    host_config |= _dns(config.dns_config)
-    host_config |= oci_annotations(config.annotations, engine=engine)
-    if runtime:
-        host_config["Runtime"] = runtime
-    if groups:
-        host_config["GroupAdd"] = groups
-    if config.linux.sysctls:
-        host_config["Sysctls"] = dict(config.linux.sysctls)
-    body: dict[str, Any] = {
+    return {
+        **user,
+        **({"Hostname": config.hostname} if config.hostname else {}),
+        **({"ExposedPorts": {port: {} for port in ports}} if ports else {}),
         "Image": image,
         "Labels": sandbox_labels(config.labels, config.annotations),
         "Healthcheck": {"Test": ["NONE"]},
         "HostConfig": host_config,
     }
-    if config.hostname:
-        body["Hostname"] = config.hostname
-    if ports:
-        body["ExposedPorts"] = {port: {} for port in ports}
-        host_config["PortBindings"] = ports
-    return body | user
 
 
 def _dns(config: pb.DNSConfig) -> dict[str, list[str]]:
