@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import tempfile
 
-from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -14,22 +13,14 @@ from criwist.errors import FailedPrecondition, InvalidArgument
 from criwist.kernel.cgroups import Cgroup
 from criwist.kernel.limits import Limits
 from criwist.kernel.resources import (
+    check_hugepages,
+    check_unified,
     read_limits,
     read_unified,
-    write_resources,
+    write_hugepages,
+    write_unified,
 )
 from criwist.kernel.v2 import linear_weight, logarithmic_weight, shares_of_weight
-from criwist.translate.resources import CgroupWrite
-
-
-def key(name: str, value: str) -> CgroupWrite:
-    """A write that a unified key asks for."""
-    return CgroupWrite(name.partition(".")[0], name, value, f"unified[{name}]")
-
-
-def hugepages(name: str, value: str) -> CgroupWrite:
-    """A write that a hugepage limit asks for."""
-    return CgroupWrite("hugetlb", name, value, "hugepage_limits[0]")
 
 
 class Tree:
@@ -97,25 +88,25 @@ class V1Tests(SynchronousTestCase):
         self.assertEqual(read_limits(Cgroup({"memory": "/nonexistent"})), Limits())
 
     def test_no_unified_keys(self) -> None:
-        """v1 has no unified keys to read."""
+        """v1 has no unified keys: writing them is refused, reading them finds none."""
+        error = self.assertRaises(FailedPrecondition, write_unified, self.cgroup, {"memory.high": "1"})
+        self.assertIn("cgroup v1", str(error))
         self.assertEqual(read_unified(self.cgroup, ["cpu.shares"]), {})
+        write_unified(self.cgroup, {})
 
     def test_hugepages(self) -> None:
         """A hugepage limit goes into the file of its page size, and into that of reservations if there is one."""
-        self.tree["hugetlb.2MB.limit_in_bytes"] = ""
-        write_resources(self.cgroup, [hugepages("hugetlb.2MB.limit_in_bytes", "4194304")])
-        self.assertEqual(self.tree["hugetlb.2MB.limit_in_bytes"], "4194304")
+        write_hugepages(self.cgroup, {"2MB": 4194304})
+        self.assertEqual(self.tree["hugetlb.2MB.limit_in_bytes"].strip()[:7], "4194304")
         self.tree["hugetlb.2MB.rsvd.limit_in_bytes"] = ""
-        write_resources(self.cgroup, [hugepages("hugetlb.2MB.limit_in_bytes", "2097152")])
+        write_hugepages(self.cgroup, {"2MB": 2097152})
         self.assertEqual(self.tree["hugetlb.2MB.rsvd.limit_in_bytes"], "2097152")
 
-    def test_without_the_controller(self) -> None:
-        """A host without the controller refuses what is required, and passes over what is not."""
-        cgroup = Cgroup({"memory": self.tree.path})
-        write = hugepages("hugetlb.2MB.limit_in_bytes", "1")
-        error = self.assertRaises(FailedPrecondition, write_resources, cgroup, [write])
+    def test_hugepages_without_the_controller(self) -> None:
+        """A host without the controller refuses and says what it lacks."""
+        error = self.assertRaises(FailedPrecondition, write_hugepages, Cgroup({"memory": "/x"}), {"2MB": 1})
         self.assertIn("hugetlb", str(error))
-        write_resources(cgroup, [evolve(write, required=False)])
+        write_hugepages(Cgroup({"memory": "/x"}), {})
 
 
 class V2Tests(SynchronousTestCase):
@@ -176,41 +167,76 @@ class V2Tests(SynchronousTestCase):
         self.tree["memory.swap.max"] = "0\n"
         self.assertEqual(read_limits(self.cgroup).memory_and_swap, 1000)
 
-    def test_write(self) -> None:
-        """A value goes to the file of its name and can be read back; unknown keys are left out of that."""
-        write_resources(self.cgroup, [key("memory.high", "4096")])
+    def test_write_unified(self) -> None:
+        """A key's value goes to the file of its name and can be read back; unknown keys are left out of that."""
+        write_unified(self.cgroup, {"memory.high": "4096"})
         self.assertEqual(read_unified(self.cgroup, ["memory.high", "memory.low"]), {"memory.high": "4096"})
 
     def test_unknown_key(self) -> None:
-        """A key that the kernel does not have is an error that names field and file, and no file is made."""
-        error = self.assertRaises(FailedPrecondition, write_resources, self.cgroup, [key("memory.hihg", "1")])
+        """A key that the kernel does not have is an error that names key and file, and no file is made."""
+        error = self.assertRaises(FailedPrecondition, write_unified, self.cgroup, {"memory.hihg": "1"})
         self.assertIn("unified[memory.hihg]", str(error))
         self.assertIn(f"{self.tree.path}/memory.hihg", str(error))
         self.assertFalse(os.path.exists(f"{self.tree.path}/memory.hihg"))
 
-    def test_unknown_key_that_is_not_required(self) -> None:
-        """A file that need not exist is passed over."""
-        write_resources(self.cgroup, [evolve(hugepages("hugetlb.1GB.max", "0"), required=False)])
+    def test_bad_keys(self) -> None:
+        """Keys that leave the directory, or name no resource of a controller, are refused before anything is done."""
+        for key in (
+            "../memory.max",
+            "memory/max",
+            "..",
+            "",
+            "memory",
+            "cgroup.procs",
+            "cgroup.kill",
+            "a..b",
+            "memory.max\n",
+        ):
+            error = self.assertRaises(InvalidArgument, write_unified, self.cgroup, {"memory.high": "1", key: "1"})
+            self.assertEqual(error.field, f"unified[{key}]")
+        self.assertEqual(self.tree["memory.high"], "max\n")
 
-    def test_bad_names(self) -> None:
-        """Names that leave the directory, or are no controller's, are refused."""
-        for name in ("../memory.max", "memory/max", "..", "", "memory", "cgroup.procs", "a..b", "memory.max\n"):
-            error = self.assertRaises(InvalidArgument, write_resources, self.cgroup, [key(name, "1")])
-            self.assertEqual(error.field, f"unified[{name}]")
-        self.assertEqual(self.tree["cgroup.procs"], "")
-        self.assertEqual(read_unified(self.cgroup, ["../memory.max", "cgroup.procs"]), {})
+    def test_bad_values(self) -> None:
+        """Empty values and values that are no text are refused."""
+        for value in ("", " \n", "1\0", "ü"):
+            self.assertRaises(InvalidArgument, write_unified, self.cgroup, {"memory.high": value})
 
     def test_symlink_is_not_followed(self) -> None:
-        """A value is never written through a symlink."""
+        """A key is never written through a symlink."""
         os.symlink(f"{self.tree.path}/memory.max", f"{self.tree.path}/memory.peak")
-        self.assertRaises(FailedPrecondition, write_resources, self.cgroup, [key("memory.peak", "1")])
+        self.assertRaises(FailedPrecondition, write_unified, self.cgroup, {"memory.peak": "1"})
         self.assertEqual(self.tree["memory.max"], "max\n")
 
     def test_hugepages(self) -> None:
         """Use and reservation are both limited."""
-        write_resources(self.cgroup, [hugepages("hugetlb.2MB.max", "2097152")])
+        write_hugepages(self.cgroup, {"2MB": 2097152})
         self.assertEqual(read_limits(self.cgroup).hugepages, {"2MB": 2097152})
         self.assertEqual(self.tree["hugetlb.2MB.rsvd.max"][:7], "2097152")
+
+    def test_unknown_page_size(self) -> None:
+        """A page size that the host does not have is told with its file."""
+        error = self.assertRaises(FailedPrecondition, write_hugepages, self.cgroup, {"1GB": 1})
+        self.assertIn("hugetlb.1GB.max", str(error))
+
+    def test_bad_page_size(self) -> None:
+        """A page size that is none is refused."""
+        for size in ("2M", "2mb", "../2MB", "0MB", ""):
+            self.assertRaises(InvalidArgument, check_hugepages, {size: 1})
+
+
+class CheckTests(SynchronousTestCase):
+    """Checking alone, before a cgroup exists."""
+
+    def test_field_is_named(self) -> None:
+        """The error names the field as the caller spells it."""
+        error = self.assertRaises(InvalidArgument, check_unified, {"x": "1"}, 2, "linux.resources.unified")
+        self.assertEqual(error.field, "linux.resources.unified[x]")
+
+    def test_good_keys(self) -> None:
+        """Keys as people use them pass."""
+        check_unified(
+            {"memory.min": "0", "hugetlb.2MB.max": "0", "io.max": "8:0 rbps=1\n8:1 rbps=2", "misc.max": "x 1"}, 2
+        )
 
 
 class SharesTests(SynchronousTestCase):
