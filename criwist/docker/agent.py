@@ -53,11 +53,17 @@ class EngineConnections:
     origin: str
     pooled: IAgent
     single: IAgent
+    _pool: HTTPConnectionPool
 
     @property
     def host(self) -> str:
         """The Host header of requests."""
         return urlsplit(self.origin).netloc
+
+    def close(self) -> Deferred[None]:
+        """Close the connections that are kept open; fires when they are closed."""
+        closed: Deferred[None] = self._pool.closeCachedConnections()
+        return closed
 
 
 def connections(reactor: Any, address: str, tls: TLSFiles | None = None) -> EngineConnections:
@@ -91,6 +97,7 @@ def over_endpoint(reactor: Any, endpoint: IStreamClientEndpoint, origin: str) ->
         origin=origin,
         pooled=Agent.usingEndpointFactory(reactor, only, pool),
         single=Agent.usingEndpointFactory(reactor, only, HTTPConnectionPool(reactor, persistent=False)),
+        pool=pool,
     )
 
 

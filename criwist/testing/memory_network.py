@@ -1,0 +1,263 @@
+"""Connections within the process: real protocols on both ends, no sockets, and nothing happens by itself.
+
+A write puts bytes into the peer's inbox.  :meth:`MemoryNetwork.settle` delivers, one item at a time and never within
+a write, until every inbox is empty; it is called at the end of whatever starts something (a connection, a request,
+a timer, an act of a test) and, should a test forget to, by the clock at its next advance.  So in a synchronous test
+a call's answer is there when the call returns.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from attrs import define, field
+from twisted.internet.address import UNIXAddress
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import ConnectionDone, ConnectionLost, ConnectionRefusedError
+from twisted.internet.interfaces import (
+    IAddress,
+    IConsumer,
+    IDelayedCall,
+    IHalfCloseableDescriptor,
+    IHalfCloseableProtocol,
+    IProtocol,
+    IProtocolFactory,
+    IPushProducer,
+    IReactorTime,
+    IStreamClientEndpoint,
+    ITransport,
+)
+from twisted.python.failure import Failure
+from twisted.web.iweb import IAgent, IResponse
+from zope.interface import implementer
+
+#: Bytes in a paused peer's inbox above which a producer is paused.
+HIGH_WATER = 64 << 10
+#: Turns of one settle; two ends that answer each other for ever are a fault of the test.
+MAX_TURNS = 1_000_000
+
+_END = object()
+
+
+@define(eq=False)
+class MemoryNetwork:
+    """Where connections of one test live."""
+
+    _clock: IReactorTime
+    _ready: deque[MemoryTransport] = field(factory=deque, init=False)
+    _settling: bool = field(default=False, init=False)
+    _later: IDelayedCall | None = field(default=None, init=False)
+
+    def connect(self, client: IProtocol, server: IProtocol) -> None:
+        """Join the two; both get ``makeConnection``, the server first."""
+        ours, theirs = MemoryTransport(self, client), MemoryTransport(self, server)
+        ours.peer, theirs.peer = theirs, ours
+        server.makeConnection(theirs)
+        client.makeConnection(ours)
+
+    def settle(self) -> None:
+        """Deliver until there is nothing to deliver.  Called from within a delivery it does nothing."""
+        if self._settling:
+            return
+        self._settling = True
+        try:
+            for _ in range(MAX_TURNS):
+                if not self._ready:
+                    break
+                self._ready.popleft().deliver()
+            else:
+                raise RuntimeError("the two ends of a memory connection answer each other for ever")
+        finally:
+            self._settling = False
+            if self._later is not None and self._later.active():
+                self._later.cancel()
+            self._later = None
+
+    def wake(self, transport: MemoryTransport) -> None:
+        """There is something in *transport*'s inbox."""
+        self._ready.append(transport)
+        if self._later is None and not self._settling:
+            self._later = self._clock.callLater(0, self.settle)
+
+
+@implementer(ITransport, IConsumer, IPushProducer, IHalfCloseableDescriptor)
+class MemoryTransport:
+    """One end of a connection."""
+
+    peer: MemoryTransport
+    disconnecting = False
+
+    def __init__(self, network: MemoryNetwork, protocol: IProtocol) -> None:
+        self._network = network
+        self._protocol = protocol
+        self._inbox: deque[bytes | object | Failure] = deque()
+        self._paused = False
+        self._producer: Any = None
+        self._producer_paused = False
+        self._streaming = True
+        self._write_closed = False
+        self.connected = True
+
+    # -- Deliveries
+
+    def post(self, item: bytes | object | Failure) -> None:
+        """Put bytes, the end of the peer's half, or the end of all into the inbox."""
+        if self.connected:
+            self._inbox.append(item)
+            self._network.wake(self)
+
+    def deliver(self) -> None:
+        """Hand the oldest item of the inbox to the protocol, unless reading is paused."""
+        if not self.connected or not self._inbox or (self._paused and not isinstance(self._inbox[0], Failure)):
+            return
+        item = self._inbox.popleft()
+        if isinstance(item, bytes):
+            self._protocol.dataReceived(item)
+            self.peer.refill()
+        elif isinstance(item, Failure):
+            self._lost(item)
+        else:
+            halves = IHalfCloseableProtocol(self._protocol, None)
+            if halves is not None:
+                halves.readConnectionLost()
+            else:
+                self._end(ConnectionDone())
+
+    def _lost(self, reason: Failure) -> None:
+        self.connected = False
+        self._inbox.clear()
+        self._protocol.connectionLost(reason)
+
+    def _end(self, reason: Exception, told: Exception | None = None) -> None:
+        """Leave: the peer hears of it after what was written, our own protocol in its turn."""
+        if self.connected and not self.disconnecting:
+            self.disconnecting = True
+            self.peer.post(Failure(told or ConnectionDone()))
+            self._inbox.appendleft(Failure(reason))
+            self._network.wake(self)
+
+    # -- ITransport, IHalfCloseableDescriptor
+
+    def write(self, data: bytes) -> None:
+        """Into the peer's inbox."""
+        if data and self.connected and not self._write_closed and not self.disconnecting:
+            self.peer.post(bytes(data))
+            if self._producer is not None and self.peer.backlog() > HIGH_WATER and not self._producer_paused:
+                self._producer_paused = True
+                self._producer.pauseProducing()
+
+    def writeSequence(self, data: Any) -> None:
+        """Write them all."""
+        self.write(b"".join(data))
+
+    def loseConnection(self, connDone: Failure | None = None) -> None:
+        """Close after what was written."""
+        self._end(ConnectionDone())
+
+    def abortConnection(self) -> None:
+        """Close now."""
+        self.peer._inbox.clear()
+        self._end(ConnectionLost(), ConnectionLost())
+
+    def loseWriteConnection(self) -> None:
+        """Close our half."""
+        if self.connected and not self._write_closed:
+            self._write_closed = True
+            self.peer.post(_END)
+
+    def readConnectionLost(self, reason: Failure) -> None:
+        """For reactors, of which there is none here."""
+
+    def writeConnectionLost(self, reason: Failure) -> None:
+        """For reactors, of which there is none here."""
+
+    def getPeer(self) -> IAddress:
+        """A name."""
+        return UNIXAddress(b"memory")
+
+    def getHost(self) -> IAddress:
+        """A name."""
+        return UNIXAddress(b"memory")
+
+    # -- IConsumer, IPushProducer
+
+    def backlog(self) -> int:
+        """Bytes that wait in the inbox."""
+        return sum(len(item) for item in self._inbox if isinstance(item, bytes))
+
+    def refill(self) -> None:
+        """The peer has taken something."""
+        if self._producer is None or self.peer.backlog() > HIGH_WATER:
+            return
+        if self._producer_paused or not self._streaming:
+            self._producer_paused = False
+            self._producer.resumeProducing()
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """Ask *producer* for data while the peer takes it."""
+        if self._producer is not None:
+            raise RuntimeError("a producer is registered already")
+        self._producer = producer
+        self._streaming = streaming
+        self._producer_paused = False
+        if not self.connected:
+            producer.stopProducing()
+        elif not streaming:
+            producer.resumeProducing()
+
+    def unregisterProducer(self) -> None:
+        """No more from the producer."""
+        self._producer = None
+
+    def pauseProducing(self) -> None:
+        """Deliver nothing until resumed."""
+        self._paused = True
+
+    def resumeProducing(self) -> None:
+        """Deliver again."""
+        if self._paused:
+            self._paused = False
+            for _ in self._inbox:
+                self._network.wake(self)
+
+    def stopProducing(self) -> None:
+        """Close."""
+        self.loseConnection()
+
+
+@implementer(IStreamClientEndpoint)
+@define(eq=False)
+class MemoryEndpoint:
+    """Connects to servers that *build* makes; None from it refuses the connection."""
+
+    _network: MemoryNetwork
+    _build: Callable[[], IProtocol | None]
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        """Connect at once; what the client writes on connecting has been answered when this returns."""
+        server = self._build()
+        if server is None:
+            return fail(ConnectionRefusedError("no such engine"))
+        client = protocolFactory.buildProtocol(UNIXAddress(b"memory"))
+        if client is None:
+            return fail(ConnectionLost())
+        self._network.connect(client, server)
+        self._network.settle()
+        return succeed(client)
+
+
+@implementer(IAgent)
+@define(eq=False)
+class SettlingAgent:
+    """An agent whose requests have been delivered, and answered if the server answers at once, on return."""
+
+    _agent: IAgent
+    _network: MemoryNetwork
+
+    def request(self, method: bytes, uri: bytes, headers: Any = None, bodyProducer: Any = None) -> Deferred[IResponse]:
+        """As the agent does."""
+        response = self._agent.request(method, uri, headers, bodyProducer)
+        self._network.settle()
+        return response
