@@ -9,6 +9,8 @@ from criwist.kernel.limits import Limits, read_hugepages, read_value
 #: has as much as half of that.
 _UNLIMITED = 1 << 62
 
+HUGEPAGE_FILES = ("hugetlb.{size}.limit_in_bytes", "hugetlb.{size}.rsvd.limit_in_bytes")
+
 
 def read_limits(cgroup: Cgroup) -> Limits:
     """The limits in force."""

@@ -13,6 +13,8 @@ import math
 from criwist.kernel.cgroups import Cgroup
 from criwist.kernel.limits import Limits, read_hugepages, read_value
 
+HUGEPAGE_FILES = ("hugetlb.{size}.max", "hugetlb.{size}.rsvd.max")
+
 _DEFAULT_WEIGHT = 100
 _DEFAULT_SHARES = 1024
 _SHARES = range(2, 262144 + 1)
