@@ -1,0 +1,93 @@
+"""Files of libcni's cache: one for each attachment that stands.
+
+``<cache dir>/results/<network>-<container id>-<interface>`` holds the list that ADD ran, its arguments and its
+result.  It is what lets a runtime that takes the node over run DEL for pods that it did not make: cri-dockerd's pods
+under criwist, and the other way round.  The oldest form is the bare result.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import frozen
+
+from criwist.netconf.faults import Malformed, as_list, as_object, as_text
+from criwist.netconf.invocations import Attachment
+
+_KIND = "cniCacheV1"
+
+
+@frozen
+class Cached:
+    """What a cache file says of an attachment."""
+
+    network: str
+    #: The configuration list as JSON, or a single plugin's.
+    configuration: str
+    attachment: Attachment
+    result: Mapping[str, Any] | None
+
+
+def cache_file_name(network: str, container_id: str, interface: str) -> str:
+    """The file's name below ``results``."""
+    return f"{network}-{container_id}-{interface}"
+
+
+def write_cached(cached: Cached) -> str:
+    """The content of a cache file."""
+    attachment = cached.attachment
+    document: dict[str, Any] = {
+        "kind": _KIND,
+        "containerId": attachment.container_id,
+        "config": base64.b64encode(cached.configuration.encode("utf-8")).decode("ascii"),
+        "ifName": attachment.interface,
+        "networkName": cached.network,
+    }
+    optional = {
+        "netns": attachment.netns,
+        "cniArgs": [list(pair) for pair in attachment.arguments],
+        "capabilityArgs": dict(attachment.capability_arguments),
+        "result": cached.result,
+    }
+    return json.dumps(document | {key: value for key, value in optional.items() if value})
+
+
+def read_cached(content: bytes) -> Cached:
+    """Read a cache file of libcni 0.8 or later.
+
+    :raises Malformed: it is something else.
+    """
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError) as problem:
+        raise Malformed(f"it is not JSON: {problem}") from problem
+    if not isinstance(document, dict) or document.get("kind") != _KIND:
+        raise Malformed(f"it is not of kind {_KIND}")
+    try:
+        configuration = base64.b64decode(as_text(document.get("config"), "config"), validate=True).decode("utf-8")
+    except (binascii.Error, UnicodeDecodeError) as problem:
+        raise Malformed("config is not text in base64") from problem
+    result = document.get("result")
+    return Cached(
+        network=as_text(document.get("networkName"), "networkName"),
+        configuration=configuration,
+        attachment=Attachment(
+            container_id=as_text(document.get("containerId"), "containerId"),
+            netns=as_text(document.get("netns"), "netns"),
+            interface=as_text(document.get("ifName"), "ifName"),
+            arguments=tuple(_pair(item) for item in as_list(document.get("cniArgs"), "cniArgs")),
+            capability_arguments=as_object(document.get("capabilityArgs"), "capabilityArgs"),
+        ),
+        result=None if result is None else as_object(result, "result"),
+    )
+
+
+def _pair(item: object) -> tuple[str, str]:
+    pair = as_list(item, "cniArgs")
+    if len(pair) != 2:
+        raise Malformed("cniArgs is not a list of pairs")
+    return as_text(pair[0], "cniArgs"), as_text(pair[1], "cniArgs")

@@ -1,0 +1,98 @@
+"""What goes wrong in CNI: text that is not what it should be, and errors that plugins report."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from attrs import frozen
+
+
+class Malformed(ValueError):
+    """A configuration, result or cache file is not what the specification says; the text says where."""
+
+
+@frozen
+class ReportedError:
+    """A plugin's error object (specification, "Error")."""
+
+    #: 0 where the plugin gave none; below 100 the specification says what it means.
+    code: int
+    message: str
+    details: str = ""
+
+    def __str__(self) -> str:
+        """The message, the details after it if they say more."""
+        if self.details and self.details not in self.message:
+            return f"{self.message}; {self.details}"
+        return self.message
+
+
+#: STATUS: the plugin cannot serve ADD now.
+NOT_AVAILABLE = 50
+#: STATUS: nor do the attachments that stand work as they should.
+NOT_AVAILABLE_LIMITED = 51
+
+#: Of what a plugin printed, this many characters are quoted in an error.
+_QUOTED = 300
+
+
+def read_error(output: bytes) -> ReportedError | None:
+    """The error object in a failed plugin's standard output, or None if there is none that says anything."""
+    try:
+        document = json.loads(output)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(document, dict):
+        return None
+    code, message, details = document.get("code"), document.get("msg"), document.get("details")
+    error = ReportedError(
+        code=code if isinstance(code, int) else 0,
+        message=message.strip() if isinstance(message, str) else "",
+        details=details.strip() if isinstance(details, str) else "",
+    )
+    if not error.message and not error.details and not error.code:
+        return None
+    return error
+
+
+def quote(output: bytes) -> str:
+    """The beginning of what a plugin printed, fit for an error text."""
+    text = " ".join(output.decode("utf-8", "replace").split())
+    return text if len(text) <= _QUOTED else text[:_QUOTED] + "…"
+
+
+def as_object(value: object, where: str) -> dict[str, Any]:
+    """*value* if it is a JSON object; None counts as an empty one.
+
+    :raises Malformed: it is something else.
+    """
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise Malformed(f"{where} is not an object")
+    return value
+
+
+def as_list(value: object, where: str) -> list[Any]:
+    """*value* if it is a JSON array; None counts as an empty one.
+
+    :raises Malformed: it is something else.
+    """
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise Malformed(f"{where} is not a list")
+    return value
+
+
+def as_text(value: object, where: str) -> str:
+    """*value* if it is a string; None counts as ``""``.
+
+    :raises Malformed: it is something else.
+    """
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise Malformed(f"{where} is not a string")
+    return value

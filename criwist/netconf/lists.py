@@ -1,0 +1,157 @@
+"""Network configuration lists: what is in ``--cni-conf-dir``, and which of it counts.
+
+A ``.conflist`` is a list of plugins, a ``.conf`` or ``.json`` usually a single plugin, which is a list of one.  Of
+all files the first valid one in the order of names is the pod network; an invalid one is passed over, and said.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import frozen
+
+from criwist.netconf.faults import Malformed, as_list, as_object, as_text
+from criwist.netconf.versions import DEFAULT_VERSION, SPEC_VERSIONS, newest_first
+
+#: Endings of the files that are looked at.
+CONFIGURATION_SUFFIXES = (".conf", ".conflist", ".json")
+
+#: The specification's form of network names.
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*\Z")
+
+
+@frozen
+class Plugin:
+    """One plugin of a list."""
+
+    #: Name of the executable.
+    type: str
+    #: Names of the runtime arguments that it wants.
+    capabilities: frozenset[str]
+    #: Its whole configuration.
+    document: Mapping[str, Any]
+
+    @property
+    def executables(self) -> tuple[str, ...]:
+        """The executables that must be found: its own, and that of its address management if it names one."""
+        ipam = self.document.get("ipam")
+        delegate = ipam.get("type") if isinstance(ipam, dict) else None
+        return (self.type, delegate) if isinstance(delegate, str) and delegate else (self.type,)
+
+
+@frozen
+class NetworkList:
+    """A valid configuration list."""
+
+    name: str
+    #: Versions of the specification that it may be run as, newest first; never empty.
+    versions: tuple[str, ...]
+    plugins: tuple[Plugin, ...]
+    #: The list itself as JSON, as found or as made of a single plugin; what caches and records keep.
+    text: str
+    disable_check: bool = False
+    disable_gc: bool = False
+    #: Name of the file it came from, for people.
+    source: str = ""
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """Runtime arguments that at least one plugin wants."""
+        return frozenset().union(*(plugin.capabilities for plugin in self.plugins))
+
+
+@frozen
+class Choice:
+    """What a configuration directory amounts to."""
+
+    chosen: NetworkList | None
+    #: What is wrong with each file that was passed over, by name.
+    problems: Mapping[str, str]
+
+
+def choose(files: Mapping[str, bytes]) -> Choice:
+    """The first valid list among *files* in name order; those after it are not looked at."""
+    problems: dict[str, str] = {}
+    for name in sorted(name for name in files if name.endswith(CONFIGURATION_SUFFIXES)):
+        try:
+            return Choice(parse_list(files[name], source=name), problems)
+        except Malformed as problem:
+            problems[name] = str(problem)
+    return Choice(None, problems)
+
+
+def parse_list(content: bytes | str, *, source: str = "") -> NetworkList:
+    """Read a configuration list, or a single plugin's configuration as a list of one.
+
+    :raises Malformed: it is neither, or of a version of the specification that is not known.
+    """
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError) as problem:
+        raise Malformed(f"it is not JSON: {problem}") from problem
+    if not isinstance(document, dict):
+        raise Malformed("it is not a JSON object")
+    if "plugins" not in document:
+        if source.endswith(".conflist"):
+            raise Malformed("it has no plugins")
+        document = _list_of_one(document)
+        content = json.dumps(document)
+    name = as_text(document.get("name"), "name")
+    if not _NAME.match(name):
+        raise Malformed(f"its name is not a network name: {name!r}" if name else "it has no name")
+    entries = as_list(document["plugins"], "plugins")
+    if not entries:
+        raise Malformed("it has no plugins")
+    return NetworkList(
+        name=name,
+        versions=_versions(document),
+        plugins=tuple(_plugin(entry, f"plugins[{index}]") for index, entry in enumerate(entries)),
+        text=content if isinstance(content, str) else content.decode("utf-8"),
+        disable_check=_flag(document, "disableCheck"),
+        disable_gc=_flag(document, "disableGC"),
+        source=source,
+    )
+
+
+def _list_of_one(plugin: dict[str, Any]) -> dict[str, Any]:
+    document = {key: plugin[key] for key in ("name", "cniVersion", "cniVersions") if key in plugin}
+    return document | {"plugins": [plugin]}
+
+
+def _plugin(entry: object, where: str) -> Plugin:
+    if entry is None:
+        raise Malformed(f"{where} is not an object")
+    document = as_object(entry, where)
+    kind = as_text(document.get("type"), f"{where}.type")
+    if not kind:
+        raise Malformed(f"{where} has no type")
+    if "/" in kind or kind in (".", ".."):
+        raise Malformed(f"{where}.type is not the name of a file: {kind!r}")
+    capabilities = as_object(document.get("capabilities"), f"{where}.capabilities")
+    return Plugin(kind, frozenset(key for key, wanted in capabilities.items() if wanted is True), document)
+
+
+def _versions(document: Mapping[str, Any]) -> tuple[str, ...]:
+    """``cniVersion`` and ``cniVersions`` (1.1.0: alternatives for runtimes of any age), as far as they are known."""
+    alternatives = [as_text(one, "cniVersions") for one in as_list(document.get("cniVersions"), "cniVersions")]
+    single = as_text(document.get("cniVersion"), "cniVersion")
+    if not single and not alternatives:
+        single = DEFAULT_VERSION
+    versions = newest_first([single, *alternatives])
+    if not versions:
+        wanted = ", ".join(filter(None, [single, *alternatives]))
+        raise Malformed(f"it is of CNI version {wanted}, known are {SPEC_VERSIONS[0]} to {SPEC_VERSIONS[-1]}")
+    return versions
+
+
+def _flag(document: Mapping[str, Any], key: str) -> bool:
+    """A boolean, which some write as a string."""
+    value = document.get(key, False)
+    if isinstance(value, str) and value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    if not isinstance(value, bool):
+        raise Malformed(f"{key} is neither true nor false")
+    return value

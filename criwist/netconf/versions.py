@@ -1,0 +1,68 @@
+"""Versions of the CNI specification, and what each brought that a runtime must know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from criwist.netconf.faults import Malformed
+
+#: Every released version, oldest first.
+SPEC_VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
+#: What a configuration or result without ``cniVersion`` is of.
+DEFAULT_VERSION = "0.1.0"
+#: The one that VERSION is asked in, and that configurations of ours are written in.
+PREFERRED_VERSION = "1.0.0"
+
+_ORDER = {version: index for index, version in enumerate(SPEC_VERSIONS)}
+
+
+def known(version: str) -> bool:
+    """Whether the version is one that this package speaks."""
+    return version in _ORDER
+
+
+def at_least(version: str, minimum: str) -> bool:
+    """Whether *version* is *minimum* or later; both are known ones."""
+    return _ORDER[version] >= _ORDER[minimum]
+
+
+def has_previous_result_on_delete(version: str) -> bool:
+    """0.4.0: DEL is handed the result of ADD."""
+    return at_least(version, "0.4.0")
+
+
+def has_check(version: str) -> bool:
+    """0.4.0: CHECK."""
+    return at_least(version, "0.4.0")
+
+
+def has_status(version: str) -> bool:
+    """1.1.0: STATUS."""
+    return at_least(version, "1.1.0")
+
+
+def has_collection(version: str) -> bool:
+    """1.1.0: GC."""
+    return at_least(version, "1.1.0")
+
+
+def newest_first(versions: Iterable[str]) -> tuple[str, ...]:
+    """The known ones of *versions*, each once, newest first."""
+    return tuple(version for version in reversed(SPEC_VERSIONS) if version in set(versions))
+
+
+def read_supported_versions(document: object) -> tuple[str, ...]:
+    """The versions in a plugin's answer to VERSION, as the plugin put them, unknown ones included.
+
+    One of version 0.2.0 that names none supports 0.1.0 and 0.2.0: the member is younger than the command.
+
+    :raises Malformed: it is no answer to VERSION.
+    """
+    if not isinstance(document, dict) or not isinstance(document.get("cniVersion"), str):
+        raise Malformed("it is not an object with a cniVersion")
+    versions = document.get("supportedVersions")
+    if not versions and document["cniVersion"] == "0.2.0":
+        return ("0.1.0", "0.2.0")
+    if not versions or not isinstance(versions, list) or not all(isinstance(version, str) for version in versions):
+        raise Malformed("supportedVersions is not a list of versions")
+    return tuple(versions)
