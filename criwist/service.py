@@ -36,6 +36,7 @@ from criwist.core.execs import Execs
 from criwist.core.feed import EngineFeed
 from criwist.core.images import Images
 from criwist.core.locks import Locks
+from criwist.core.observe import observe
 from criwist.core.pause import PauseImage
 from criwist.core.pods import PodNetworks, Pods
 from criwist.core.recovery import Recovery
@@ -44,9 +45,12 @@ from criwist.core.verbose import Verbose
 from criwist.docker.agent import connections
 from criwist.docker.client import Docker
 from criwist.interfaces import EngineFacts, IContainerLogs, IPodNetwork
+from criwist.kernel.oom import local_oom_score_floor
 from criwist.kernel.processes import Processes
+from criwist.logs.containers import ContainerLogs
 from criwist.network.bridge import BridgeNetwork
 from criwist.network.host import HostNetwork
+from criwist.network.resolvconf import ResolvConfs
 from criwist.notify import Notifier
 from criwist.options import Options
 from criwist.rpc.door import Door
@@ -56,6 +60,9 @@ from criwist.rpc.server import Server
 
 __all__ = ["Options", "makeService"]
 
+#: Seconds that a verbose status may wait for the engine.
+INSPECT_WITHIN = 10.0
+
 
 def makeService(options: Options) -> IService:
     """The service of a criwist daemon.  Builds nothing yet."""
@@ -63,7 +70,7 @@ def makeService(options: Options) -> IService:
 
 
 @define(eq=False)
-class Criwist(Service):  # type: ignore[misc] # Twisted's Service is untyped
+class Criwist(Service):
     """One node's CRI runtime."""
 
     _config: Config
@@ -86,7 +93,7 @@ class Criwist(Service):  # type: ignore[misc] # Twisted's Service is untyped
         except (errors.CriwistError, OSError) as error:
             raise SystemExit(f"criwist: {error}") from error
 
-    def stopService(self) -> Deferred[None] | None:
+    def stopService(self) -> Deferred[bool] | None:
         """Answer what is under way with UNAVAILABLE, and end.  Containers go on."""
         Service.stopService(self)
         if self._notifier is not None:
@@ -95,9 +102,7 @@ class Criwist(Service):  # type: ignore[misc] # Twisted's Service is untyped
             self._feed.stop()
         if self._server is None:
             return None
-        stopped = self._server.stop()
-        waiting: Deferred[None] = deferToThread(stopped.wait)
-        return waiting
+        return deferToThread(self._server.stop().wait)
 
     def _build(self, reactor: Any) -> None:
         config = self._config
@@ -111,10 +116,10 @@ class Criwist(Service):  # type: ignore[misc] # Twisted's Service is untyped
         network = networks.for_new(host=False)
         logs: IContainerLogs = ContainerLogs(config, docker, reactor)
         images = Images(docker, config, reactor)
-        describe = Describe(engine, images, records, networks)
+        describe = Describe(engine, records, networks, images.image, observe, config.root_directory)
         cache = Cache(docker, logs, describe)
         locks = Locks()
-        containers = Containers(docker, cache, engine, logs, locks, resolv_confs)
+        containers = Containers(docker, cache, engine, logs, locks, resolv_confs, deferToThread)
         pause = PauseImage(config.pod_infra_container_image, docker, images, engine)
         pods = Pods(docker, cache, engine, records, networks, locks, pause.ensure, containers.remove, resolv_confs)
         recovery = Recovery(docker, cache, records, networks, logs)
@@ -128,7 +133,7 @@ class Criwist(Service):  # type: ignore[misc] # Twisted's Service is untyped
         door = Door(reactor)
         node = NodeStatus(config, docker, engine, cache, network, {})
         verbose = Verbose(
-            engine, records, lambda one: door.wait(lambda: docker.inspect_container(one), 10.0, one), cgroups
+            engine, records, lambda one: door.wait(lambda: docker.inspect_container(one), INSPECT_WITHIN, "inspection")
         )
         server = self._server = Server(
             config.endpoint,

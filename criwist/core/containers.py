@@ -7,7 +7,7 @@ A container's log is followed from before its start, and complete before its rem
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -23,8 +23,12 @@ from criwist.core.files import make_missing_directories, read_files
 from criwist.core.locks import Locks
 from criwist.core.names_taken import create_named
 from criwist.interfaces import IContainerLogs, IDocker, LoggedContainer
+from criwist.kernel.cgroups import process_cgroup
+from criwist.kernel.resources import write_resources
 from criwist.names import ContainerName
 from criwist.network.resolvconf import TARGET, ResolvConfs
+from criwist.translate.answers import number
+from criwist.translate.cgroup import CgroupWrites, cgroup_writes
 from criwist.translate.container import container_body, needed_files
 from criwist.translate.mounts import host_directories
 from criwist.translate.resources import update_body
@@ -35,7 +39,10 @@ LONGEST_GRACE = 2**31 - 1
 
 @define(eq=False)
 class Containers:
-    """What the container RPCs that change something do."""
+    """What the container RPCs that change something do.
+
+    :param in_thread: runs a function that may take long in a thread.
+    """
 
     _docker: IDocker
     _cache: Cache
@@ -43,6 +50,7 @@ class Containers:
     _logs: IContainerLogs
     _locks: Locks
     _resolv_confs: ResolvConfs
+    _in_thread: Callable[..., Awaitable[None]]
     _log = Logger()
 
     async def create(self, sandbox_id: str, config: pb.ContainerConfig, sandbox_config: pb.PodSandboxConfig) -> str:
@@ -117,8 +125,28 @@ class Containers:
                 self._logs.follow(logged(entry))
             try:
                 await self._docker.start_container(entry.id)
+                if entry.cgroup_writes:
+                    await self._limit(entry)
             finally:
                 await self._cache.refresh(entry.id)
+
+    async def _limit(self, entry: ContainerEntry) -> None:
+        """Write to the cgroup what the Engine API has no field for; a container that cannot be limited is not run."""
+        try:
+            await self._write_cgroup(entry.id, entry.cgroup_writes, "config.linux.resources")
+        except errors.CriwistError:
+            await self._docker.stop_container(entry.id, 0)
+            raise
+
+    async def _write_cgroup(self, container_id: str, writes: CgroupWrites, field: str) -> None:
+        """Write to a running container's cgroup; one that has ended meanwhile is no error."""
+        inspected = await self._docker.inspect_container(container_id)
+        pid = number(inspected, "State", "Pid")
+        try:
+            cgroup = process_cgroup(pid, container_id)
+        except errors.NotFound:
+            return
+        await self._in_thread(write_resources, cgroup, writes, field)
 
     async def stop(self, identifier: str, grace: int) -> None:
         """Stop a container: its stop signal, *grace* seconds, SIGKILL.  Idempotent, also if there is none.
@@ -157,9 +185,14 @@ class Containers:
         entry = self._cache.snapshot.container(identifier)
         async with self._locks.hold(entry.id):
             body = update_body(resources, engine=self._engine.facts)
-            if body:
-                await self._docker.update_container(entry.id, body)
-            await self._cache.refresh(entry.id)
+            writes = cgroup_writes(resources, "linux", engine=self._engine.facts)
+            try:
+                if body:
+                    await self._docker.update_container(entry.id, body)
+                if writes and entry.running:
+                    await self._write_cgroup(entry.id, writes, "linux")
+            finally:
+                await self._cache.refresh(entry.id)
 
 
 def logged(entry: ContainerEntry) -> LoggedContainer:

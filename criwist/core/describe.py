@@ -19,6 +19,7 @@ from criwist.core.pods import PodNetworks
 from criwist.interfaces import ISandboxRecords, JSONObject, PodNetworkRequest, SandboxRecord
 from criwist.names import ContainerName, parse_name
 from criwist.translate.answers import flag, member, number, text, text_map
+from criwist.translate.cgroup import recorded_writes
 from criwist.translate.status import (
     container_item,
     container_status,
@@ -109,6 +110,7 @@ class Describe:
             user=observed.user,
             own_directory=self._own_directory,
         )
+        docker_labels = text_map(inspected, "Config", "Labels")
         running = flag(inspected, "State", "Running")
         return ContainerEntry(
             id=item.id,
@@ -123,9 +125,10 @@ class Describe:
             tty=flag(inspected, "Config", "Tty"),
             stdin=flag(inspected, "Config", "OpenStdin"),
             stdin_once=flag(inspected, "Config", "StdinOnce"),
-            log_path=text_map(inspected, "Config", "Labels").get(labels.LOG_PATH, ""),
+            log_path=docker_labels.get(labels.LOG_PATH, ""),
             engine_log_path=self._engine_log_path(inspected),
             log_driver=text(member(inspected, "HostConfig", "LogConfig"), "Type"),
+            cgroup_writes=recorded_writes(docker_labels),
             item=item.SerializeToString(),
             status=status.SerializeToString(),
         )

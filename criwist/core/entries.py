@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from attrs import field, frozen
 
 from criwist.names import ContainerName
+from criwist.translate.cgroup import CgroupWrites
 
 
 @frozen
@@ -66,6 +67,8 @@ class ContainerEntry:
     #: ``LogPath``: the engine's own file, ``""`` unless the driver writes one.
     engine_log_path: str
     log_driver: str
+    #: What is written to its cgroup at its start.
+    cgroup_writes: CgroupWrites = field(hash=False)
     #: A serialized runtime.v1.Container.
     item: bytes
     #: A serialized runtime.v1.ContainerStatus.

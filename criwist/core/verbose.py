@@ -12,9 +12,11 @@ from typing import Any
 import attrs
 from attrs import define
 
+from criwist import errors
 from criwist.core.engine import Engine
 from criwist.core.entries import ContainerEntry, SandboxEntry
 from criwist.interfaces import ISandboxRecords, JSONObject
+from criwist.kernel.cgroups import process_cgroup
 from criwist.wire.protobuf import message_field
 
 #: Number of ``map<string, string> info`` in PodSandboxStatusResponse, ContainerStatusResponse, ImageStatusResponse.
@@ -33,7 +35,6 @@ class Verbose:
     _engine: Engine
     _records: ISandboxRecords
     _inspect: Callable[[str], JSONObject]
-    _cgroup: Callable[[int], Mapping[str, str]]
 
     def sandbox(self, entry: SandboxEntry) -> bytes:
         """Field ``info`` of a PodSandboxStatusResponse, serialized."""
@@ -57,7 +58,7 @@ class Verbose:
             "pid": pid,
             "runtime": runtime or (inspected.get("HostConfig") or {}).get("Runtime", ""),
             "engine": {"id": facts.id, "version": facts.version},
-            "cgroups": dict(self._cgroup(pid)) if pid else {},
+            "cgroups": _cgroups(pid, identifier) if pid else {},
             "docker": inspected,
         }
 
@@ -66,6 +67,15 @@ def info_entry(name: str, value: Any) -> bytes:
     """One entry of field ``info``, serialized; *value* as JSON."""
     text = json.dumps(value, default=str, sort_keys=True)
     return message_field(_INFO_FIELD, message_field(_KEY, name.encode()) + message_field(_VALUE, text.encode()))
+
+
+def _cgroups(pid: int, container: str) -> dict[str, str]:
+    """Directories by controller; the unified hierarchy's under ``""``."""
+    try:
+        cgroup = process_cgroup(pid, container)
+    except errors.NotFound:
+        return {}
+    return dict(cgroup.v1) | ({"": cgroup.v2} if cgroup.v2 else {})
 
 
 def _info(told: Mapping[str, Any]) -> bytes:
