@@ -1,0 +1,237 @@
+r"""Docker's json-file log, converted to CRI lines.
+
+An entry is a line ``{"log":"CONTENT","stream":"stdout","time":"TIME"}``, with ``"attrs":{...}`` before the time if the
+daemon was told to add labels.  CONTENT is a JSON string whose ``\n`` at the end is the newline that the container
+wrote; control characters, ``<>&`` and U+2028 are escaped, and a byte that is not UTF-8 has become U+FFFD: those bytes
+are lost before we see the file.  Entries of one line that was cut share the time of its first piece.
+
+A flood has to be converted at a fraction of what it costs the daemon to write it, so nothing is done for each line
+that can be done for all lines at once:
+
+1. The text is split where a line begins, and each piece is put in order: time, stream, tag, content.  Nine times out
+   of ten the last 60 bytes of a piece are known but for the time.
+2. Quotes are counted.  Twelve to each line, the escaped ones aside, means that every line has the plain form above:
+   what is damaged or has attributes takes the slow way, a JSON decoder for each line.
+3. Backslashes are counted.  If there are no more than newlines at ends, that is all.
+4. Otherwise, escaped backslashes first become the byte 0xFF, which UTF-8 does not have: from there on a backslash and
+   the byte behind it always are one escape.  The lines are put in order and joined, and the whole is unescaped by
+   replacing one kind of escape after the other.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Final
+
+from criwist.wire.crilog import TIME_LENGTH, Converted, Line, MalformedLine, encode, is_partial, nine_digits
+
+_HEAD: Final = b'{"log":"'
+_FOOT: Final = b'Z"}\n'
+#: Between the content of one line and that of the next, with the latter's time before it.
+_BETWEEN: Final = b'"}\n' + _HEAD
+_QUOTES: Final = 12
+_TIME_KEY: Final = b'","time":"'
+_STREAM_KEY: Final = b'","stream":"'
+_NEWLINE: Final = b"\\n"
+_STREAM_LENGTH: Final = len(b"stdout")
+
+#: What stands between content and time of a line that a newline ended, and what we write between time and content.
+_MIDDLES: Final = {
+    _NEWLINE + _STREAM_KEY + stream + _TIME_KEY: b" " + stream + b" F " for stream in (b"stdout", b"stderr")
+}
+_MIDDLE_START: Final = -TIME_LENGTH - len(next(iter(_MIDDLES)))
+#: The same for a piece that fills the copier's buffer.
+_CUT_MIDDLES: Final = {_STREAM_KEY + stream + _TIME_KEY: b" " + stream + b" P " for stream in (b"stdout", b"stderr")}
+_CUT_MIDDLE_START: Final = _MIDDLE_START + len(_NEWLINE)
+
+_BACKSLASH: Final = b"\xff"
+#: The escapes that are common in logs, the most common first.
+_REPLACEMENTS: Final = (
+    (b'\\"', b'"'),
+    (b"\\u0009", b"\t"),
+    (b"\\t", b"\t"),
+    (b"\\u003c", b"<"),
+    (b"\\u003e", b">"),
+    (b"\\u0026", b"&"),
+    (b"\\u001b", b"\x1b"),
+    (b"\\r", b"\r"),
+    (b"\\ufffd", "\ufffd".encode()),
+)
+#: Any escape; those of two halves of a surrogate pair stay together.
+_ESCAPES: Final = re.compile(rb"(?:\\u[0-9a-fA-F]{4})+|\\.", re.DOTALL)
+
+
+class _Odd(Exception):
+    """The lines are not all of the plain form."""
+
+
+def decode(data: bytes) -> Converted:
+    """Convert the whole entries at the beginning of *data*.
+
+    An entry becomes one line; where it is damaged (the daemon was killed while it wrote), what can be made out.
+    """
+    end = data.rfind(b"\n") + 1
+    if not end:
+        return Converted(b"", 0)
+    entries = data[:end]
+    try:
+        return Converted(_convert(entries), end)
+    except _Odd:
+        return _convert_each(entries)
+
+
+def first_entry_length(data: bytes) -> int:
+    """Length of the entry that *data* begins with; 0 if it is not whole."""
+    return data.find(b"\n") + 1
+
+
+# -- All lines at once
+
+
+def _convert(entries: bytes) -> bytes:
+    if not (entries.startswith(_HEAD) and entries.endswith(_FOOT)):
+        raise _Odd
+    pieces = entries[len(_HEAD) : -3].split(_BETWEEN)
+    quotes = entries.count(b'"') - _QUOTES * len(pieces)
+    escapes = entries.count(b"\\")
+    if escapes <= len(pieces):
+        parts, ended = _in_order(pieces)
+        if ended == escapes:
+            # The newlines at the ends are all the escapes there are.
+            if quotes:
+                raise _Odd
+            return b"".join(parts)
+    return _convert_escaped(entries, quotes)
+
+
+def _convert_escaped(entries: bytes, quotes: int) -> bytes:
+    """Lines of which some have escapes in their content; *quotes* is how many of those should be quotes."""
+    backslashes = b"\\\\" in entries
+    if backslashes:
+        if _BACKSLASH in entries:
+            raise _Odd
+        entries = entries.replace(b"\\\\", _BACKSLASH)
+    if entries.count(b'\\"') != quotes:
+        raise _Odd
+    parts, _ = _in_order(entries[len(_HEAD) : -3].split(_BETWEEN))
+    output = b"".join(parts)
+    if b"\\" in output:
+        output = _unescape(output)
+    return output.replace(_BACKSLASH, b"\\") if backslashes else output
+
+
+def _in_order(pieces: list[bytes]) -> tuple[list[bytes], int]:
+    """The lines in parts, still escaped; and how many of them a newline ended."""
+    middles = _MIDDLES.get
+    parts: list[bytes] = []
+    add = parts.extend
+    cut = 0
+    for piece in pieces:
+        middle = middles(piece[_MIDDLE_START:-TIME_LENGTH])
+        if middle is not None:
+            add((piece[-TIME_LENGTH:], middle, piece[:_MIDDLE_START], b"\n"))
+            continue
+        middle = _CUT_MIDDLES.get(piece[_CUT_MIDDLE_START:-TIME_LENGTH])
+        if middle is not None and is_partial(len(piece) + _CUT_MIDDLE_START) and b"\\" not in piece:
+            add((piece[-TIME_LENGTH:], middle, piece[:_CUT_MIDDLE_START], b"\n"))
+            cut += 1
+        else:
+            line, ended = _uncommon(piece)
+            parts.append(line)
+            cut += not ended
+    return parts, len(pieces) - cut
+
+
+def _uncommon(piece: bytes) -> tuple[bytes, bool]:
+    """A line whose time is shorter, or that no newline ended; and whether one did."""
+    start = piece.rfind(_STREAM_KEY)
+    middle = piece.rfind(_TIME_KEY)
+    stream = piece[start + len(_STREAM_KEY) : middle]
+    time = piece[middle + len(_TIME_KEY) :]
+    if start < 0 or len(stream) != _STREAM_LENGTH or len(time) > TIME_LENGTH:
+        raise _Odd
+    ended = piece.endswith(_NEWLINE, 0, start)
+    content = piece[: start - 2 if ended else start]
+    tag = b"F"
+    if not ended and is_partial(len(content)) and (b"\\" not in content or is_partial(len(_unescape(content)))):
+        tag = b"P"
+    try:
+        return b"%b %b %b %b\n" % (nine_digits(time), stream, tag, content), ended
+    except MalformedLine:
+        raise _Odd from None
+
+
+def _unescape(text: bytes) -> bytes:
+    """*text* without JSON escapes, of which escaped backslashes are already gone."""
+    for escape, meaning in _REPLACEMENTS:
+        text = text.replace(escape, meaning)
+        if b"\\" not in text:
+            return text
+    return _ESCAPES.sub(_meaning, text)
+
+
+def _meaning(escape: re.Match[bytes]) -> bytes:
+    try:
+        meaning = json.loads(b'"%b"' % escape.group())
+    except ValueError:
+        raise _Odd from None
+    if "\n" in meaning:
+        raise _Odd
+    return _utf8(meaning)
+
+
+# -- One line after the other
+
+
+def _convert_each(entries: bytes) -> Converted:
+    output = []
+    broken = 0
+    for entry in entries.split(b"\n")[:-1]:
+        lines = _lines_of(entry)
+        if lines is None:
+            broken += 1
+            lines = _salvage(entry)
+        output += lines
+    return Converted(b"".join(output), len(entries), broken)
+
+
+def _lines_of(entry: bytes) -> list[bytes] | None:
+    """The line that *entry* is; more if there are newlines inside, which Docker does not do; None if it is damaged."""
+    try:
+        fields = json.loads(entry)
+        text, stream, time = fields["log"], fields["stream"], fields["time"]
+        content = _utf8(text)
+        stream = stream.encode("ascii")
+        time = nine_digits(time.encode("ascii"))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    ended = content.endswith(b"\n")
+    parts = (content[:-1] if ended else content).split(b"\n")
+    last = len(parts) - 1
+    try:
+        return [
+            encode(Line(time, stream, number == last and not ended and is_partial(len(part)), part))
+            for number, part in enumerate(parts)
+        ]
+    except MalformedLine:
+        return None
+
+
+def _salvage(entry: bytes) -> list[bytes]:
+    """What follows the beginning of an entry that was never finished: the first whole entry on the same line."""
+    start = entry.find(_HEAD, 1)
+    while start > 0:
+        lines = _lines_of(entry[start:])
+        if lines is not None:
+            return lines
+        start = entry.find(_HEAD, start + 1)
+    return []
+
+
+def _utf8(text: str) -> bytes:
+    """UTF-8; half a surrogate pair, which JSON can spell and UTF-8 cannot, as U+FFFD."""
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode("utf-8")

@@ -1,0 +1,141 @@
+"""Docker's ``local`` log format, converted to CRI lines.
+
+Two files have it: the log of the ``local`` driver, and the copy that the engine keeps of what it sends to drivers that
+cannot be read back ("dual logging").  An entry is its length in 32 bits big endian, a protobuf message, and the length
+again.  The message (moby, ``entry.proto``): 1 stream, 2 nanoseconds since the epoch, 3 the bytes without their
+newline, 4 whether the line was cut, 5 particulars of that.  Field 4 is set for the last piece of a cut line too, and
+the mark of the last piece in field 5 is not: the length of a piece tells, as in :mod:`criwist.wire.crilog`.
+
+The bytes are what the container wrote, UTF-8 or not.
+"""
+
+from __future__ import annotations
+
+import re
+from struct import Struct
+from typing import Final
+
+from criwist.wire.crilog import Converted, is_partial, second_text
+
+_LENGTH: Final = 4
+#: A message is 16 KiB of content and a few dozen bytes; the engine itself refuses to read longer ones than this.
+MAX_MESSAGE: Final = 1_000_000
+#: A message begins with its stream, as Go writes fields in order, and always has a time.
+_BEGINNINGS: Final = {b"\n\x06stdout\x10": b"Z stdout ", b"\n\x06stderr\x10": b"Z stderr "}
+_BEGINNING: Final = re.compile(rb"\n\x06std(?:out|err)\x10")
+#: Length, beginning, and the nine bytes that the varint of a time of this era has: the lowest three change with every
+#: entry, the others every two milliseconds.
+_HEADER: Final = Struct(">I9s3B6s")
+_TRAILER: Final = Struct(">I")
+_CONTENT_KEY: Final = 0x1A
+_PARTIAL_KEY: Final = 0x20
+_NANOSECOND: Final = 10**9
+
+
+class _Damage(Exception):
+    """There is no entry at this position."""
+
+    def __init__(self, position: int) -> None:
+        super().__init__(position)
+        self.position = position
+
+
+def decode(data: bytes) -> Converted:
+    """Convert the whole entries at the beginning of *data*.
+
+    Where it is damaged, reading goes on at the next place that looks like an entry.
+    """
+    parts: list[bytes] = []
+    position = broken = 0
+    while True:
+        try:
+            position = _convert(data, position, parts)
+        except _Damage as damage:
+            broken += 1
+            position = _next_entry(data, damage.position)
+        else:
+            return Converted(b"".join(parts), position, broken)
+
+
+def first_entry_length(data: bytes) -> int:
+    """Length of the entry that *data* begins with; 0 if it is not whole."""
+    if len(data) < _LENGTH:
+        return 0
+    length = int.from_bytes(data[:_LENGTH], "big") + 2 * _LENGTH
+    return length if len(data) >= length else 0
+
+
+def _convert(data: bytes, position: int, parts: list[bytes]) -> int:
+    """Add the lines from *position* on to *parts*; returns where the whole entries end.
+
+    :raises _Damage: the lines before it are added.
+    """
+    end = len(data)
+    header, trailer = _HEADER.unpack_from, _TRAILER.unpack_from
+    base = second = 0
+    known = text = b""
+    while position + _HEADER.size <= end:
+        size, beginning, low, middle, high, slow = header(data, position)
+        stream = _BEGINNINGS.get(beginning)
+        stop = position + _LENGTH + size
+        if stream is None or size > MAX_MESSAGE or not low & middle & high & 0x80:
+            raise _Damage(position)
+        if stop + _LENGTH > end:
+            break
+        if trailer(data, stop)[0] != size:
+            raise _Damage(position)
+        if slow != known:
+            known, base = slow, _slow_part(slow, position)
+        moment = base + low + (middle << 7) + (high << 14)
+        fraction = moment - second
+        if not 0 <= fraction < _NANOSECOND:
+            seconds, fraction = divmod(moment, _NANOSECOND)
+            second, text = moment - fraction, second_text(seconds) + b"."
+        start = position + _HEADER.size
+        if start == stop:
+            content, tag = b"", b"F "
+        elif data[start] == _CONTENT_KEY and data[start + 1] == stop - start - 2 < 0x80:
+            content, tag = data[start + 2 : stop], b"F "
+        else:
+            content, tag = _long_content(data, start, stop, position)
+        parts += (text, b"%09d" % fraction, stream, tag, content, b"\n")
+        position = stop + _LENGTH
+    return position
+
+
+def _slow_part(slow: bytes, position: int) -> int:
+    """What the upper six bytes of a time add to the lower three, when those are read with their continuation bits."""
+    value = 0
+    for byte in reversed(slow):
+        value = value << 7 | byte & 0x7F
+    if slow[-1] & 0x80 or value >> (62 - 3 * 7):
+        raise _Damage(position)
+    return (value << 3 * 7) - (0x80 | 0x80 << 7 | 0x80 << 14)
+
+
+def _long_content(data: bytes, start: int, stop: int, position: int) -> tuple[bytes, bytes]:
+    """The bytes from *start* on of the message that ends at *stop*, and their tag, where they are long or were cut."""
+    content = b""
+    if data[start] == _CONTENT_KEY:
+        length = shift = 0
+        for byte in data[start + 1 : stop]:
+            length |= (byte & 0x7F) << shift
+            shift += 7
+            if not byte & 0x80:
+                break
+        start += 1 + shift // 7 + length
+        content = data[start - length : start]
+    if start > stop:
+        raise _Damage(position)
+    cut = start < stop and data[start] == _PARTIAL_KEY
+    return content, b"P " if cut and is_partial(len(content)) else b"F "
+
+
+def _next_entry(data: bytes, position: int) -> int:
+    """Where the next entry begins behind a damaged one; the end of *data* if there is none."""
+    for match in _BEGINNING.finditer(data, position + _LENGTH + 1):
+        start = match.start() - _LENGTH
+        size = int.from_bytes(data[start : start + _LENGTH], "big")
+        if size <= MAX_MESSAGE and data[start + _LENGTH + size :][:_LENGTH] in (data[start : start + _LENGTH], b""):
+            return start
+    return len(data)

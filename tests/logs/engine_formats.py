@@ -1,0 +1,64 @@
+"""Entries as Docker's log drivers write them, made by rules of our own: what the decoders are tested against."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from criwist.wire.crilog import COPIER_BUFFER, Line, encode, time_text
+
+_NAMED = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r"}
+_HIDDEN = "<>&\u2028\u2029"
+
+
+class Piece(NamedTuple):
+    """What Docker's copier hands to a driver: up to 16 KiB that a newline ended, or did not."""
+
+    moment: int
+    stream: bytes
+    content: bytes
+    ended: bool = True
+
+    @property
+    def line(self) -> bytes:
+        """The CRI line that it has to become."""
+        partial = not self.ended and len(self.content) >= COPIER_BUFFER
+        return encode(Line(time_text(self.moment), self.stream, partial, self.content))
+
+
+def json_entry(piece: Piece, attributes: str = "") -> bytes:
+    """An entry of json-file, the content of which must be UTF-8; the time without zeros at its end, as Go writes it."""
+    text = piece.content.decode("utf-8") + ("\n" if piece.ended else "")
+    log = "".join(_escaped(character) for character in text)
+    whole, _, fraction = time_text(piece.moment).decode().rstrip("Z").partition(".")
+    fraction = fraction.rstrip("0")
+    time = f"{whole}.{fraction}Z" if fraction else f"{whole}Z"
+    extra = f',"attrs":{attributes}' if attributes else ""
+    return f'{{"log":"{log}","stream":"{piece.stream.decode()}"{extra},"time":"{time}"}}\n'.encode()
+
+
+def _escaped(character: str) -> str:
+    if character in _NAMED:
+        return _NAMED[character]
+    if character < " " or character in _HIDDEN:
+        return f"\\u{ord(character):04x}"
+    return character
+
+
+def local_entry(piece: Piece, *, last_piece: bool = False) -> bytes:
+    """An entry of local.  *last_piece*: of a line that was cut, whose newline engines up to 28 forget."""
+    message = b"\n\x06" + piece.stream + b"\x10" + _varint(piece.moment)
+    if piece.content:
+        message += b"\x1a" + _varint(len(piece.content)) + piece.content
+    if last_piece or not piece.ended:
+        message += b"\x20\x01" + b"\x2a\x44\x12\x40" + b"f" * 64 + b"\x18\x03"
+    length = len(message).to_bytes(4, "big")
+    return length + message + length
+
+
+def _varint(value: int) -> bytes:
+    parts = bytearray()
+    while value >= 0x80:
+        parts.append(value & 0x7F | 0x80)
+        value >>= 7
+    parts.append(value)
+    return bytes(parts)

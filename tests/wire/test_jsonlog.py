@@ -1,0 +1,142 @@
+"""Docker's json-file entries as CRI lines."""
+
+from __future__ import annotations
+
+import json
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from criwist.wire.crilog import COPIER_BUFFER
+from criwist.wire.jsonlog import decode, first_entry_length
+from tests.logs.engine_formats import Piece, json_entry
+
+NOW = 1_700_000_000_123_456_789
+
+moments = st.one_of(
+    st.integers(NOW, NOW + 10**12), st.integers(NOW // 10**9, NOW // 10**9 + 9).map(lambda second: second * 10**9)
+)
+texts = st.one_of(
+    st.text(st.sampled_from('ab"\\nrtu0{}:,<&\t\r\x1b\0é\u2028\ufffd😀'), max_size=30),
+    st.text(st.characters(codec="utf-8", exclude_characters="\n"), max_size=30),
+)
+pieces = st.builds(
+    Piece,
+    moments,
+    st.sampled_from([b"stdout", b"stderr"]),
+    texts.map(str.encode),
+    st.sampled_from([True, True, True, False]),
+)
+
+
+class DecodeTests(SynchronousTestCase):
+    """Conversion of whole entries."""
+
+    @settings(max_examples=300)
+    @given(st.lists(pieces, max_size=8))
+    def test_lines(self, written: list[Piece]) -> None:
+        """Each entry becomes one line with the bytes, time and stream that it had."""
+        data = b"".join(map(json_entry, written))
+        self.assertEqual(decode(data), (b"".join(piece.line for piece in written), len(data), 0))
+
+    @given(st.lists(pieces, min_size=1, max_size=5), st.data())
+    def test_cut_anywhere(self, written: list[Piece], data: st.DataObject) -> None:
+        """Where a read ends makes no difference: the output of the parts is that of the whole."""
+        log = b"".join(map(json_entry, written))
+        cut = data.draw(st.integers(0, len(log)))
+        first = decode(log[:cut])
+        second = decode(log[first.consumed :])
+        self.assertEqual(first.output + second.output, decode(log).output)
+        self.assertEqual(first.consumed + second.consumed, len(log))
+
+    @given(st.lists(pieces, min_size=1, max_size=4))
+    def test_attributes(self, written: list[Piece]) -> None:
+        """Labels that the daemon was told to add to entries change nothing."""
+        attributes = json.dumps({"tag": 'a"}\\', "env": "{}"})
+        data = b"".join(json_entry(piece, attributes if n % 2 else "") for n, piece in enumerate(written))
+        self.assertEqual(decode(data).output, b"".join(piece.line for piece in written))
+
+    @given(st.lists(pieces, min_size=1, max_size=3), pieces, st.lists(pieces, min_size=1, max_size=3), st.data())
+    def test_torn_entry(self, before: list[Piece], torn: Piece, after: list[Piece], data: st.DataObject) -> None:
+        """An entry that the daemon did not finish is left out and counted; the one behind it on the line is kept."""
+        entry = json_entry(torn)
+        cut = entry[: data.draw(st.integers(9, len(entry) - 3))]
+        log = b"".join(map(json_entry, before)) + cut + b"".join(map(json_entry, after))
+        converted = decode(log)
+        expected = b"".join(piece.line for piece in (*before, *after))
+        self.assertEqual(converted, (expected, len(log), 1))
+
+    @given(
+        st.lists(
+            st.sampled_from(
+                [
+                    b'{"log":"a\\n","stream":"stdout","time":"2023-11-23T13:43:00Z"}\n',
+                    b"\0\0\0",
+                    b"\n",
+                    b'"',
+                    b"\\",
+                    b'{"log":"',
+                    b'"}\n',
+                    b"{}\n",
+                    b"\xff",
+                    b"[]\n",
+                ]
+            ),
+            max_size=9,
+        )
+    )
+    def test_garbage(self, parts: list[bytes]) -> None:
+        """Whatever is in the file, whole lines are consumed and nothing but the plain entry comes out."""
+        log = b"".join(parts)
+        converted = decode(log)
+        self.assertEqual(converted.consumed, log.rfind(b"\n") + 1)
+        for line in converted.output.splitlines():
+            self.assertEqual(line, b"2023-11-23T13:43:00.000000000Z stdout F a")
+
+    def test_pieces_of_a_line(self) -> None:
+        """A line of 40,000 bytes is two full buffers, tagged P, and a rest, tagged F."""
+        cut = [Piece(NOW, b"stdout", b"x" * COPIER_BUFFER, False)] * 2 + [Piece(NOW, b"stdout", b"x" * 7232)]
+        output = decode(b"".join(map(json_entry, cut))).output
+        self.assertEqual([line.split(b" ")[2] for line in output.splitlines()], [b"P", b"P", b"F"])
+        self.assertEqual(output, b"".join(piece.line for piece in cut))
+
+    @settings(max_examples=20)
+    @given(st.lists(st.tuples(st.sampled_from([1, 2, 7]), st.sampled_from('x"\\\t\ufffdé')), min_size=1, max_size=4))
+    def test_full_buffer_with_escapes(self, runs: list[tuple[int, str]]) -> None:
+        """How long a piece is, is counted after unescaping."""
+        pattern = "".join(character * count for count, character in runs).encode()
+        content = (pattern * COPIER_BUFFER)[:COPIER_BUFFER].decode(errors="ignore").encode().ljust(COPIER_BUFFER, b"x")
+        for length in (COPIER_BUFFER, COPIER_BUFFER - 7):
+            piece = Piece(NOW, b"stdout", content[-length:].decode(errors="ignore").encode(), False)
+            self.assertEqual(decode(json_entry(piece)).output, piece.line)
+
+    def test_backslash_at_the_end(self) -> None:
+        """A last piece that ends in a backslash and an n is not taken for one that a newline ended."""
+        for content in (b"\\n", b"a\\n", b"\\\\n", b"\\", b'"\\n'):
+            for ended in (True, False):
+                piece = Piece(NOW, b"stdout", content, ended)
+                self.assertEqual(decode(json_entry(piece)).output, piece.line)
+
+    def test_surrogates(self) -> None:
+        """Pairs of escapes become their character; half a pair, which no engine writes, U+FFFD."""
+        entry = b'{"log":"\\ud83d\\ude00 \\ud83d\\n","stream":"stdout","time":"2023-11-23T13:43:00Z"}\n'
+        expected = "2023-11-23T13:43:00.000000000Z stdout F 😀 \ufffd\n".encode()
+        self.assertEqual(decode(entry).output, expected)
+
+    def test_newline_inside(self) -> None:
+        """An entry with newlines inside, which no engine writes, becomes several lines rather than a broken one."""
+        entry = b'{"log":"a\\nb\\n","stream":"stdout","time":"2023-11-23T13:43:00.5Z"}\n'
+        time = b"2023-11-23T13:43:00.500000000Z"
+        self.assertEqual(decode(entry).output, time + b" stdout F a\n" + time + b" stdout F b\n")
+
+    def test_nothing_whole(self) -> None:
+        """The beginning of an entry waits for its end."""
+        self.assertEqual(decode(b'{"log":"a'), (b"", 0, 0))
+        self.assertEqual(decode(b""), (b"", 0, 0))
+
+    def test_first_entry(self) -> None:
+        """The first entry's length is known once it is whole."""
+        entry = json_entry(Piece(NOW, b"stdout", b"a"))
+        self.assertEqual(first_entry_length(entry[:-1]), 0)
+        self.assertEqual(first_entry_length(entry + entry), len(entry))
