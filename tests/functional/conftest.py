@@ -13,8 +13,9 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,6 +28,7 @@ from tests.harness.leftovers import remove_session, session_directory
 from tests.harness.namespaces import enter
 from tests.harness.programs import Program
 from tests.harness.registry import Registry
+from tests.harness.slow_registry import SlowRegistry
 
 _PROGRAMS = ("dockerd", "containerd", "docker-registry", "twistd")
 _SYSTEMD_CGROUPS = os.environ.get("CRIWIST_TEST_SYSTEMD_CGROUPS") == "1"
@@ -75,16 +77,16 @@ def pytest_runtest_setup() -> None:
         _logs[program] = len(program.log_text())
 
 
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport() -> Iterator[None]:
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Add what the programs logged during a failed test to its report."""
-    outcome = yield
-    report = outcome.get_result()
+    report = yield
     if report.failed:
         for program, start in _logs.items():
             lines = program.log_text()[start:].splitlines()[-_LOG_LINES:]
             if lines:
                 report.sections.append((f"{program.name}: {program.log}", "\n".join(lines)))
+    return report
 
 
 # -- the session
@@ -105,10 +107,10 @@ def engine_factory(session_root: Path) -> Iterator[Callable[..., Engine]]:
     numbers = itertools.count()
     engines: list[Engine] = []
 
-    def make(**arguments: object) -> Engine:
+    def make(**arguments: Any) -> Engine:
         number = next(numbers)
         arguments.setdefault("systemd_cgroups", _SYSTEMD_CGROUPS)
-        engine = Engine(session_root / f"engine-{number}", number=number, **arguments)  # type: ignore[arg-type]
+        engine = Engine(session_root / f"engine-{number}", number=number, **arguments)
         engines.append(engine)
         _watch(engine.program)
         return engine
@@ -147,6 +149,20 @@ def _registry(root: Path, *, private: bool) -> Iterator[Registry]:
     registry.stop()
 
 
+@pytest.fixture
+def slow_registry() -> Iterator[Callable[..., SlowRegistry]]:
+    """Makes registries with bad manners, with the arguments of ``SlowRegistry``."""
+    registries: list[SlowRegistry] = []
+
+    def make(**arguments: Any) -> SlowRegistry:
+        registries.append(SlowRegistry(**arguments))
+        return registries[-1]
+
+    yield make
+    for each in registries:
+        each.close()
+
+
 # -- the runtimes
 
 
@@ -168,12 +184,11 @@ def criwist_daemon(session_root: Path, engine: Engine) -> Iterator[Callable[...,
     """
     daemons: list[Daemon] = []
 
-    def make(**options: object) -> Daemon:
+    def make(**options: Any) -> Daemon:
         root = session_root / f"criwist-{len(daemons)}"
         shutil.rmtree(root, ignore_errors=True)
-        on = options.pop("engine", engine)
-        assert isinstance(on, Engine)
-        daemon = Daemon(root, on.endpoint, **options)  # type: ignore[arg-type]
+        on: Engine = options.pop("engine", engine)
+        daemon = Daemon(root, options.pop("docker_endpoint", on.endpoint), **options)
         daemons.append(daemon)
         _watch(daemon.program)
         return daemon

@@ -1,4 +1,4 @@
-"""A CRI client for tests: the two services of a runtime, configurations to start from, and a memory of what was made.
+"""A CRI client for tests: the two services of a runtime, and configurations to start from.
 
 Nothing here knows which runtime answers.
 """
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import pytest
 
 from criwist.api.runtime.v1 import api_pb2 as api
 from criwist.api.runtime.v1 import api_pb2_grpc
@@ -60,7 +61,6 @@ class CRI:
         #: Makes the image in a docker-archive exist in the runtime.
         self.load = load
         self._directory = directory
-        self._pods: list[str] = []
 
     # -- configurations
 
@@ -80,8 +80,9 @@ class CRI:
         return config
 
     def host_network_pod(self, name: str = "", **fields: Any) -> api.PodSandboxConfig:
-        """A pod on the host's network."""
+        """A pod on the host's network; it has the node's hostname, so kubelet gives it none."""
         config = self.pod(name, **fields)
+        config.hostname = ""
         config.linux.security_context.namespace_options.network = api.NODE
         return config
 
@@ -108,9 +109,7 @@ class CRI:
     def run_pod(self, config: api.PodSandboxConfig | None = None, *, runtime_handler: str = "") -> str:
         """RunPodSandbox; returns the id.  The pod is removed when the test ends."""
         request = api.RunPodSandboxRequest(config=config or self.pod(), runtime_handler=runtime_handler)
-        pod_id = str(self.runtime.RunPodSandbox(request).pod_sandbox_id)
-        self._pods.append(pod_id)
-        return pod_id
+        return str(self.runtime.RunPodSandbox(request).pod_sandbox_id)
 
     def stop_pod(self, pod_id: str) -> None:
         """StopPodSandbox."""
@@ -215,11 +214,9 @@ class CRI:
 
     def clean(self) -> None:
         """Stop and remove every pod that the runtime lists, whoever made it."""
-        leftovers = {*self._pods, *self.pod_ids()}
-        self._pods.clear()
         for container_id in self.container_ids():
             self.runtime.StopContainer(api.StopContainerRequest(container_id=container_id, timeout=0))
-        for pod_id in leftovers:
+        for pod_id in self.pod_ids():
             self.stop_pod(pod_id)
             self.remove_pod(pod_id)
         shutil.rmtree(self._directory / "logs", ignore_errors=True)
@@ -249,3 +246,11 @@ class _CallDetails(grpc.ClientCallDetails):
         self.credentials = details.credentials
         self.wait_for_ready = getattr(details, "wait_for_ready", None)
         self.compression = getattr(details, "compression", None)
+
+
+def refused(call: Callable[[], object], *codes: grpc.StatusCode) -> str:
+    """Make a call that has to fail, with one of *codes* if any are given; returns the error's text."""
+    with pytest.raises(grpc.RpcError) as caught:
+        call()
+    assert not codes or caught.value.code() in codes, f"{caught.value.code()}: {caught.value.details()}"
+    return str(caught.value.details())

@@ -21,7 +21,8 @@ BUSYBOX = "criwist.test/busybox:1"
 USER_NUMBER = "criwist.test/user-number:1"
 #: ``USER alice``: uid 1003, gid 100, and member of ``extra``, gid 2000.
 USER_NAME = "criwist.test/user-name:1"
-#: ``ENTRYPOINT ["/bin/echo", "entrypoint"]``, ``CMD ["command"]``, ``ENV FROM_IMAGE=yes``, ``WORKDIR /work``.
+#: An entrypoint that writes ``entrypoint`` and its arguments to /out/words; ``CMD ["command"]``, ``WORKDIR /work``,
+#: ``ENV FROM_IMAGE=yes``.
 ENTRYPOINT = "criwist.test/entrypoint:1"
 #: ``STOPSIGNAL SIGUSR1``.
 STOP_SIGNAL = "criwist.test/stop-signal:1"
@@ -33,7 +34,7 @@ _CONFIGURATIONS = {
     USER_NUMBER: {"Cmd": ["sh"], "User": "1003:users"},
     USER_NAME: {"Cmd": ["sh"], "User": "alice"},
     ENTRYPOINT: {
-        "Entrypoint": ["/bin/echo", "entrypoint"],
+        "Entrypoint": ["/bin/sh", "-c", 'echo "$0 $*" > /out/words', "entrypoint"],
         "Cmd": ["command"],
         "Env": ["PATH=/bin", "FROM_IMAGE=yes"],
         "WorkingDir": "/work",
@@ -81,7 +82,21 @@ def busybox_files() -> tuple[Entry, ...]:
     entries += [Entry(f"bin/{name}", link="/bin/busybox") for name in applets.stdout.split() if name != "busybox"]
     entries += [
         Entry(name, mode=0o755, directory=True)
-        for name in ("bin", "data", "dev", "etc", "home", "home/bob", "proc", "root", "run", "sys", "var", "work")
+        for name in (
+            "bin",
+            "data",
+            "dev",
+            "etc",
+            "home",
+            "home/bob",
+            "out",
+            "proc",
+            "root",
+            "run",
+            "sys",
+            "var",
+            "work",
+        )
     ]
     entries += [
         Entry("etc/passwd", _PASSWD.encode()),

@@ -21,6 +21,9 @@ _CLONE_NEWNET = 0x40000000
 #: State of container runtimes that their options cannot move; each session sees an empty one.
 _PRIVATE_DIRECTORIES = ("/run/containerd", "/run/docker", "/run/netns", "/var/lib/cni", "/var/log/pods")
 
+#: The address of the node that the session pretends to be; one of the block for documentation (RFC 5737).
+NODE_ADDRESS = "192.0.2.10"
+
 _entered = False
 
 
@@ -45,7 +48,13 @@ def enter() -> None:
         _run("mount", "-t", "tmpfs", "-o", "mode=0755", "criwist-tests", directory)
         _run("mount", "--make-shared", directory)
     _run("ip", "link", "set", "lo", "up")
+    # The node's address, which no loopback rule applies to.
+    _run("ip", "link", "add", "node0", "type", "bridge")
+    _run("ip", "addr", "add", f"{NODE_ADDRESS}/24", "dev", "node0")
+    _run("ip", "link", "set", "node0", "up")
 
 
 def _run(*command: str) -> None:
-    subprocess.run(command, check=True, capture_output=True, timeout=30)
+    run = subprocess.run(command, check=False, capture_output=True, text=True, timeout=30)
+    if run.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)}: {run.stderr.strip()}")
