@@ -93,6 +93,8 @@ class EngineFeed:
                 await self._follow()
             except errors.CriwistError as error:
                 self._went_away(str(error))
+            except CancelledError:
+                raise
             except Exception:  # noqa: BLE001 - no answer of the engine, however strange, may end us
                 self._log.failure("following the engine failed")
                 self._went_away("the engine's answers cannot be understood; see criwist's log")
