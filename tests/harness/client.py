@@ -65,7 +65,10 @@ class CRI:
     # -- configurations
 
     def pod(self, name: str = "", **fields: Any) -> api.PodSandboxConfig:
-        """A pod like no other, with a log directory, on the pod network; *fields* are set over that."""
+        """A pod like no other, with a log directory, on the pod network; *fields* are merged into that.
+
+        As with kubelet, every container has a PID namespace of its own unless somebody wants it otherwise.
+        """
         number = next(_serial)
         name = name or f"pod-{number}"
         uid = str(uuid.uuid4())
@@ -74,8 +77,8 @@ class CRI:
             hostname=name,
             log_directory=str(self._directory / "logs" / f"{name}_{uid}"),
             labels={"io.kubernetes.pod.name": name, "io.kubernetes.pod.uid": uid},
-            linux=api.LinuxPodSandboxConfig(),
         )
+        config.linux.security_context.namespace_options.pid = api.CONTAINER
         config.MergeFrom(api.PodSandboxConfig(**fields))
         return config
 
@@ -89,7 +92,7 @@ class CRI:
     def container(
         self, *command: str, name: str = "", image: str = images.BUSYBOX, **fields: Any
     ) -> api.ContainerConfig:
-        """A container that runs *command*, or sleeps; *fields* are set over that.
+        """A container that runs *command*, or sleeps; *fields* are merged into that.
 
         The sleeping one ends at once on SIGTERM.
         """
@@ -101,6 +104,7 @@ class CRI:
             log_path=f"{name}_0.log",
             labels={"io.kubernetes.container.name": name},
         )
+        config.linux.security_context.namespace_options.pid = api.CONTAINER
         config.MergeFrom(api.ContainerConfig(**fields))
         return config
 
@@ -131,7 +135,9 @@ class CRI:
     # -- containers
 
     def create(self, pod_id: str, config: api.ContainerConfig, pod: api.PodSandboxConfig) -> str:
-        """CreateContainer; returns the id."""
+        """CreateContainer; returns the id.  As kubelet does, network and IPC namespaces are those of the pod."""
+        options, of_pod = config.linux.security_context.namespace_options, pod.linux.security_context.namespace_options
+        options.network, options.ipc = of_pod.network, of_pod.ipc
         request = api.CreateContainerRequest(pod_sandbox_id=pod_id, config=config, sandbox_config=pod)
         return str(self.runtime.CreateContainer(request).container_id)
 
