@@ -1,0 +1,177 @@
+"""Mounts as Docker's Mounts and Binds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import evolve
+from twisted.trial.unittest import SynchronousTestCase
+
+from criwist.api.runtime.v1 import api_pb2 as pb
+from criwist.errors import FailedPrecondition, InvalidArgument, Unimplemented
+from criwist.interfaces import EngineFacts, RuntimeFacts
+from criwist.translate.mounts import engine_mounts_images, host_directories, image_mounts_wanted, mounts_body
+from tests.translate.outcomes import NEWEST, OLDEST
+
+#: An engine of the middle: it creates mount points, and knows nothing newer.
+MIDDLE = evolve(OLDEST, api_version=(1, 43))
+IMAGE = pb.ImageSpec(image="sha256:abc")
+
+
+def body(*mounts: pb.Mount, engine: EngineFacts = OLDEST, **arguments: Any) -> dict[str, Any]:
+    """The members of HostConfig for these mounts."""
+    arguments.setdefault("image_mounts", {})
+    return mounts_body(mounts, "mounts", runtime="", engine=engine, **arguments)
+
+
+def bind(**fields: Any) -> pb.Mount:
+    """A bind mount of /host at /in."""
+    return pb.Mount(**{"host_path": "/host", "container_path": "/in", **fields})
+
+
+class Binds(SynchronousTestCase):
+    """Host paths."""
+
+    def test_plain(self) -> None:
+        """A bind mount, whose propagation is the engine's own idea of private."""
+        self.assertEqual(body(bind()), {"Mounts": [{"Type": "bind", "Source": "/host", "Target": "/in"}]})
+
+    def test_propagation(self) -> None:
+        """The other two propagations, recursive."""
+        for propagation, word in (
+            (pb.PROPAGATION_HOST_TO_CONTAINER, "rslave"),
+            (pb.PROPAGATION_BIDIRECTIONAL, "rshared"),
+        ):
+            (mount,) = body(bind(propagation=propagation))["Mounts"]
+            self.assertEqual(mount["BindOptions"], {"Propagation": word})
+
+    def test_order(self) -> None:
+        """Mounts stay in the request's order."""
+        made = body(bind(container_path="/b"), bind(container_path="/a"))
+        self.assertEqual([mount["Target"] for mount in made["Mounts"]], ["/b", "/a"])
+
+    def test_any_path(self) -> None:
+        """Colons and commas in a path mean nothing else."""
+        (mount,) = body(bind(host_path="/a:b,ro", container_path="/c:ro"))["Mounts"]
+        self.assertEqual((mount["Source"], mount["Target"]), ("/a:b,ro", "/c:ro"))
+
+    def test_relative_host_path(self) -> None:
+        """Docker would take a relative path for the name of a volume."""
+        error = self.assertRaises(InvalidArgument, body, bind(), bind(host_path="data"))
+        self.assertEqual(error.field, "mounts[1].host_path")
+
+    def test_missing_host_path(self) -> None:
+        """It becomes a directory: by the caller before API 1.42, by the engine from then on."""
+        config = pb.ContainerConfig(mounts=[bind(), pb.Mount(container_path="/i", image=IMAGE)])
+        self.assertEqual(host_directories(config, engine=OLDEST), ("/host",))
+        self.assertEqual(host_directories(config, engine=MIDDLE), ())
+        self.assertEqual(body(bind(), engine=MIDDLE)["Mounts"][0]["BindOptions"], {"CreateMountpoint": True})
+
+    def test_unsupported(self) -> None:
+        """What Docker's binds cannot do is refused by the field's name."""
+        mapping = pb.IDMapping(length=1)
+        for fields in ({"uidMappings": [mapping]}, {"gidMappings": [mapping]}, {"mount_options": ["noexec"]}):
+            error = self.assertRaises(Unimplemented, body, bind(**fields))
+            self.assertIn(f"mounts[0].{next(iter(fields))}", str(error))
+
+
+class ReadOnly(SynchronousTestCase):
+    """Read-only mounts, and recursively read-only ones."""
+
+    def test_plain_is_not_recursive(self) -> None:
+        """Engines that would make it recursive by themselves are told not to."""
+        self.assertNotIn("BindOptions", body(bind(readonly=True))["Mounts"][0])
+        (mount,) = body(bind(readonly=True), engine=NEWEST)["Mounts"]
+        self.assertTrue(mount["ReadOnly"])
+        self.assertEqual(mount["BindOptions"], {"CreateMountpoint": True, "ReadOnlyNonRecursive": True})
+
+    def test_recursive(self) -> None:
+        """Where the runtime can, the engine is told to fail rather than to do less."""
+        (mount,) = body(bind(readonly=True, recursive_read_only=True), engine=NEWEST)["Mounts"]
+        self.assertEqual(
+            mount["BindOptions"],
+            {"CreateMountpoint": True, "ReadOnlyForceRecursive": True, "Propagation": "rprivate"},
+        )
+
+    def test_rules(self) -> None:
+        """Recursive needs read-only and private propagation (CRI)."""
+        for fields in ({}, {"readonly": True, "propagation": pb.PROPAGATION_HOST_TO_CONTAINER}):
+            error = self.assertRaises(InvalidArgument, body, bind(recursive_read_only=True, **fields), engine=NEWEST)
+            self.assertEqual(error.field, "mounts[0].recursive_read_only")
+
+    def test_needs_the_runtime(self) -> None:
+        """A runtime, or an engine, that cannot do it is named."""
+        mount = bind(readonly=True, recursive_read_only=True)
+        without = evolve(NEWEST, runtimes={"runc": RuntimeFacts("runc")})
+        for engine in (OLDEST, without):
+            error = self.assertRaises(FailedPrecondition, body, mount, engine=engine)
+            self.assertIn("'runc'", str(error))
+
+
+class Relabelling(SynchronousTestCase):
+    """SELinux relabelling, for which the Engine API has the textual form only."""
+
+    def test_without_selinux(self) -> None:
+        """A host without SELinux has no labels to change."""
+        self.assertEqual(body(bind(selinux_relabel=True)), body(bind()))
+
+    def test_with_selinux(self) -> None:
+        """The host path gets a label that only this pod's containers have; the engine creates a missing path."""
+        relabelled = bind(selinux_relabel=True, readonly=True, propagation=pb.PROPAGATION_HOST_TO_CONTAINER)
+        self.assertEqual(body(relabelled, engine=NEWEST), {"Binds": ["/host:/in:ro,Z,rslave"]})
+        old = evolve(OLDEST, security=frozenset({"selinux"}))
+        self.assertEqual(host_directories(pb.ContainerConfig(mounts=[relabelled]), engine=old), ())
+
+    def test_colon(self) -> None:
+        """A path that the textual form cannot carry is refused."""
+        for name in ("host_path", "container_path"):
+            error = self.assertRaises(
+                InvalidArgument, body, bind(selinux_relabel=True, **{name: "/a:b"}), engine=NEWEST
+            )
+            self.assertEqual(error.field, f"mounts[0].{name}")
+
+
+class Images(SynchronousTestCase):
+    """Image volumes."""
+
+    def image(self, **fields: Any) -> pb.Mount:
+        """A mount of an image at /in."""
+        return pb.Mount(**{"container_path": "/in", "image": IMAGE, "readonly": True, **fields})
+
+    def test_by_the_engine(self) -> None:
+        """From API 1.48 on the engine mounts images, with their sub paths."""
+        self.assertTrue(engine_mounts_images(NEWEST))
+        expected = {"Type": "image", "Source": "sha256:abc", "Target": "/in", "ReadOnly": True}
+        self.assertEqual(body(self.image(), engine=NEWEST)["Mounts"], [expected])
+        (mount,) = body(self.image(image_sub_path="a/b"), engine=NEWEST)["Mounts"]
+        self.assertEqual(mount["ImageOptions"], {"Subpath": "a/b"})
+
+    def test_by_the_caller(self) -> None:
+        """Before, the caller mounts them and says where; a lost mount must not become an empty directory."""
+        self.assertFalse(engine_mounts_images(OLDEST))
+        wanted = pb.ContainerConfig(mounts=[bind(), self.image()])
+        self.assertEqual(list(image_mounts_wanted(wanted)), [1])
+        (_, mount) = body(bind(), self.image(), engine=MIDDLE, image_mounts={1: "/images/x"})["Mounts"]
+        self.assertEqual((mount["Type"], mount["Source"], mount["ReadOnly"]), ("bind", "/images/x", True))
+        self.assertEqual(mount["BindOptions"], {"CreateMountpoint": False})
+
+    def test_not_mounted(self) -> None:
+        """An image that nobody mounts is refused."""
+        self.assertRaises(FailedPrecondition, body, self.image())
+
+    def test_rules(self) -> None:
+        """An image is mounted read-only and privately, and is not a host path too."""
+        for fields, field in (
+            ({"readonly": False}, "readonly"),
+            ({"propagation": pb.PROPAGATION_BIDIRECTIONAL}, "propagation"),
+            ({"host_path": "/host"}, "host_path"),
+            ({"image": pb.ImageSpec()}, "image.image"),
+            ({"image_sub_path": "/a"}, "image_sub_path"),
+            ({"image_sub_path": "a/../../b"}, "image_sub_path"),
+        ):
+            error = self.assertRaises(InvalidArgument, body, self.image(**fields), engine=NEWEST)
+            self.assertEqual(error.field, f"mounts[0].{field}")
+
+    def test_sub_path_without_image(self) -> None:
+        """A sub path is of an image."""
+        self.assertRaises(InvalidArgument, body, bind(image_sub_path="a"))
