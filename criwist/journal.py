@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import IO
 
 from twisted.logger import (
     FilteringLogObserver,
@@ -17,16 +16,20 @@ from twisted.logger import (
     LogLevelFilterPredicate,
     textFileLogObserver,
 )
+from twisted.python.logfile import LogFile
+
+#: Where twistd logs as a daemon unless it is told otherwise.
+TWISTD_LOG = "twistd.log"
 
 #: What ``--log-level`` accepts.
 LEVELS = ("debug", "info", "warn", "error", "critical")
 
 
-def observer_factory(level: str, open_file: Callable[[], IO[str]] = lambda: sys.stdout) -> Callable[[], ILogObserver]:
+def observer_factory(level: str, path: str) -> Callable[[], ILogObserver]:
     """A factory of twistd's log observer.
 
     :param level: one of :data:`LEVELS`.
-    :param open_file: opened when logging begins, that is after twistd has become a daemon.
+    :param path: of the log file, ``-``: standard output.  Opened when logging begins.
     """
 
     def observer() -> ILogObserver:
@@ -35,7 +38,9 @@ def observer_factory(level: str, open_file: Callable[[], IO[str]] = lambda: sys.
         if least is not LogLevel.debug:
             predicate.setLogLevelForNamespace("twisted", max(LogLevel.warn, least, key=_rank))
             predicate.setLogLevelForNamespace("-", max(LogLevel.warn, least, key=_rank))
-        return FilteringLogObserver(textFileLogObserver(open_file()), [predicate])
+        return FilteringLogObserver(
+            textFileLogObserver(sys.stdout if path == "-" else LogFile.fromFullPath(path)), [predicate]
+        )
 
     return observer
 

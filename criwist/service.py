@@ -42,9 +42,12 @@ from criwist.core.pods import PodNetworks, Pods
 from criwist.core.recovery import Recovery
 from criwist.core.status import NodeStatus
 from criwist.core.verbose import Verbose
+from criwist.core.volumes import ImageVolumes
 from criwist.docker.agent import connections
 from criwist.docker.client import Docker
 from criwist.interfaces import EngineFacts, IContainerLogs, IPodNetwork
+from criwist.journal import TWISTD_LOG, observer_factory
+from criwist.kernel.mounts import LayerMounts
 from criwist.kernel.oom import local_oom_score_floor
 from criwist.kernel.processes import Processes
 from criwist.logs.containers import ContainerLogs
@@ -52,7 +55,7 @@ from criwist.network.bridge import BridgeNetwork
 from criwist.network.host import HostNetwork
 from criwist.network.resolvconf import ResolvConfs
 from criwist.notify import Notifier
-from criwist.options import Options
+from criwist.options import Options as CommandLine
 from criwist.rpc.door import Door
 from criwist.rpc.images import ImageService
 from criwist.rpc.runtime import RuntimeService
@@ -64,9 +67,22 @@ __all__ = ["Options", "makeService"]
 INSPECT_WITHIN = 10.0
 
 
+class Options(CommandLine):
+    """The command line, and with it how twistd logs."""
+
+    def postOptions(self) -> None:
+        """Check the values; let ``--log-level`` hold for the log of this process."""
+        super().postOptions()
+        twistd = self.parent
+        if twistd is not None and not twistd.get("logger") and not twistd.get("syslog"):
+            path = twistd.get("logfile") or ("-" if twistd.get("nodaemon") else TWISTD_LOG)
+            twistd["logger"] = observer_factory(self.config().log_level, path)
+
+
 def makeService(options: Options) -> IService:
     """The service of a criwist daemon.  Builds nothing yet."""
-    return Criwist(options.config(), os.environ)
+    config = options.config()
+    return Criwist(config, tuple(dict.fromkeys(options.warnings)), os.environ)
 
 
 @define(eq=False)
@@ -74,6 +90,7 @@ class Criwist(Service):
     """One node's CRI runtime."""
 
     _config: Config
+    _warnings: tuple[str, ...]
     _environment: Mapping[str, str]
     _server: Server | None = field(default=None, init=False)
     _feed: EngineFeed | None = field(default=None, init=False)
@@ -88,6 +105,8 @@ class Criwist(Service):
         from twisted.internet import reactor
 
         Service.startService(self)
+        for warning in self._warnings:
+            self._log.warn("{warning}", warning=warning)
         try:
             self._build(reactor)
         except (errors.CriwistError, OSError) as error:
@@ -116,19 +135,25 @@ class Criwist(Service):
         network = networks.for_new(host=False)
         logs: IContainerLogs = ContainerLogs(config, docker, reactor)
         images = Images(docker, config, reactor)
-        describe = Describe(engine, records, networks, images.image, observe, config.root_directory)
+        trees = posixpath.join(config.root_directory, "image-volumes")
+        volumes = ImageVolumes(docker, LayerMounts(reactor, reactor.getThreadPool(), trees), trees)
+        describe = Describe(engine, records, networks, images.image, observe, volumes.volume_at, config.root_directory)
         cache = Cache(docker, logs, describe)
         locks = Locks()
-        containers = Containers(docker, cache, engine, logs, locks, resolv_confs, deferToThread)
+        containers = Containers(
+            docker, cache, engine, logs, locks, resolv_confs, volumes, images.identify, deferToThread
+        )
         pause = PauseImage(config.pod_infra_container_image, docker, images, engine)
         pods = Pods(docker, cache, engine, records, networks, locks, pause.ensure, containers.remove, resolv_confs)
-        recovery = Recovery(docker, cache, records, networks, logs)
+        recovery = Recovery(docker, cache, records, networks, logs, volumes)
 
         async def connected(facts: EngineFacts) -> None:
             await engine.connected(facts)
             await images.refresh()
 
-        feed = self._feed = EngineFeed(docker, cache, reactor, connected, recovery.run, images.event)
+        feed = self._feed = EngineFeed(
+            docker, cache, reactor, connected, recovery.before_use, recovery.run, images.event
+        )
         execs = Execs(docker, cache, feed, processes, reactor)
         door = Door(reactor)
         node = NodeStatus(config, docker, engine, cache, network, {})

@@ -14,7 +14,7 @@ seconds at most): who sees EXITED may read the log to its end.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -158,8 +158,11 @@ class Cache:
         """The engine answers again; readers may wait for :meth:`take_over`."""
         self._away = None
 
-    async def take_over(self) -> None:
-        """List everything of ours, refresh it all, drop what is gone, and be fresh."""
+    async def take_over(self, before_use: Callable[[], Awaitable[None]]) -> None:
+        """List everything of ours, refresh it all, drop what is gone, and be fresh.
+
+        :param before_use: awaited when the copy is complete, before anybody is told that it is fresh.
+        """
         listed: set[str] = set()
         for kind in (labels.SANDBOX, labels.CONTAINER):
             found = await self._docker.containers({"label": [f"{labels.TYPE}={kind}"]})
@@ -171,6 +174,7 @@ class Cache:
             await gate.run(self.refresh, identifier)
 
         await in_parallel(*map(refresh, known))
+        await before_use()
         self.snapshot = evolve(self.snapshot, fresh=True)
         waiting, self._waiting = self._waiting, []
         for waiter in waiting:

@@ -22,6 +22,8 @@ from criwist.core.entries import ContainerEntry, SandboxEntry
 from criwist.core.files import make_missing_directories, read_files
 from criwist.core.locks import Locks
 from criwist.core.names_taken import create_named
+from criwist.core.plans import Undo, all_or_nothing
+from criwist.core.volumes import ImageVolumes
 from criwist.interfaces import IContainerLogs, IDocker, LoggedContainer
 from criwist.kernel.cgroups import process_cgroup
 from criwist.kernel.resources import write_resources
@@ -30,7 +32,7 @@ from criwist.network.resolvconf import TARGET, ResolvConfs
 from criwist.translate.answers import number
 from criwist.translate.cgroup import CgroupWrites, cgroup_writes
 from criwist.translate.container import container_body, needed_files
-from criwist.translate.mounts import host_directories
+from criwist.translate.mounts import engine_mounts_images, host_directories, image_mounts_wanted
 from criwist.translate.resources import update_body
 
 #: Longest grace that the engine is asked for, seconds: what fits the 32-bit number it keeps it in.
@@ -41,6 +43,7 @@ LONGEST_GRACE = 2**31 - 1
 class Containers:
     """What the container RPCs that change something do.
 
+    :param image_id: the id of an image that the engine has, by any reference; raises NotFound.
     :param in_thread: runs a function that may take long in a thread.
     """
 
@@ -50,6 +53,8 @@ class Containers:
     _logs: IContainerLogs
     _locks: Locks
     _resolv_confs: ResolvConfs
+    _volumes: ImageVolumes
+    _image_id: Callable[[str], str]
     _in_thread: Callable[..., Awaitable[None]]
     _log = Logger()
 
@@ -73,10 +78,11 @@ class Containers:
             )
         )
         async with self._locks.hold(name):
-            return await self._create(name, sandbox, config, sandbox_config)
+            return await all_or_nothing(lambda undo: self._create(undo, name, sandbox, config, sandbox_config))
 
     async def _create(
         self,
+        undo: Undo,
         name: str,
         sandbox: SandboxEntry,
         config: pb.ContainerConfig,
@@ -85,6 +91,8 @@ class Containers:
         engine = self._engine.facts
         files = read_files(needed_files(config))
         make_missing_directories(host_directories(config, engine=engine), field="config.mounts")
+        undo.push(f"unmount the image volumes of {name}", lambda: self._volumes.release(name))
+        image_mounts = await self._mount_images(name, config)
         body = container_body(
             config,
             sandbox_config,
@@ -96,11 +104,21 @@ class Containers:
             engine=engine,
             oom_score_floor=self._engine.oom_score_floor,
             files=files,
+            image_mounts=image_mounts,
         )
         self._mount_resolv_conf(body, sandbox.id)
         container_id = await create_named(self._docker, name, body, self._may_go)
         await self._cache.refresh(container_id)
         return container_id
+
+    async def _mount_images(self, name: str, config: pb.ContainerConfig) -> dict[int, str]:
+        """Mount the image volumes that the engine does not mount itself; returns host paths by mount."""
+        if engine_mounts_images(self._engine.facts):
+            return {}
+        return {
+            index: await self._volumes.prepare(name, index, self._image_id(mount.image.image), mount.image_sub_path)
+            for index, mount in image_mounts_wanted(config).items()
+        }
 
     def _mount_resolv_conf(self, body: dict[str, Any], sandbox_id: str) -> None:
         path = self._resolv_confs.path(sandbox_id)
@@ -174,6 +192,7 @@ class Containers:
                 await self.stop(entry.id, 0)
             with suppress(errors.NotFound):
                 await self._docker.remove_container(entry.id, force=True, volumes=True)
+            await self._volumes.release(str(entry.name))
             await self._logs.forget(entry.id)
             await self._cache.refresh(entry.id)
 

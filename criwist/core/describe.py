@@ -12,13 +12,15 @@ from attrs import define, evolve
 from twisted.logger import Logger
 
 from criwist import errors, labels
+from criwist.api.runtime.v1 import api_pb2 as pb
 from criwist.core.engine import Engine
 from criwist.core.entries import ContainerEntry, SandboxEntry
 from criwist.core.observe import Observed
 from criwist.core.pods import PodNetworks
+from criwist.core.volumes import ImageVolume
 from criwist.interfaces import ISandboxRecords, JSONObject, PodNetworkRequest, SandboxRecord
 from criwist.names import ContainerName, parse_name
-from criwist.translate.answers import flag, member, number, text, text_map
+from criwist.translate.answers import flag, member, members, number, text, text_map
 from criwist.translate.cgroup import recorded_writes
 from criwist.translate.status import (
     container_item,
@@ -36,6 +38,8 @@ class Describe:
     """Makes entries.  Call it with an inspected container.
 
     :param image: an image as listed, by id; None if it is gone.
+    :param volume_at: what image volume is at a host path.
+    :param own_directory: mounts from beneath it are criwist's own.
     :param observe: what the kernel says of an inspected container.
     """
 
@@ -44,6 +48,7 @@ class Describe:
     _networks: PodNetworks
     _image: Callable[[str], JSONObject | None]
     _observe: Callable[[JSONObject], Observed]
+    _volume_at: Callable[[str], ImageVolume | None]
     _own_directory: str
     _log = Logger()
 
@@ -108,6 +113,7 @@ class Describe:
             image=image,
             resources=observed.resources,
             user=observed.user,
+            image_mounts=self._image_mounts(inspected),
             own_directory=self._own_directory,
         )
         docker_labels = text_map(inspected, "Config", "Labels")
@@ -132,6 +138,16 @@ class Describe:
             item=item.SerializeToString(),
             status=status.SerializeToString(),
         )
+
+    def _image_mounts(self, inspected: JSONObject) -> dict[str, pb.Mount]:
+        """The image volumes that we mounted, by their path in the container."""
+        found = {}
+        for mount in members(inspected, "Mounts"):
+            volume = self._volume_at(text(mount, "Source"))
+            if volume is not None:
+                image = pb.ImageSpec(image=volume.image_id, image_ref=volume.image_id)
+                found[text(mount, "Destination")] = pb.Mount(image=image, image_sub_path=volume.sub_path)
+        return found
 
     def _engine_log_path(self, inspected: JSONObject) -> str:
         """``LogPath``.  The engine tells it from the first start on; where it will be is known before."""

@@ -42,7 +42,8 @@ class EngineFeed:
     """Keeps *cache* fed.
 
     :param connected: awaited at each connection, before the listing, with the engine's facts.
-    :param taken_over: awaited at each connection, when the cache is fresh.
+    :param before_use: awaited at each connection, when the copy is complete, before it is used.
+    :param taken_over: awaited at each connection, when the copy is in use.
     :param image_event: called with each image event.
     """
 
@@ -50,6 +51,7 @@ class EngineFeed:
     _cache: Cache
     _clock: IReactorTime
     _connected: Callable[[EngineFacts], Awaitable[None]]
+    _before_use: Callable[[], Awaitable[None]]
     _taken_over: Callable[[], Awaitable[None]]
     _image_event: Callable[[JSONObject], None]
     _running: Deferred[None] | None = field(default=None, init=False)
@@ -119,7 +121,7 @@ class EngineFeed:
 
     async def _take_over(self, facts: EngineFacts) -> None:
         try:
-            await self._cache.take_over()
+            await self._cache.take_over(self._before_use)
         except errors.CriwistError as error:
             self._cache.engine_away(str(error))
             raise

@@ -1,9 +1,10 @@
 """What is made good when the engine is met, for the first time or again.
 
-1. Every container that has a log is followed from where its file ends.
-2. A sandbox record whose sandbox Docker does not know any more is a pod that vanished behind our back: its network
+1. Before anything new is made, image volumes that belong to no container are unmounted.
+2. Every container that has a log is followed from where its file ends.
+3. A sandbox record whose sandbox Docker does not know any more is a pod that vanished behind our back: its network
    is released, then the record goes.
-3. At the first meeting, the networks release what belongs to no sandbox that is left, such as addresses that a
+4. At the first meeting, the networks release what belongs to no sandbox that is left, such as addresses that a
    plugin took when criwist was killed in the middle of a set-up.
 """
 
@@ -16,20 +17,27 @@ from criwist import errors
 from criwist.core.cache import Cache
 from criwist.core.containers import logged
 from criwist.core.pods import PodNetworks
+from criwist.core.volumes import ImageVolumes
 from criwist.interfaces import IContainerLogs, IDocker, ISandboxRecords
 
 
 @define(eq=False)
 class Recovery:
-    """Runs after each take-over of a listing."""
+    """Runs at each take-over of a listing."""
 
     _docker: IDocker
     _cache: Cache
     _records: ISandboxRecords
     _networks: PodNetworks
     _logs: IContainerLogs
+    _volumes: ImageVolumes
     _first: bool = field(default=True, init=False)
     _log = Logger()
+
+    async def before_use(self) -> None:
+        """What must be done before anything new is made."""
+        if self._first:
+            await self._volumes.reconcile({str(entry.name) for entry in self._cache.snapshot.containers.values()})
 
     async def run(self) -> None:
         """Make good what can be; what cannot is logged and tried again at the next meeting."""

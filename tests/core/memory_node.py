@@ -23,10 +23,12 @@ from criwist.core.locks import Locks
 from criwist.core.observe import Observed
 from criwist.core.pods import PodNetworks, Pods
 from criwist.core.recovery import Recovery
-from criwist.errors import PluginFailure
+from criwist.core.volumes import ImageVolumes
+from criwist.errors import PermissionDenied, PluginFailure
 from criwist.interfaces import (
     EngineFacts,
     IContainerLogs,
+    ILayerMounts,
     IPodNetwork,
     IProcesses,
     JSONObject,
@@ -133,6 +135,26 @@ class NotedProcesses:
         return 1
 
 
+@implementer(ILayerMounts)
+class NoMounts:
+    """A node on which no image is mounted, and none is asked for."""
+
+    async def mount(self, place: str, layers: Any, label: str) -> None:
+        """Fail."""
+        raise PermissionDenied("nothing is mounted in memory")
+
+    async def unmount(self, place: str) -> None:
+        """Nothing is mounted."""
+
+    async def resolve(self, place: str, sub_path: str) -> str:
+        """Fail."""
+        raise PermissionDenied("nothing is mounted in memory")
+
+    async def mounted(self) -> dict[str, str]:
+        """Nothing."""
+        return {}
+
+
 class MemoryNode:
     """The core of one node.  :meth:`restart` is a criwist that was killed and started again."""
 
@@ -155,13 +177,20 @@ class MemoryNode:
         self.records = SandboxRecords(f"{self.root}/sandboxes", older=())
         resolv_confs = ResolvConfs(f"{self.root}/resolv-confs")
         self.networks = PodNetworks({"cni": self.network, "host": HostNetwork()}, "cni")
+        self.volumes = ImageVolumes(docker, NoMounts(), f"{self.root}/image-volumes")
         describe = Describe(
-            self.engine, self.records, self.networks, lambda image: None, lambda inspected: Observed(), self.root
+            self.engine,
+            self.records,
+            self.networks,
+            lambda image: None,
+            lambda inspected: Observed(),
+            self.volumes.volume_at,
+            self.root,
         )
         self.cache = Cache(docker, self.logs, describe)
         self.locks = Locks()
         self.containers = Containers(
-            docker, self.cache, self.engine, self.logs, self.locks, resolv_confs, _in_no_thread
+            docker, self.cache, self.engine, self.logs, self.locks, resolv_confs, self.volumes, str, _in_no_thread
         )
         self.pods = Pods(
             docker,
@@ -174,8 +203,10 @@ class MemoryNode:
             self.containers.remove,
             resolv_confs,
         )
-        recovery = Recovery(docker, self.cache, self.records, self.networks, self.logs)
-        self.feed = EngineFeed(docker, self.cache, self.clock, self._connected, recovery.run, self.image_events.append)
+        recovery = Recovery(docker, self.cache, self.records, self.networks, self.logs, self.volumes)
+        self.feed = EngineFeed(
+            docker, self.cache, self.clock, self._connected, recovery.before_use, recovery.run, self.image_events.append
+        )
         self.execs = Execs(docker, self.cache, self.feed, self.processes, self.clock)
 
     async def _connected(self, facts: EngineFacts) -> None:
