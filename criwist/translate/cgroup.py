@@ -19,6 +19,8 @@ from criwist.labels import CGROUP
 
 #: A key that the engine has a field for (``resources.resource_limits``), on cgroup v1 too.
 PIDS_MAX = "pids.max"
+#: Bytes of swap alone; the engine's limit counts memory too.
+SWAP_MAX = "memory.swap.max"
 
 _PAGE_SIZE = re.compile(r"[1-9][0-9]*[KMG]B")
 #: A controller and at least one further part.  Files without a controller (``cgroup.kill``) are not resources.
@@ -49,7 +51,10 @@ def cgroup_writes(resources: pb.LinuxContainerResources, path: str, *, engine: E
     :raises InvalidArgument: no such page size, or a key that is not a file of a controller.
     :raises FailedPrecondition: keys of cgroup v2 on a host that has v1.
     """
-    unified = {key: resources.unified[key] for key in sorted(resources.unified) if key != PIDS_MAX}
+    keys = dict(resources.unified)
+    if resources.memory_swap_limit_in_bytes == -1 and engine.cgroup_version == 2:
+        keys.setdefault(SWAP_MAX, "max")
+    unified = {key: keys[key] for key in sorted(keys) if key != PIDS_MAX}
     for key, value in unified.items():
         where = f"{path}.unified[{key}]"
         if not _KEY.fullmatch(key):

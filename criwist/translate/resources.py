@@ -15,7 +15,7 @@ from typing import Any
 from criwist.api.runtime.v1 import api_pb2 as pb
 from criwist.errors import FailedPrecondition, InvalidArgument
 from criwist.interfaces import EngineFacts
-from criwist.translate.cgroup import PIDS_MAX, cgroup_writes
+from criwist.translate.cgroup import PIDS_MAX, SWAP_MAX, cgroup_writes
 
 #: The pause program's: killed last of all but the node's own daemons.
 SANDBOX_OOM_SCORE = -998
@@ -28,7 +28,6 @@ _CPU_SHARES = (2, 262144)
 _CPU_PERIOD = (1000, 1000000)
 _LEAST_CPU_QUOTA = 1000
 _OOM_SCORE = (-1000, 1000)
-_SWAP_MAX = "memory.swap.max"
 
 
 def clamped_oom_score(wanted: int, floor: int) -> int:
@@ -71,9 +70,14 @@ def update_body(resources: pb.LinuxContainerResources, path: str = "linux", *, e
     refused whole before any of it is in force.
 
     :raises InvalidArgument: as :func:`resource_limits` and :func:`criwist.translate.cgroup.cgroup_writes`.
-    :raises FailedPrecondition: as those.
+    :raises FailedPrecondition: as those; or the swap limit is to be lifted, which engines do not do in an update
+        (they accept -1 and change nothing).  On cgroup v2 it is written to the cgroup.
     """
     cgroup_writes(resources, path, engine=engine)
+    if resources.memory_swap_limit_in_bytes == -1 and engine.cgroup_version == 1:
+        raise FailedPrecondition(
+            f"{path}.memory_swap_limit_in_bytes: Docker Engine cannot lift the swap limit of a container that exists"
+        )
     return resource_limits(resources, path, engine=engine)
 
 
@@ -119,8 +123,8 @@ def _memory(resources: pb.LinuxContainerResources, path: str, engine: EngineFact
         return {}
     if not engine.swap_limit:
         return {"Memory": memory}
-    if not swap and _SWAP_MAX in resources.unified:
-        alone = _limit(resources.unified[_SWAP_MAX], f"{path}.unified[{_SWAP_MAX}]")
+    if not swap and SWAP_MAX in resources.unified:
+        alone = _limit(resources.unified[SWAP_MAX], f"{path}.unified[{SWAP_MAX}]")
         swap = -1 if alone is None else memory + alone
     return {"Memory": memory, "MemorySwap": swap or memory}
 

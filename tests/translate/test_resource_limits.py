@@ -128,6 +128,13 @@ class Others(SynchronousTestCase):
         resources = pb.LinuxContainerResources(cpu_shares=100, unified={"memory.high": "1"})
         self.assertRaises(FailedPrecondition, update_body, resources, engine=OLDEST)
 
+    def test_update_lifts_the_swap_limit(self) -> None:
+        """Engines accept a limit of -1 in an update and change nothing; the cgroup is written, or it is refused."""
+        resources = pb.LinuxContainerResources(memory_limit_in_bytes=MIB, memory_swap_limit_in_bytes=-1)
+        self.assertEqual(update_body(resources, engine=NEWEST), {"Memory": MIB, "MemorySwap": -1})
+        self.assertEqual(cgroup_writes(resources, "linux", engine=NEWEST).unified, {"memory.swap.max": "max"})
+        self.assertRaises(FailedPrecondition, update_body, resources, engine=OLDEST)
+
 
 class Cgroup(SynchronousTestCase):
     """Hugepages and unified keys."""
