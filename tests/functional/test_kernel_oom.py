@@ -1,0 +1,55 @@
+"""The floor of oom_score_adj that is told is one that the engine can keep."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from criwist.kernel.identity import CAP_SYS_RESOURCE, read_identity
+from criwist.kernel.oom import LEAST_SCORE, engine_pid, local_oom_score_floor
+from tests.harness import images
+from tests.harness.engine import Engine, EngineError
+
+
+def _start(engine: Engine, score: int) -> int:
+    """The oom_score_adj that a container has that was asked for *score*."""
+    body = {
+        "Image": images.BUSYBOX,
+        "Cmd": ["sleep", "1000"],
+        "HostConfig": {"NetworkMode": "none", "OomScoreAdj": score},
+    }
+    identifier = engine.post("/containers/create", body)["Id"]
+    try:
+        engine.post(f"/containers/{identifier}/start")
+        pid = engine.inspect(identifier)["State"]["Pid"]
+        return int(Path(f"/proc/{pid}/oom_score_adj").read_text())
+    finally:
+        engine.delete(f"/containers/{identifier}", force="1", v="1")
+
+
+def test_engine_is_found(engine: Engine) -> None:
+    """The process behind the socket is this engine's dockerd and not another one's."""
+    pid = engine_pid(engine.endpoint)
+    assert str(pid) == (engine.root / "pid").read_text()
+
+
+def test_floor_can_be_set(engine: Engine) -> None:
+    """A container that asks for the floor starts, and has it."""
+    floor = local_oom_score_floor(engine.endpoint)
+    assert floor is not None
+    assert _start(engine, floor) == floor
+    assert _start(engine, 1000) == 1000
+
+
+def test_below_the_floor(engine: Engine) -> None:
+    """Without CAP_SYS_RESOURCE the engine fails one below the floor; with it there is nothing below."""
+    floor = local_oom_score_floor(engine.endpoint)
+    assert floor is not None
+    pid = engine_pid(engine.endpoint)
+    assert pid is not None
+    if read_identity(pid).bounding >> CAP_SYS_RESOURCE & 1:
+        assert floor == LEAST_SCORE
+        return
+    with pytest.raises(EngineError):
+        _start(engine, floor - 1)

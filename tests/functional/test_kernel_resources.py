@@ -1,0 +1,126 @@
+"""Limits and identities of real containers, as the kernel has them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from criwist.errors import FailedPrecondition, InvalidArgument
+from criwist.kernel.cgroups import Cgroup, process_cgroup
+from criwist.kernel.identity import read_identity
+from criwist.kernel.resources import read_limits, read_unified, write_resources
+from criwist.translate.cgroup import CgroupWrites
+from tests.harness import images
+from tests.harness.engine import Engine
+
+_MIB = 1 << 20
+
+
+@pytest.fixture
+def run(engine: Engine) -> Iterator[Callable[..., tuple[str, int]]]:
+    """Runs containers that are removed after the test; id and pid of each."""
+    made: list[str] = []
+
+    def start(body: dict[str, Any] | None = None, **host_config: Any) -> tuple[str, int]:
+        body = {"Image": images.BUSYBOX, "Cmd": ["sleep", "1000"], **(body or {})}
+        body["HostConfig"] = {"NetworkMode": "none", **host_config}
+        identifier = engine.post("/containers/create", body)["Id"]
+        made.append(identifier)
+        engine.post(f"/containers/{identifier}/start")
+        return identifier, engine.inspect(identifier)["State"]["Pid"]
+
+    yield start
+    for identifier in made:
+        engine.delete(f"/containers/{identifier}", force="1", v="1")
+
+
+def _cgroup(identifier: str, pid: int) -> Cgroup:
+    return process_cgroup(pid, identifier)
+
+
+def test_limits_in_force(run: Callable[..., tuple[str, int]]) -> None:
+    """What the engine was asked for is what the cgroup has."""
+    identifier, pid = run(
+        CpuPeriod=50000, CpuQuota=25000, CpuShares=512, Memory=64 * _MIB, MemorySwap=64 * _MIB, PidsLimit=77,
+        CpusetCpus="0", CpusetMems="0",
+    )  # fmt: skip
+    limits = read_limits(_cgroup(identifier, pid), 512)
+    assert (limits.cpu_period, limits.cpu_quota, limits.cpu_shares) == (50000, 25000, 512)
+    assert (limits.cpuset_cpus, limits.cpuset_mems) == ("0", "0")
+    assert (limits.memory, limits.pids) == (64 * _MIB, 77)
+    assert limits.memory_and_swap in (64 * _MIB, None), "None: the kernel does not account swap"
+
+
+def test_no_limits(run: Callable[..., tuple[str, int]]) -> None:
+    """A container without limits has none, and the default of shares."""
+    identifier, pid = run()
+    limits = read_limits(_cgroup(identifier, pid))
+    assert (limits.cpu_quota, limits.memory, limits.memory_and_swap, limits.pids) == (None, None, None, None)
+    assert limits.cpu_shares == 1024
+    assert limits.hugepages == {}
+
+
+def test_update(engine: Engine, run: Callable[..., tuple[str, int]]) -> None:
+    """An update by the engine shows at once."""
+    identifier, pid = run(Memory=64 * _MIB, MemorySwap=64 * _MIB)
+    cgroup = _cgroup(identifier, pid)
+    engine.post(f"/containers/{identifier}/update", {"Memory": 128 * _MIB, "MemorySwap": 128 * _MIB, "CpuQuota": 30000})
+    limits = read_limits(cgroup)
+    assert (limits.memory, limits.cpu_quota) == (128 * _MIB, 30000)
+
+
+def test_cgroup_carries_the_id(run: Callable[..., tuple[str, int]]) -> None:
+    """Every hierarchy that the engine uses is found under the container's id."""
+    identifier, pid = run()
+    cgroup = _cgroup(identifier, pid)
+    assert identifier in cgroup.directory("memory")
+    assert identifier in cgroup.directory("cpu")
+    assert identifier in cgroup.directory("pids")
+
+
+def test_unified_keys(run: Callable[..., tuple[str, int]]) -> None:
+    """On v2 a key is written and read back, and what the kernel refuses is told; on v1 keys are refused."""
+    cgroup = _cgroup(*run())
+    if cgroup.version == 1:
+        with pytest.raises(FailedPrecondition, match="cgroup v1"):
+            write_resources(cgroup, CgroupWrites({"memory.high": "100000000"}))
+        return
+    write_resources(cgroup, CgroupWrites({"memory.high": str(64 * _MIB)}))
+    assert read_unified(cgroup, ["memory.high"]) == {"memory.high": str(64 * _MIB)}
+    with pytest.raises(InvalidArgument, match=r"unified\[memory\.high\].*memory\.high"):
+        write_resources(cgroup, CgroupWrites({"memory.high": "much"}))
+    with pytest.raises(FailedPrecondition, match=r"memory\.hihg"):
+        write_resources(cgroup, CgroupWrites({"memory.hihg": "1"}))
+
+
+def test_hugepages(run: Callable[..., tuple[str, int]]) -> None:
+    """A limit of huge pages is in force once written; without the controller it is refused with that reason."""
+    cgroup = _cgroup(*run())
+    if not cgroup.directory("hugetlb"):
+        with pytest.raises(FailedPrecondition, match="no hugetlb cgroup controller"):
+            write_resources(cgroup, CgroupWrites(hugepages={"2MB": 0}))
+        return
+    if not list(Path(cgroup.directory("hugetlb")).glob("hugetlb.2MB.*")):
+        pytest.skip("this machine has no huge pages of 2 MB")
+    write_resources(cgroup, CgroupWrites(hugepages={"2MB": 4 * _MIB}))
+    assert read_limits(cgroup).hugepages["2MB"] == 4 * _MIB
+
+
+def test_user_of_the_first_process(run: Callable[..., tuple[str, int]]) -> None:
+    """User, group and supplementary groups are those of the container's first process."""
+    _, pid = run({"User": "1003:100"}, GroupAdd=["2000", "3000"])
+    identity = read_identity(pid)
+    assert (identity.uid, identity.gid) == (1003, 100)
+    assert {2000, 3000} <= set(identity.groups)
+
+
+def test_capabilities(run: Callable[..., tuple[str, int]]) -> None:
+    """Capabilities are what the engine was asked for."""
+    _, pid = run(CapDrop=["ALL"], CapAdd=["NET_RAW"], SecurityOpt=["no-new-privileges"])
+    identity = read_identity(pid)
+    net_raw = 1 << 13
+    assert identity.effective == identity.bounding == net_raw
+    assert identity.no_new_privs
