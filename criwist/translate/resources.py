@@ -73,12 +73,13 @@ def update_body(resources: pb.LinuxContainerResources, path: str = "linux", *, e
     :raises FailedPrecondition: as those; or the swap limit is to be lifted, which engines do not do in an update
         (they accept -1 and change nothing).  On cgroup v2 it is written to the cgroup.
     """
+    body = resource_limits(resources, path, engine=engine)
     cgroup_writes(resources, path, engine=engine)
     if resources.memory_swap_limit_in_bytes == -1 and engine.cgroup_version == 1:
         raise FailedPrecondition(
             f"{path}.memory_swap_limit_in_bytes: Docker Engine cannot lift the swap limit of a container that exists"
         )
-    return resource_limits(resources, path, engine=engine)
+    return body
 
 
 def cgroup_parent(parent: str, *, driver: str) -> str:
