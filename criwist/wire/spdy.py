@@ -63,6 +63,8 @@ class StreamOpened:
     headers: HeaderList
     #: The peer will not send on it.
     fin: bool
+    #: We may not send on it.
+    unidirectional: bool = False
 
 
 @frozen
@@ -239,7 +241,7 @@ class SpdyConnection:
         self._streams[stream_id] = _StreamState(
             sending=not frame.unidirectional, receiving=not frame.fin, replied=False
         )
-        return StreamOpened(stream_id, headers, frame.fin)
+        return StreamOpened(stream_id, headers, frame.fin, frame.unidirectional)
 
     def _replied(self, frame: frames.SynReply) -> Event | None:
         headers = self._headers(frame.block)

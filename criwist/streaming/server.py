@@ -1,0 +1,185 @@
+"""The streaming server: a listener, the tokens that lead to sessions, and the sessions."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Any, Final
+
+from attrs import frozen
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.interfaces import (
+    IAddress,
+    IListeningPort,
+    IReactorSocket,
+    IReactorTCP,
+    IReactorTime,
+)
+from twisted.internet.protocol import Factory
+from twisted.logger import Logger
+from twisted.protocols.tls import TLSMemoryBIOFactory
+
+from criwist.config import Config
+from criwist.errors import InvalidArgument, Unavailable
+from criwist.interfaces import IStreamingRuntime
+from criwist.streaming.certificates import ReloadedCertificate
+from criwist.streaming.endings import LINGER
+from criwist.streaming.front import Front
+from criwist.streaming.requests import PATHS, Request
+from criwist.streaming.switchboard import Switchboard
+from criwist.streaming.tokens import TokenTable
+
+#: Connections that have not said yet what they want.  Each costs a descriptor for HEAD_WAIT seconds at most; who
+#: opens more is sent away, so that they cannot use up all descriptors.
+MAX_SILENT: Final = 256
+#: Connections that the kernel may hold for us.
+BACKLOG: Final = 512
+#: Seconds that sessions have to end when the service stops, then they are dropped.
+SHUTDOWN_GRACE: Final = LINGER + 1.0
+
+
+class IStreamingReactor(IReactorTCP, IReactorSocket, IReactorTime):
+    """What the server asks of a reactor."""
+
+
+@frozen
+class BindAddress:
+    """Where to listen."""
+
+    host: IPv4Address | IPv6Address
+    port: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> BindAddress:
+        """Read ``host``, ``host:port``, ``[host]:port`` or ``:port``; the host is an address or ``localhost``.
+
+        :raises InvalidArgument: it is none of these.
+        """
+        host, port = text, "0"
+        if text.startswith("["):
+            host, _, rest = text[1:].partition("]")
+            port = rest.removeprefix(":") or "0"
+        elif text.count(":") == 1:
+            host, port = text.split(":")
+        host = {"localhost": "127.0.0.1", "": "0.0.0.0"}.get(host, host)
+        try:
+            address = ip_address(host)
+        except ValueError:
+            raise InvalidArgument("streaming-bind-addr", f"{text!r} is no IP address, with or without a port") from None
+        if not port.isascii() or not port.isdigit() or int(port) > 65535:
+            raise InvalidArgument("streaming-bind-addr", f"{text!r} has no port from 0 to 65535")
+        return cls(address, int(port))
+
+    @property
+    def local(self) -> str:
+        """The address at which this machine reaches it, as in a URL."""
+        host = self.host
+        if host.is_unspecified:
+            return "127.0.0.1" if host.version == 4 else "[::1]"
+        return str(host) if host.version == 4 else f"[{host}]"
+
+
+class StreamingServer(Service):
+    """Serves exec, attach and port-forward.
+
+    :raises InvalidArgument: the configured address or certificate cannot be used, or the address is reachable from
+        elsewhere without TLS and nobody allowed that.
+    """
+
+    name = "streaming"
+    _log = Logger()
+
+    def __init__(self, reactor: Any, config: Config, runtime: IStreamingRuntime) -> None:
+        self._reactor = reactor
+        self._idle_limit = config.streaming_idle_timeout
+        self._address = BindAddress.parse(config.streaming_bind_addr)
+        self._certificate = ReloadedCertificate(config.streaming_tls) if config.streaming_tls else None
+        self._tokens: TokenTable[Request] = TokenTable(reactor)
+        self._switchboard = Switchboard(runtime, reactor, self._idle_limit)
+        self._silent: set[Front] = set()
+        self._port: IListeningPort | None = None
+        if self._certificate is None and not self._address.host.is_loopback:
+            self._allow_insecure(config)
+
+    def _allow_insecure(self, config: Config) -> None:
+        if not config.streaming_insecure:
+            raise InvalidArgument(
+                "streaming-bind-addr",
+                f"{config.streaming_bind_addr} can be reached from elsewhere: give it a certificate, bind it to "
+                "127.0.0.1, or allow it with --streaming-insecure",
+            )
+        self._log.warn(
+            "the streaming server listens on {address} without TLS: whoever can read the node's traffic can read and "
+            "take over exec sessions",
+            address=config.streaming_bind_addr,
+        )
+
+    def url(self, request: Request) -> str:
+        """A URL at which *request* is good once, for a minute.
+
+        :raises ResourceExhausted: too many are waiting.
+        :raises Unavailable: the server does not listen.
+        """
+        if self._port is None:
+            raise Unavailable("the streaming server is not running")
+        scheme = "https" if self._certificate else "http"
+        host: Any = self._port.getHost()
+        return f"{scheme}://{self._address.local}:{host.port}/{PATHS[type(request)]}/{self._tokens.insert(request)}"
+
+    def startService(self) -> None:
+        """Listen."""
+        super().startService()  # type: ignore[no-untyped-call]  # Twisted's Service has no annotations
+        factory: Any = _Fronts(self)
+        if self._certificate is not None:
+            factory = TLSMemoryBIOFactory(self._certificate, False, factory)
+        self._port = self._reactor.listenTCP(
+            self._address.port, factory, backlog=BACKLOG, interface=str(self._address.host)
+        )
+        self._log.info("the streaming server listens on {host}", host=str(self._port.getHost()))
+
+    def stopService(self) -> Deferred[None]:
+        """End every session as its protocol ends; fires when they are gone, after SHUTDOWN_GRACE at most."""
+        super().stopService()  # type: ignore[no-untyped-call]  # Twisted's Service has no annotations
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        port, self._port = self._port, None
+        if port is not None:
+            await maybeDeferred(port.stopListening)
+        for front in list(self._silent):
+            front.abort()
+        gone: Deferred[None] = Deferred()
+
+        def end() -> None:
+            if not gone.called:
+                gone.callback(None)
+
+        expiry = self._reactor.callLater(SHUTDOWN_GRACE, end)
+        self._switchboard.shut_down(end)
+        await gone
+        if expiry.active():
+            expiry.cancel()
+
+    # -- For connections
+
+    def front(self) -> Front | None:
+        """A protocol for a new connection; None: too many are silent."""
+        if len(self._silent) >= MAX_SILENT:
+            self._log.warn("{count} connections say nothing: a new one was refused", count=MAX_SILENT)
+            return None
+        front = Front(self._tokens, self._switchboard, self._reactor, self._idle_limit, self._silent.discard)
+        self._silent.add(front)
+        return front
+
+
+class _Fronts(Factory):
+    """Makes the protocols."""
+
+    noisy = False
+
+    def __init__(self, server: StreamingServer) -> None:
+        self._server = server
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        """A protocol, or None: close the connection."""
+        return self._server.front()
