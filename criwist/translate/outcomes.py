@@ -28,6 +28,8 @@ from criwist.translate.times import nanoseconds
 
 _UNDER_WAY = frozenset({"running", "paused", "restarting"})
 _AT_REST = frozenset({"created", "exited", "dead", "removing"})
+#: ContainerStatus.exit_code is an int32.
+_GREATEST_CODE = 2**31 - 1
 
 
 @frozen
@@ -55,9 +57,12 @@ def outcome(inspected: JSONObject) -> Outcome:
         return Outcome(pb.CONTAINER_RUNNING, created_at, started_at)
     if status not in _AT_REST:
         return Outcome(pb.CONTAINER_UNKNOWN, created_at, started_at, finished_at)
-    exit_code, message = number(inspected, "State", "ExitCode"), text(inspected, "State", "Error")
+    exit_code = max(-_GREATEST_CODE, min(number(inspected, "State", "ExitCode"), _GREATEST_CODE))
+    message = text(inspected, "State", "Error")
     if finished_at or status == "exited":
         reason = _reason(exit_code, oom_killed=flag(inspected, "State", "OOMKilled"))
+        # The engine notes a start when the runtime has returned; a short process may be over by then.
+        finished_at = max(finished_at, started_at)
         return Outcome(pb.CONTAINER_EXITED, created_at, started_at, finished_at, exit_code, reason, message)
     if exit_code:
         return Outcome(

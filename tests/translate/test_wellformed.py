@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
-from contextlib import suppress
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import DecodeError, Message
@@ -154,5 +154,5 @@ def test_no_string_of_any_request_may_hold_a_nul() -> None:
 @given(st.sampled_from(sorted(REQUESTS)), st.binary(max_size=200))
 def test_any_parsable_request_is_judged(name: str, data: bytes) -> None:
     """Whatever bytes parse as a request, the answer is yes or InvalidArgument."""
-    with suppress(DecodeError, InvalidArgument):
+    with contextlib.suppress(DecodeError, InvalidArgument):
         check_message(getattr(pb, name).FromString(data))
