@@ -150,17 +150,12 @@ def _registry(root: Path, *, private: bool) -> Iterator[Registry]:
 
 
 @pytest.fixture
-def slow_registry() -> Iterator[Callable[..., SlowRegistry]]:
-    """Makes registries with bad manners, with the arguments of ``SlowRegistry``."""
-    registries: list[SlowRegistry] = []
-
-    def make(**arguments: Any) -> SlowRegistry:
-        registries.append(SlowRegistry(**arguments))
-        return registries[-1]
-
-    yield make
-    for each in registries:
-        each.close()
+def slow_registry() -> Iterator[SlowRegistry]:
+    """A registry that misbehaves as the test tells it."""
+    registry = SlowRegistry()
+    registry.start()
+    yield registry
+    registry.stop()
 
 
 # -- the runtimes

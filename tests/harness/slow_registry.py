@@ -1,165 +1,232 @@
-"""A registry with bad manners: it serves one image, and stalls, trickles or never answers as a test wants it.
+"""A registry that misbehaves as told: stalls in a layer, trickles, never answers, answers with an error.
 
-Only as much of the distribution API as a pull needs.  Every request is remembered.
+It serves, by HTTP on a loopback address, any repository and tag with an image of two layers, a small and a large one
+of bytes that are different for each repository and do not compress.  Its ways are attributes, which a test may change
+at any time.  Docker takes registries on 127.0.0.0/8 without TLS.
 """
 
 from __future__ import annotations
 
+import base64
 import gzip
 import hashlib
 import io
 import json
+import random
 import tarfile
 import threading
-import time
-from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 from tests.harness.images import architecture
 
-#: Called with the body of a layer; yields control of how it is sent by writing to the second argument.
-Sender = Callable[[bytes, Callable[[bytes], object]], None]
+_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+_CONFIG = "application/vnd.docker.container.image.v1+json"
+_LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+
+SMALL = 1000
 
 
 class SlowRegistry:
-    """Serves ``<host>/<any repository>:<any tag>``: an image of one layer of *size* incompressible bytes.
+    """The registry, and how it behaves.
 
-    :param silent: never answer any request.
-    :param send: how the layer's bytes are sent; it is called in a thread of its own.
+    :param large: bytes of the large layer.
     """
 
-    def __init__(
-        self, *, silent: bool = False, send: Sender | None = None, size: int = 1 << 20, marker: str = ""
-    ) -> None:
+    def __init__(self, large: int = 4 << 20) -> None:
+        self.large = large
+        #: Every request for a manifest or blob is answered with this, if not 200.
+        self.status = 200
+        #: No request is answered at all.
+        self.silent = False
+        #: The large layer comes up to this byte and no further, until :meth:`go_on`.
+        self.stall_at: int | None = None
+        #: Bytes of the large layer sent at once, and seconds between them.
+        self.chunk = 64 << 10
+        self.pause = 0.0
+        #: Who may pull; ``""``: anybody.
+        self.user = ""
+        self.password = ""
+        #: Requests that were answered: ``GET /v2/…``.
         self.requests: list[str] = []
-        self._silent = silent
-        self._send = send or (lambda body, write: write(body))
-        self._closing = threading.Event()
-        self.layer, self._config, self._manifest = _image(size, marker)
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
+        #: Downloads of the large layer that the client broke off.
+        self.broken_off = 0
+        self._go_on = threading.Event()
+        self._blobs: dict[str, bytes] = {}
+        self._large: set[str] = set()
+        self._server = _Server(self)
         self.host = f"127.0.0.1:{self._server.server_address[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
-        self._thread.start()
 
-    @property
-    def closing(self) -> threading.Event:
-        """Set when the registry is closed; a sender that waits, waits on this."""
-        return self._closing
+    def start(self) -> None:
+        """Serve, in threads."""
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
-    def requests_for(self, part: str) -> list[str]:
-        """The requests whose path holds *part*."""
-        return [request for request in self.requests if part in request]
-
-    def close(self) -> None:
-        """End it; what it kept waiting is let go."""
-        self._closing.set()
+    def stop(self) -> None:
+        """Serve no more."""
+        self._go_on.set()
         self._server.shutdown()
         self._server.server_close()
-        self._thread.join()
 
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        registry = self
+    def go_on(self) -> None:
+        """End all stalls."""
+        self.stall_at, self.silent = None, False
+        self._go_on.set()
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
+    def stalls_until_told(self) -> bool:
+        """Wait for :meth:`go_on`; False if that does not come while a test lasts."""
+        return self._go_on.wait(300)
 
-            def do_GET(self) -> None:
-                registry.requests.append(f"{self.command} {self.path}")
-                if registry._silent:
-                    registry._closing.wait()
-                    self.close_connection = True
-                    return
-                self._answer()
+    def admits(self, header: str) -> bool:
+        """Whether an Authorization header will do."""
+        if not self.user:
+            return True
+        expected = base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
+        return header == f"Basic {expected}"
 
-            do_HEAD = do_GET
+    def manifest(self, repository: str) -> bytes:
+        """The manifest of the repository's one image."""
+        layers = [self._layer(repository, SMALL, large=False), self._layer(repository, self.large, large=True)]
+        config = _json(
+            {
+                "architecture": architecture(),
+                "os": "linux",
+                "config": {"Cmd": ["none"], "Labels": {"repository": repository}},
+                "rootfs": {"type": "layers", "diff_ids": [diff_id for _, diff_id, _ in layers]},
+                "history": [{"created_by": "a test"} for _ in layers],
+            }
+        )
+        return _json(
+            {
+                "schemaVersion": 2,
+                "mediaType": _MANIFEST,
+                "config": {"mediaType": _CONFIG, "size": len(config), "digest": self._add(config)},
+                "layers": [{"mediaType": _LAYER, "size": size, "digest": digest} for digest, _, size in layers],
+            }
+        )
 
-            def _answer(self) -> None:
-                if self.path == "/v2/":
-                    self._respond(b"{}", "application/json")
-                elif "/manifests/" in self.path:
-                    self._respond(registry._manifest, "application/vnd.docker.distribution.manifest.v2+json")
-                elif self.path.endswith(_digest(registry._config)):
-                    self._respond(registry._config, "application/octet-stream")
-                elif self.path.endswith(_digest(registry.layer)):
-                    self._respond(registry.layer, "application/octet-stream", registry._send)
-                else:
-                    self.send_error(404)
+    def blob(self, digest: str) -> tuple[bytes, bool] | None:
+        """The blob, and whether it is a large layer."""
+        found = self._blobs.get(digest)
+        return None if found is None else (found, digest in self._large)
 
-            def _respond(self, body: bytes, kind: str, send: Sender | None = None) -> None:
-                self.send_response(200)
-                self.send_header("Content-Type", kind)
-                self.send_header("Content-Length", str(len(body)))
-                self.send_header("Docker-Content-Digest", _digest(body))
-                self.end_headers()
-                if self.command == "HEAD":
-                    return
-                try:
-                    if send is None:
-                        self.wfile.write(body)
-                    else:
-                        send(body, self.wfile.write)
-                except OSError:
-                    self.close_connection = True
+    def _layer(self, repository: str, size: int, *, large: bool) -> tuple[str, str, int]:
+        """Digest, uncompressed digest and size of a layer."""
+        content = random.Random(f"{repository} {size}").randbytes(size)
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w") as tar:
+            member = tarfile.TarInfo(f"file-{size}")
+            member.size = size
+            tar.addfile(member, io.BytesIO(content))
+        blob = gzip.compress(buffer.getvalue(), compresslevel=1, mtime=0)
+        digest = self._add(blob)
+        if large:
+            self._large.add(digest)
+        return digest, _digest(buffer.getvalue()), len(blob)
 
-            def log_message(self, format: str, *args: object) -> None:
-                """Keep quiet."""
-
-        return Handler
-
-
-def stall_after(fraction: float, registry: Callable[[], SlowRegistry]) -> Sender:
-    """Send a part of the layer, then nothing until the registry is closed."""
-
-    def send(body: bytes, write: Callable[[bytes], object]) -> None:
-        write(body[: int(len(body) * fraction)])
-        registry().closing.wait()
-
-    return send
-
-
-def trickle(pieces: int, seconds: float) -> Sender:
-    """Send the layer in that many pieces over that time."""
-
-    def send(body: bytes, write: Callable[[bytes], object]) -> None:
-        size = -(-len(body) // pieces)
-        for start in range(0, len(body), size):
-            write(body[start : start + size])
-            time.sleep(seconds / pieces)
-
-    return send
+    def _add(self, blob: bytes) -> str:
+        digest = _digest(blob)
+        self._blobs[digest] = blob
+        return digest
 
 
-def _image(size: int, marker: str) -> tuple[bytes, bytes, bytes]:
-    """Layer (gzip), configuration and manifest."""
-    noise = b"".join(hashlib.sha256(f"{marker}{index}".encode()).digest() for index in range(size // 32))
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
-        member = tarfile.TarInfo("noise")
-        member.size = len(noise)
-        tar.addfile(member, io.BytesIO(noise))
-    plain = buffer.getvalue()
-    layer = gzip.compress(plain, compresslevel=1, mtime=0)
-    config = json.dumps(
-        {
-            "architecture": architecture(),
-            "os": "linux",
-            "config": {},
-            "rootfs": {"type": "layers", "diff_ids": [_digest(plain)]},
-        }
-    ).encode()
-    base = "application/vnd.docker."
-    manifest = json.dumps(
-        {
-            "schemaVersion": 2,
-            "mediaType": base + "distribution.manifest.v2+json",
-            "config": {"mediaType": base + "container.image.v1+json", "size": len(config), "digest": _digest(config)},
-            "layers": [
-                {"mediaType": base + "image.rootfs.diff.tar.gzip", "size": len(layer), "digest": _digest(layer)}
-            ],
-        }
-    ).encode()
-    return layer, config, manifest
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, registry: SlowRegistry) -> None:
+        super().__init__(("127.0.0.1", 0), _Answer)
+        self.registry = registry
+
+
+class _Answer(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _Server
+
+    def do_GET(self) -> None:
+        """Answer as the registry is told to."""
+        registry = self.server.registry
+        if registry.silent and not registry.stalls_until_told():
+            return
+        registry.requests.append(f"{self.command} {self.path}")
+        if not registry.admits(self.headers.get("Authorization", "")):
+            self._answer(401, _error("UNAUTHORIZED"), {"WWW-Authenticate": 'Basic realm="test"'})
+        elif self.path == "/v2/":
+            self._answer(200, b"{}")
+        elif registry.status != 200:
+            self._answer(registry.status, _error("UNAVAILABLE"))
+        else:
+            self._content(self.path.removeprefix("/v2/"))
+
+    do_HEAD = do_GET
+
+    def _content(self, path: str) -> None:
+        repository, _, rest = path.rpartition("/manifests/")
+        if repository:
+            manifest = self.server.registry.manifest(repository)
+            if rest.startswith("sha256:") and rest != _digest(manifest):
+                self._answer(404, _error("MANIFEST_UNKNOWN"))
+            else:
+                self._answer(200, manifest, {"Content-Type": _MANIFEST, "Docker-Content-Digest": _digest(manifest)})
+            return
+        blob = self.server.registry.blob(path.rpartition("/blobs/")[2])
+        if blob is None:
+            self._answer(404, _error("BLOB_UNKNOWN"))
+        elif blob[1]:
+            self._slowly(blob[0])
+        else:
+            self._answer(200, blob[0], {"Content-Type": "application/octet-stream"})
+
+    def _slowly(self, blob: bytes) -> None:
+        registry = self.server.registry
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(blob)))
+        self.end_headers()
+        sent = 0
+        try:
+            while sent < len(blob):
+                limit = len(blob) if registry.stall_at is None else min(registry.stall_at, len(blob))
+                if sent >= limit:
+                    self._wait_at_stall()
+                    continue
+                piece = blob[sent : min(sent + registry.chunk, limit)]
+                self.wfile.write(piece)
+                sent += len(piece)
+                if registry.pause:
+                    threading.Event().wait(registry.pause)
+        except OSError:
+            registry.broken_off += 1
+            self.close_connection = True
+
+    def _wait_at_stall(self) -> None:
+        """Until told to go on, or until the client is gone, which a read tells."""
+        registry = self.server.registry
+        self.connection.settimeout(0.1)
+        while registry.stall_at is not None:
+            try:
+                if not self.connection.recv(1):
+                    raise ConnectionResetError("the client is gone")
+            except TimeoutError:
+                continue
+        self.connection.settimeout(None)
+
+    def _answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+        self.send_response(status)
+        for name, value in {"Content-Type": "application/json", **(headers or {})}.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing on stderr."""
+
+
+def _error(code: str) -> bytes:
+    return _json({"errors": [{"code": code, "message": "as the test wants it"}]})
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, sort_keys=True).encode()
 
 
 def _digest(data: bytes) -> str:
