@@ -17,11 +17,12 @@ from __future__ import annotations
 import os
 import posixpath
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from attrs import define, field
 from twisted.application.service import IService, Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
@@ -41,6 +42,7 @@ from criwist.core.pause import PauseImage
 from criwist.core.pods import PodNetworks, Pods
 from criwist.core.recovery import Recovery
 from criwist.core.status import NodeStatus
+from criwist.core.streams import ContainerStreams
 from criwist.core.verbose import Verbose
 from criwist.core.volumes import ImageVolumes
 from criwist.docker.agent import connections
@@ -48,8 +50,10 @@ from criwist.docker.client import Docker
 from criwist.interfaces import EngineFacts, IContainerLogs, IPodNetwork
 from criwist.journal import TWISTD_LOG, observer_factory
 from criwist.kernel.mounts import LayerMounts
+from criwist.kernel.netns import connect
 from criwist.kernel.oom import local_oom_score_floor
 from criwist.kernel.processes import Processes
+from criwist.kernel.terminals import hang_up
 from criwist.logs.containers import ContainerLogs
 from criwist.network.bridge import BridgeNetwork
 from criwist.network.host import HostNetwork
@@ -60,6 +64,8 @@ from criwist.rpc.door import Door
 from criwist.rpc.images import ImageService
 from criwist.rpc.runtime import RuntimeService
 from criwist.rpc.server import Server
+from criwist.streaming.server import StreamingServer
+from criwist.streaming.urls import Streams
 
 __all__ = ["Options", "makeService"]
 
@@ -94,6 +100,7 @@ class Criwist(Service):
     _environment: Mapping[str, str]
     _server: Server | None = field(default=None, init=False)
     _feed: EngineFeed | None = field(default=None, init=False)
+    _streaming: StreamingServer | None = field(default=None, init=False)
     _notifier: Notifier | None = field(default=None, init=False)
     _log = Logger()
 
@@ -112,7 +119,7 @@ class Criwist(Service):
         except (errors.CriwistError, OSError) as error:
             raise SystemExit(f"criwist: {error}") from error
 
-    def stopService(self) -> Deferred[bool] | None:
+    def stopService(self) -> Deferred[Any] | None:
         """Answer what is under way with UNAVAILABLE, and end.  Containers go on."""
         Service.stopService(self)
         if self._notifier is not None:
@@ -121,7 +128,10 @@ class Criwist(Service):
             self._feed.stop()
         if self._server is None:
             return None
-        return deferToThread(self._server.stop().wait)
+        ended: list[Deferred[Any]] = [deferToThread(self._server.stop().wait)]
+        if self._streaming is not None:
+            ended.append(self._streaming.stopService())
+        return DeferredList(ended)
 
     def _build(self, reactor: Any) -> None:
         config = self._config
@@ -134,14 +144,14 @@ class Criwist(Service):
         networks = _networks(config, reactor)
         network = networks.for_new(host=False)
         logs: IContainerLogs = ContainerLogs(config, docker, reactor)
-        images = Images(docker, config, reactor)
         trees = posixpath.join(config.root_directory, "image-volumes")
         volumes = ImageVolumes(docker, LayerMounts(reactor, reactor.getThreadPool(), trees), trees)
+        images = Images(docker, config, reactor, spared=volumes.in_use)
         describe = Describe(engine, records, networks, images.image, observe, volumes.volume_at, config.root_directory)
         cache = Cache(docker, logs, describe)
         locks = Locks()
         containers = Containers(
-            docker, cache, engine, logs, locks, resolv_confs, volumes, images.identify, deferToThread
+            docker, cache, engine, logs, locks, resolv_confs, volumes, partial(_image_id, images), deferToThread
         )
         pause = PauseImage(config.pod_infra_container_image, docker, images, engine)
         pods = Pods(docker, cache, engine, records, networks, locks, pause.ensure, containers.remove, resolv_confs)
@@ -155,6 +165,9 @@ class Criwist(Service):
             docker, cache, reactor, connected, recovery.before_use, recovery.run, images.event
         )
         execs = Execs(docker, cache, feed, processes, reactor)
+        runtime = ContainerStreams(docker, cache, feed, partial(connect, reactor=reactor), hang_up, reactor)
+        streaming = self._streaming = StreamingServer(reactor, config, runtime)
+        streams = Streams(runtime, streaming)
         door = Door(reactor)
         node = NodeStatus(config, docker, engine, cache, network, {})
         verbose = Verbose(
@@ -163,10 +176,11 @@ class Criwist(Service):
         server = self._server = Server(
             config.endpoint,
             door,
-            lambda version: RuntimeService(version, node, cache, pods, containers, execs, network, verbose),
-            ImageService(images),
+            lambda version: RuntimeService(version, node, cache, pods, containers, execs, network, verbose, streams),
+            ImageService(images, cache),
             cache.ready,
         )
+        streaming.startService()
         address = server.start()
         feed.start()
         self._notifier = Notifier(self._environment)
@@ -177,6 +191,17 @@ class Criwist(Service):
             version=__version__,
             address=address,
         )
+
+
+def _image_id(images: Images, reference: str) -> str:
+    """The id of an image that the engine has.
+
+    :raises NotFound: it does not have it.
+    """
+    found = images.snapshot.find(reference)
+    if found is None:
+        raise errors.NotFound("image", reference)
+    return found.id
 
 
 def _networks(config: Config, reactor: Any) -> PodNetworks:

@@ -196,6 +196,19 @@ class Containers:
             await self._logs.forget(entry.id)
             await self._cache.refresh(entry.id)
 
+    async def reopen_log(self, identifier: str) -> None:
+        """Write to a new file at the container's log path, after somebody has renamed the old one.
+
+        :raises FailedPrecondition: the container does not run, or has no log.
+        """
+        await self._cache.ready()
+        entry = self._cache.snapshot.container(identifier)
+        if not entry.running:
+            raise errors.FailedPrecondition(f"container {entry.id} is not running")
+        if not entry.log_path:
+            raise errors.FailedPrecondition(f"container {entry.id} has no log")
+        await self._logs.reopen(entry.id)
+
     async def update(
         self, identifier: str, resources: pb.LinuxContainerResources, annotations: Mapping[str, str]
     ) -> None:

@@ -38,7 +38,7 @@ class PauseImage:
             if self.reference:
                 await self._images.ensure(self.reference)
                 return self.reference
-            if self._images.snapshot.status(PAUSE_REFERENCE) is None:
+            if self._images.snapshot.find(PAUSE_REFERENCE) is None:
                 await self._load()
             return PAUSE_REFERENCE
 

@@ -282,6 +282,11 @@ class Pods:
             self._records.remove(sandbox_id)
             await self._cache.refresh(sandbox_id)
 
+    async def note_resources(self, identifier: str) -> None:
+        """A pod's resources changed; its cgroup is kubelet's, and there is nothing for us to do but know the pod."""
+        await self._cache.ready()
+        self._cache.snapshot.sandbox(identifier)
+
     def _known(self, identifier: str) -> SandboxEntry | None:
         try:
             return self._cache.snapshot.sandbox(identifier)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from attrs import define
 
 from criwist.api.runtime.v1 import api_pb2 as pb
+from criwist.core.cache import Cache
+from criwist.core.image_snapshot import ImageSnapshot
 from criwist.core.images import Images
 from criwist.rpc.behaviours import errand, read
 
@@ -14,14 +16,15 @@ class ImageService:
     """The RPCs about images; the same for every version of the API."""
 
     _images: Images
+    _cache: Cache
 
     @read
     def ListImages(self, request: pb.ListImagesRequest) -> pb.ListImagesResponse:
-        return pb.ListImagesResponse(images=self._images.snapshot.list(request.filter.image.image))
+        return pb.ListImagesResponse(images=self._fresh().list(request.filter.image.image))
 
     @read
     def ImageStatus(self, request: pb.ImageStatusRequest) -> pb.ImageStatusResponse:
-        return self._images.snapshot.status(request.image.image, verbose=request.verbose)
+        return self._fresh().response(request.image.image, verbose=request.verbose)
 
     @errand(cancellable=True)
     async def PullImage(self, request: pb.PullImageRequest) -> pb.PullImageResponse:
@@ -36,3 +39,8 @@ class ImageService:
     @read
     def ImageFsInfo(self, request: pb.ImageFsInfoRequest) -> pb.ImageFsInfoResponse:
         return self._images.filesystem()
+
+    def _fresh(self) -> ImageSnapshot:
+        """The copy of the images, which is as fresh as that of the containers: the same feed keeps both."""
+        self._cache.current()
+        return self._images.snapshot

@@ -14,6 +14,7 @@ from criwist.core.status import NodeStatus
 from criwist.core.verbose import Verbose
 from criwist.interfaces import IPodNetwork
 from criwist.rpc.behaviours import errand, memory, read
+from criwist.streaming.urls import Streams
 from criwist.translate.filters import container_filter, sandbox_filter
 from criwist.wire.protobuf import message_field
 
@@ -33,6 +34,7 @@ class RuntimeService:
     _execs: Execs
     _network: IPodNetwork
     _verbose: Verbose
+    _streams: Streams
 
     # -- The node
 
@@ -129,6 +131,32 @@ class RuntimeService:
             raise errors.InvalidArgument("windows", "this is a Linux node")
         await self._containers.update(request.container_id, request.linux, request.annotations)
         return pb.UpdateContainerResourcesResponse()
+
+    @errand()
+    async def ReopenContainerLog(self, request: pb.ReopenContainerLogRequest) -> pb.ReopenContainerLogResponse:
+        await self._containers.reopen_log(request.container_id)
+        return pb.ReopenContainerLogResponse()
+
+    @errand()
+    async def UpdatePodSandboxResources(
+        self, request: pb.UpdatePodSandboxResourcesRequest
+    ) -> pb.UpdatePodSandboxResourcesResponse:
+        await self._pods.note_resources(request.pod_sandbox_id)
+        return pb.UpdatePodSandboxResourcesResponse()
+
+    # -- Commands and streams
+
+    @errand()
+    async def Exec(self, request: pb.ExecRequest) -> pb.ExecResponse:
+        return pb.ExecResponse(url=await self._streams.exec_url(request))
+
+    @errand()
+    async def Attach(self, request: pb.AttachRequest) -> pb.AttachResponse:
+        return pb.AttachResponse(url=await self._streams.attach_url(request))
+
+    @errand()
+    async def PortForward(self, request: pb.PortForwardRequest) -> pb.PortForwardResponse:
+        return pb.PortForwardResponse(url=await self._streams.port_forward_url(request))
 
     @errand(cancellable=True)
     async def ExecSync(self, request: pb.ExecSyncRequest) -> pb.ExecSyncResponse:
