@@ -150,3 +150,32 @@ def says_being_removed(error: CriwistError) -> bool:
 def says_image_in_use(error: CriwistError) -> bool:
     """Whether an image's last reference was kept because a container uses it."""
     return isinstance(error, FailedPrecondition) and bool(_IMAGE_IN_USE.search(str(error)))
+
+
+# -- What registries answered, as the engine passes it on ----------------------------------------------------
+
+_UNEXPECTED_STATUS = re.compile(
+    r"unexpected (?:HTTP )?status(?: code)?(?: from \w+ request to \S+)?:? (?P<status>[45]\d\d)\b", re.IGNORECASE
+)
+_DENIED = re.compile(
+    r"^(?:unauthorized|denied):|pull access denied|no basic auth credentials|insufficient_scope", re.IGNORECASE
+)
+
+
+def registry_status(error: CriwistError) -> int | None:
+    """The HTTP status of a registry that answered a pull outside of its protocol, or None.
+
+    Engines 20.10 to 28: ``received unexpected HTTP status: 503 Service Unavailable``; with the containerd image store:
+    ``unexpected status from HEAD request to http://…: 503 Service Unavailable``.
+    """
+    found = _UNEXPECTED_STATUS.search(str(error))
+    return int(found["status"]) if found else None
+
+
+def says_registry_denied(error: CriwistError) -> bool:
+    """Whether a registry wants other credentials than it got.
+
+    Engine 20.10 answers 500 with the registry's words (``unauthorized: …``) or its own (``no basic auth
+    credentials``); for Docker Hub, which tells nobody what it has, 404 with ``pull access denied``.
+    """
+    return isinstance(error, PermissionDenied) or bool(_DENIED.search(str(error)))

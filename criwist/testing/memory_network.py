@@ -29,6 +29,7 @@ from twisted.internet.interfaces import (
     IStreamClientEndpoint,
     ITransport,
 )
+from twisted.python.components import proxyForInterface
 from twisted.python.failure import Failure
 from twisted.web.iweb import IAgent, IResponse
 from zope.interface import implementer
@@ -259,5 +260,19 @@ class SettlingAgent:
     def request(self, method: bytes, uri: bytes, headers: Any = None, bodyProducer: Any = None) -> Deferred[IResponse]:
         """As the agent does."""
         response = self._agent.request(method, uri, headers, bodyProducer)
+        response.addCallback(_SettlingResponse, self._network)
         self._network.settle()
         return response
+
+
+class _SettlingResponse(proxyForInterface(IResponse)):  # type: ignore[misc]  # a class made at run time
+    """A response whose body, as far as it was sent, has been delivered when ``deliverBody`` returns."""
+
+    def __init__(self, original: IResponse, network: MemoryNetwork) -> None:
+        self.original = original
+        self._network = network
+
+    def deliverBody(self, protocol: IProtocol) -> None:
+        """As the response does."""
+        self.original.deliverBody(protocol)
+        self._network.settle()
