@@ -1,0 +1,234 @@
+"""What others do to the engine's containers, and what becomes of us when the engine goes and comes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+
+import grpc
+import pytest
+
+from criwist.api.runtime.v1 import api_pb2 as api
+from tests.harness import images
+from tests.harness.client import CRI, refused
+from tests.harness.clock import eventually, scaled
+from tests.harness.counting_proxy import CountingProxy
+from tests.harness.daemon import Daemon
+from tests.harness.engine import Engine
+
+#: Within this many seconds a change shows.
+SOON = 1.0
+
+
+# -- behind our back
+
+
+def test_docker_kill(cri: CRI, engine: Engine) -> None:
+    """A container that ``docker kill`` ended is EXITED within a second, in list and status."""
+    _, container_id = cri.run_in_pod()
+    engine.post(f"/containers/{container_id}/kill", signal="KILL")
+    exited = api.ContainerStateValue(state=api.CONTAINER_EXITED)
+    eventually(lambda: cri.container_ids(state=exited) == [container_id], within=SOON)
+    status = cri.status(container_id)
+    assert (status.state, status.exit_code, status.reason) == (api.CONTAINER_EXITED, 137, "Error")
+
+
+def test_docker_rm(cri: CRI, engine: Engine) -> None:
+    """A container that ``docker rm -f`` removed is gone within a second."""
+    _, container_id = cri.run_in_pod()
+    engine.delete(f"/containers/{container_id}", force="1")
+    eventually(lambda: cri.container_ids() == [], within=SOON)
+    refused(lambda: cri.status(container_id), grpc.StatusCode.NOT_FOUND)
+    cri.stop(container_id)
+    cri.remove(container_id)
+
+
+def test_docker_rm_of_a_sandbox(cri: CRI, engine: Engine) -> None:
+    """A sandbox that ``docker rm -f`` removed is gone within a second; its container can be removed."""
+    pod_id, container_id = cri.run_in_pod()
+    engine.delete(f"/containers/{pod_id}", force="1")
+    eventually(lambda: pod_id not in cri.pod_ids(), within=SOON)
+    cri.stop(container_id, timeout=0)
+    cri.remove(container_id)
+    cri.stop_pod(pod_id)
+    cri.remove_pod(pod_id)
+    assert cri.container_ids() == []
+
+
+def test_kill_of_the_process(cri: CRI, engine: Engine) -> None:
+    """A container whose process was killed on the host is EXITED within a second."""
+    _, container_id = cri.run_in_pod()
+    os.kill(engine.inspect(container_id)["State"]["Pid"], signal.SIGKILL)
+    eventually(lambda: cri.status(container_id).state == api.CONTAINER_EXITED, within=SOON)
+
+
+def test_out_of_memory(cri: CRI) -> None:
+    """The first answer that says EXITED of a container killed for its memory says OOMKilled too: kubelet looks once."""
+    config = cri.container("sh", "-c", "sleep 0.3; tail /dev/zero")
+    config.linux.resources.memory_limit_in_bytes = 16 << 20
+    pod = cri.pod()
+    exited = cri.wait_for_exit(cri.run(cri.run_pod(pod), config, pod), within=30)
+    assert (exited.reason, exited.exit_code) == ("OOMKilled", 137)
+
+
+def test_docker_run_is_not_ours(cri: CRI, engine: Engine) -> None:
+    """A container that somebody starts with Docker alone is neither pod nor container of ours."""
+    created = engine.post("/containers/create", {"Image": images.BUSYBOX, "Cmd": ["sleep", "100"]})["Id"]
+    engine.post(f"/containers/{created}/start")
+    try:
+        time.sleep(0.3)
+        assert cri.pod_ids() == []
+        assert cri.container_ids() == []
+        refused(lambda: cri.status(created), grpc.StatusCode.NOT_FOUND)
+        cri.remove(created)
+        assert engine.inspect(created)["State"]["Running"]
+    finally:
+        engine.delete(f"/containers/{created}", force="1")
+
+
+def test_own_writes_show_at_once(cri: CRI) -> None:
+    """What an RPC has done is in the next answer, without any waiting."""
+    pod = cri.pod()
+    running = api.ContainerStateValue(state=api.CONTAINER_RUNNING)
+    for _ in range(10):
+        pod.metadata.attempt += 1
+        pod_id = cri.run_pod(pod)
+        assert cri.pod_ids(state=api.PodSandboxStateValue(state=api.SANDBOX_READY)) == [pod_id]
+        container_id = cri.create(pod_id, cri.container(), pod)
+        assert cri.container_ids() == [container_id]
+        cri.start(container_id)
+        assert cri.container_ids(state=running) == [container_id]
+        cri.stop(container_id, timeout=0)
+        assert cri.container_ids(state=running) == []
+        cri.remove(container_id)
+        assert cri.container_ids() == []
+        cri.stop_pod(pod_id)
+        assert cri.pod_status(pod_id).state == api.SANDBOX_NOTREADY
+        cri.remove_pod(pod_id)
+        assert cri.pod_ids() == []
+
+
+# -- how often the engine is asked
+
+
+def test_reads_ask_the_engine_nothing(
+    criwist_daemon: Callable[..., Daemon], client_of: Callable[[Daemon], CRI], engine: Engine
+) -> None:
+    """List and Status calls make no call to the engine in steady state."""
+    proxy = CountingProxy(engine.root / "counted.sock", engine.socket)
+    try:
+        daemon = criwist_daemon(docker_endpoint=proxy.endpoint)
+        daemon.start()
+        cri = client_of(daemon)
+        pod_id, container_id = cri.run_in_pod()
+        cri.image(images.BUSYBOX)
+        time.sleep(scaled(1.5))
+        proxy.reset()
+        for _ in range(20):
+            cri.runtime.Version(api.VersionRequest())
+            cri.runtime.Status(api.StatusRequest())
+            cri.pod_ids()
+            cri.pod_status(pod_id)
+            cri.container_ids()
+            cri.status(container_id)
+            cri.images.ListImages(api.ListImagesRequest())
+        assert proxy.requests() == []
+        cri.clean()
+    finally:
+        proxy.close()
+
+
+# -- the engine goes and comes
+
+
+@pytest.fixture
+def own_engine(engine_factory: Callable[..., Engine]) -> Iterator[Engine]:
+    """An engine of the test's own that leaves its containers running when it ends."""
+    engine = engine_factory(live_restore=True)
+    engine.start()
+    images.load_all(engine)
+    yield engine
+    engine.destroy()
+
+
+def _ready(cri: CRI) -> bool:
+    conditions = {each.type: each for each in cri.runtime.Status(api.StatusRequest()).status.conditions}
+    return bool(conditions["RuntimeReady"].status)
+
+
+def test_engine_is_killed_and_comes_back(
+    own_engine: Engine, criwist_daemon: Callable[..., Daemon], client_of: Callable[[Daemon], CRI]
+) -> None:
+    """While the engine is away Status says so and other calls are UNAVAILABLE; after, all is as it is in the engine."""
+    daemon = criwist_daemon(engine=own_engine)
+    daemon.start()
+    cri = client_of(daemon)
+    pod_id, container_id = cri.run_in_pod()
+    _, other = cri.run_in_pod("sleep", "1000")
+    pid = own_engine.inspect(other)["State"]["Pid"]
+    own_engine.kill()
+    eventually(lambda: not _ready(cri), within=5)
+    conditions = {each.type: each for each in cri.runtime.Status(api.StatusRequest()).status.conditions}
+    assert conditions["RuntimeReady"].reason
+    assert conditions["RuntimeReady"].message
+    refused(lambda: cri.run_pod(), grpc.StatusCode.UNAVAILABLE)
+    refused(lambda: cri.container_ids(), grpc.StatusCode.UNAVAILABLE)
+    os.kill(pid, signal.SIGKILL)
+    own_engine.start()
+    eventually(lambda: _ready(cri), within=15)
+    assert cri.status(container_id).state == api.CONTAINER_RUNNING
+    eventually(lambda: cri.status(other).state == api.CONTAINER_EXITED, within=5)
+    assert cri.pod_status(pod_id).state == api.SANDBOX_READY
+    assert cri.output(container_id, "echo", "on") == "on\n"
+
+
+def test_start_without_an_engine(
+    own_engine: Engine, criwist_daemon: Callable[..., Daemon], client_of: Callable[[Daemon], CRI]
+) -> None:
+    """criwist serves without the engine, says in Status that it is not ready, and finds the engine when it comes."""
+    own_engine.stop()
+    daemon = criwist_daemon(engine=own_engine)
+    cri = client_of(daemon)
+    daemon.program.start(daemon.socket.exists)
+    eventually(lambda: not _ready(cri))
+    own_engine.start()
+    eventually(lambda: _ready(cri), within=15)
+    cri.run_in_pod()
+
+
+def test_restart_of_criwist(
+    own_engine: Engine, criwist_daemon: Callable[..., Daemon], client_of: Callable[[Daemon], CRI]
+) -> None:
+    """A criwist that was killed and started again knows all pods as they were, addresses and handlers included."""
+    daemon = criwist_daemon(engine=own_engine)
+    daemon.start()
+    cri = client_of(daemon)
+    pod_id = cri.run_pod(cri.pod(), runtime_handler="runc")
+    container_pod, container_id = cri.run_in_pod()
+    before = cri.pod_status(pod_id), cri.status(container_id)
+    daemon.kill()
+    daemon.start()
+    again = client_of(daemon)
+    assert (again.pod_status(pod_id), again.status(container_id)) == before
+    assert set(again.pod_ids()) == {pod_id, container_pod}
+    assert again.output(container_id, "echo", "on") == "on\n"
+
+
+def test_events_missed_while_away(
+    own_engine: Engine, criwist_daemon: Callable[..., Daemon], client_of: Callable[[Daemon], CRI]
+) -> None:
+    """What happened to containers while criwist was not running is known as soon as it serves again."""
+    daemon = criwist_daemon(engine=own_engine)
+    daemon.start()
+    cri = client_of(daemon)
+    _, ended = cri.run_in_pod()
+    _, removed = cri.run_in_pod()
+    daemon.stop()
+    own_engine.post(f"/containers/{ended}/kill", signal="KILL")
+    own_engine.delete(f"/containers/{removed}", force="1")
+    daemon.start()
+    again = client_of(daemon)
+    assert again.status(ended).state == api.CONTAINER_EXITED
+    assert again.container_ids() == [ended]
