@@ -1,0 +1,162 @@
+"""Namespaces: hostname, IPC, user namespaces, and engines that remap users.
+
+Sharing of network, IPC and PID namespaces among containers is in ``test_containers``.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import grpc
+import pytest
+
+from criwist.api.runtime.v1 import api_pb2 as api
+from tests.harness import images
+from tests.harness.client import CRI, refused
+from tests.harness.daemon import Daemon
+from tests.harness.engine import Engine
+from tests.harness.inside import configured, run
+
+
+def namespace(cri: CRI, container_id: str, kind: str) -> str:
+    """The namespace of the container's first process."""
+    return cri.output(container_id, "readlink", f"/proc/1/ns/{kind}").strip()
+
+
+@pytest.mark.second_opinion
+def test_hostname_of_the_node(cri: CRI) -> None:
+    """A pod on the node's network without a hostname has the node's name and UTS namespace."""
+    pod = cri.host_network_pod()
+    pod.hostname = ""
+    container_id = run(cri, configured(cri), pod)
+    assert namespace(cri, container_id, "uts") == os.readlink("/proc/self/ns/uts")
+    assert cri.output(container_id, "hostname").strip() == os.uname().nodename
+
+
+def test_hostname_on_the_nodes_network(cri: CRI) -> None:
+    """A hostname that is asked for beside the node's network is given; containerd 1.6 drops it."""
+    pod = cri.host_network_pod()
+    pod.hostname = "of-its-own"
+    container_id = run(cri, configured(cri), pod)
+    assert cri.output(container_id, "hostname") == "of-its-own\n"
+    assert namespace(cri, container_id, "net") == os.readlink("/proc/self/ns/net")
+    assert os.uname().nodename != "of-its-own"
+
+
+@pytest.mark.second_opinion
+def test_ipc_of_the_node(cri: CRI) -> None:
+    """With ipc NODE the containers are in the host's IPC namespace and see its /dev/shm."""
+    pod = cri.pod()
+    pod.linux.security_context.namespace_options.ipc = api.NODE
+    config = configured(cri)
+    config.linux.security_context.namespace_options.ipc = api.NODE
+    marker = Path(f"/dev/shm/criwist-tests-{os.getpid()}")
+    marker.touch()
+    try:
+        container_id = run(cri, config, pod)
+        assert namespace(cri, container_id, "ipc") == os.readlink("/proc/self/ns/ipc")
+        assert cri.execute(container_id, "test", "-e", str(marker)).exit_code == 0
+    finally:
+        marker.unlink()
+
+
+@pytest.mark.second_opinion
+def test_shared_memory_is_64_mib(cri: CRI) -> None:
+    """The pod's /dev/shm has the size that pods always had."""
+    container_id = run(cri, configured(cri))
+    assert "65536" in cri.output(container_id, "df", "-k", "/dev/shm").split()
+
+
+@pytest.mark.parametrize("name", ["network", "ipc"])
+def test_container_disagrees_with_its_sandbox(cri: CRI, name: str) -> None:
+    """A container that wants the node's namespace in a pod that is not in it is refused; containerd ignores it."""
+    config = configured(cri)
+    setattr(config.linux.security_context.namespace_options, name, api.NODE)
+    text = refused(lambda: run(cri, config), grpc.StatusCode.INVALID_ARGUMENT)
+    assert f"config.linux.security_context.namespace_options.{name}" in text
+
+
+def test_user_namespace_is_refused(cri: CRI) -> None:
+    """A user namespace of the pod's own is refused, for sandbox and container, with what to do instead."""
+    pod = cri.pod()
+    own = api.UserNamespace(mode=api.POD, uids=[api.IDMapping(host_id=100000, container_id=0, length=65536)])
+    pod.linux.security_context.namespace_options.userns_options.CopyFrom(own)
+    assert "hostUsers" in refused(lambda: cri.run_pod(pod), grpc.StatusCode.UNIMPLEMENTED)
+    config = configured(cri)
+    config.linux.security_context.namespace_options.userns_options.CopyFrom(own)
+    assert "hostUsers" in refused(lambda: run(cri, config), grpc.StatusCode.UNIMPLEMENTED)
+
+
+def test_user_namespaces_are_not_announced(cri: CRI) -> None:
+    """Status does not say that any handler could do user namespaces."""
+    handlers = cri.runtime.Status(api.StatusRequest()).runtime_handlers
+    assert handlers
+    assert not [handler.name for handler in handlers if handler.features.user_namespaces]
+
+
+@pytest.mark.second_opinion
+def test_user_namespace_of_the_node(cri: CRI) -> None:
+    """The node's user namespace, which kubelet names for all other pods, is what a pod has."""
+    pod = cri.pod()
+    config = configured(cri)
+    for one in (pod, config):
+        one.linux.security_context.namespace_options.userns_options.mode = api.NODE
+    assert namespace(cri, run(cri, config, pod), "user") == os.readlink("/proc/self/ns/user")
+
+
+# -- an engine with userns-remap
+
+
+@pytest.fixture(scope="module")
+def remapping_engine(engine_factory: Callable[..., Engine], tmp_path_factory: pytest.TempPathFactory) -> Engine:
+    """An engine that maps the root of all its containers to uid 500000, for lack of other wishes."""
+    directory = tmp_path_factory.mktemp("subordinate")
+    for name in ("subuid", "subgid"):
+        (directory / name).write_text("daemon:500000:65536\n")
+        # Seen in the session's own mount namespace alone.
+        Path("/etc", name).touch()
+        subprocess.run(["mount", "--bind", directory / name, f"/etc/{name}"], check=True)
+    engine = engine_factory(flags=["--userns-remap=daemon"])
+    engine.start()
+    images.load_all(engine)
+    return engine
+
+
+@pytest.fixture
+def remapped(
+    remapping_engine: Engine, criwist_daemon: Callable[..., Daemon], client_of: Callable[[Daemon], CRI]
+) -> CRI:
+    """A criwist on that engine."""
+    daemon = criwist_daemon(engine=remapping_engine)
+    daemon.start()
+    return client_of(daemon)
+
+
+def uid_of_root(cri: CRI, container_id: str) -> int:
+    """The host's uid of the container's root."""
+    return int(cri.output(container_id, "cat", "/proc/1/uid_map").split()[1])
+
+
+def test_pod_on_a_remapping_engine(remapped: CRI) -> None:
+    """An ordinary pod runs in the user namespace that the operator chose for all containers."""
+    container_id = run(remapped, configured(remapped))
+    assert uid_of_root(remapped, container_id) == 500000
+    assert remapped.status(container_id).user.linux.uid == 0
+
+
+@pytest.mark.parametrize("name", ["network", "pid", "ipc"])
+def test_host_namespaces_on_a_remapping_engine(remapped: CRI, name: str) -> None:
+    """A pod in a namespace of the host's runs, outside the engine's user namespace."""
+    pod, config = remapped.pod(), remapped.container()
+    pod.hostname = ""
+    for one in (pod, config):
+        setattr(one.linux.security_context.namespace_options, name, api.NODE)
+    container_id = run(remapped, config, pod)
+    kind = {"network": "net"}.get(name, name)
+    assert remapped.output(container_id, "readlink", f"/proc/self/ns/{kind}").strip() == os.readlink(
+        f"/proc/self/ns/{kind}"
+    )
+    assert uid_of_root(remapped, container_id) == 0

@@ -1,0 +1,213 @@
+"""Resources as they are in the container's cgroup, on cgroup v1 and v2, at the start and after an update."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from criwist.api.runtime.v1 import api_pb2 as api
+from tests.harness.client import CRI, refused
+from tests.harness.inside import configured, process_status, run
+
+MIB = 1 << 20
+V2 = not Path("/sys/fs/cgroup/memory").exists()
+
+
+def cgroup(container_id: str, file: str) -> str:
+    """What a file of the container's cgroup holds, as the host sees it."""
+    found = sorted(Path("/sys/fs/cgroup").rglob(f"*{container_id}*/{file}"), key=lambda path: len(path.parts))
+    assert found, f"no {file} in a cgroup of {container_id}"
+    return found[0].read_text().strip()
+
+
+def limited(cri: CRI, **resources: Any) -> str:
+    """A running container with these resources."""
+    config = configured(cri)
+    config.linux.resources.MergeFrom(api.LinuxContainerResources(**resources))
+    return run(cri, config)
+
+
+def update(cri: CRI, container_id: str, **resources: Any) -> None:
+    """UpdateContainerResources."""
+    linux = api.LinuxContainerResources(**resources)
+    cri.runtime.UpdateContainerResources(api.UpdateContainerResourcesRequest(container_id=container_id, linux=linux))
+
+
+def cpu(container_id: str) -> tuple[str, str]:
+    """Quota and period in force."""
+    if V2:
+        quota, period = cgroup(container_id, "cpu.max").split()
+        return quota, period
+    return cgroup(container_id, "cpu.cfs_quota_us"), cgroup(container_id, "cpu.cfs_period_us")
+
+
+def memory(container_id: str) -> tuple[int | None, int | None]:
+    """Memory in force, and what of it together with swap; None is no limit."""
+    if V2:
+        alone, swap = cgroup(container_id, "memory.max"), cgroup(container_id, "memory.swap.max")
+        limit = None if alone == "max" else int(alone)
+        return limit, None if limit is None or swap == "max" else limit + int(swap)
+    values = (int(cgroup(container_id, f"memory.{name}limit_in_bytes")) for name in ("", "memsw."))
+    limit, both = (None if value > 1 << 60 else value for value in values)
+    return limit, both
+
+
+@pytest.mark.second_opinion
+def test_cpu(cri: CRI) -> None:
+    """Period, quota, shares and cpuset are the cgroup's, and an update changes what it names."""
+    container_id = limited(cri, cpu_period=50_000, cpu_quota=20_000, cpu_shares=512, cpuset_cpus="0", cpuset_mems="0")
+    assert cpu(container_id) == ("20000", "50000")
+    assert cgroup(container_id, "cpuset.cpus") == "0"
+    assert cgroup(container_id, "cpuset.mems") == "0"
+    shares = cgroup(container_id, "cpu.weight" if V2 else "cpu.shares")
+    assert shares in (("20", "59") if V2 else ("512",))  # two formulas are in use for v2
+    update(cri, container_id, cpu_quota=30_000, cpu_period=50_000)
+    assert cpu(container_id) == ("30000", "50000")
+    assert cgroup(container_id, "cpuset.cpus") == "0"
+
+
+@pytest.mark.second_opinion
+def test_memory_without_swap(cri: CRI) -> None:
+    """A memory limit alone allows no swap beside it."""
+    assert memory(limited(cri, memory_limit_in_bytes=64 * MIB)) == (64 * MIB, 64 * MIB)
+
+
+@pytest.mark.second_opinion
+def test_memory_with_swap(cri: CRI) -> None:
+    """The swap limit counts both, at the start and in an update."""
+    container_id = limited(cri, memory_limit_in_bytes=64 * MIB, memory_swap_limit_in_bytes=96 * MIB)
+    assert memory(container_id) == (64 * MIB, 96 * MIB)
+    update(cri, container_id, memory_limit_in_bytes=80 * MIB, memory_swap_limit_in_bytes=128 * MIB)
+    assert memory(container_id) == (80 * MIB, 128 * MIB)
+
+
+def test_unlimited_swap(cri: CRI) -> None:
+    """A swap limit of -1 is none; an update that cannot lift it is refused and changes nothing."""
+    container_id = limited(cri, memory_limit_in_bytes=64 * MIB, memory_swap_limit_in_bytes=-1)
+    assert memory(container_id) == (64 * MIB, None)
+    other = limited(cri, memory_limit_in_bytes=64 * MIB)
+    lift = {"memory_limit_in_bytes": 80 * MIB, "memory_swap_limit_in_bytes": -1}
+    if V2:
+        update(cri, other, **lift)
+        assert memory(other) == (80 * MIB, None)
+    else:
+        text = refused(lambda: update(cri, other, **lift), grpc.StatusCode.FAILED_PRECONDITION)
+        assert "linux.memory_swap_limit_in_bytes" in text
+        assert memory(other) == (64 * MIB, 64 * MIB)
+
+
+@pytest.mark.second_opinion
+def test_unlimited(cri: CRI) -> None:
+    """What is not specified is not limited."""
+    container_id = limited(cri)
+    assert memory(container_id)[0] is None
+    assert cpu(container_id)[0] in ("-1", "max")
+
+
+@pytest.mark.parametrize(
+    ("resources", "field"),
+    [
+        ({"memory_swap_limit_in_bytes": MIB}, "memory_swap_limit_in_bytes"),
+        ({"memory_limit_in_bytes": 64 * MIB, "memory_swap_limit_in_bytes": MIB}, "memory_swap_limit_in_bytes"),
+        ({"memory_limit_in_bytes": -5}, "memory_limit_in_bytes"),
+        ({"cpu_period": 1}, "cpu_period"),
+        ({"cpu_quota": 1}, "cpu_quota"),
+        ({"oom_score_adj": 1001}, "oom_score_adj"),
+        ({"hugepage_limits": [api.HugepageLimit(page_size="2M", limit=1)]}, "hugepage_limits[0].page_size"),
+        ({"unified": {"cgroup.kill": "1"}}, "unified[cgroup.kill]"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_senseless_values(cri: CRI, resources: dict[str, Any], field: str) -> None:
+    """What no kernel takes is refused by its field, when it is asked for and when it is updated."""
+    container_id = limited(cri)
+    code = grpc.StatusCode.INVALID_ARGUMENT
+    assert f"config.linux.resources.{field}" in refused(lambda: limited(cri, **resources), code)
+    assert f"linux.{field}" in refused(lambda: update(cri, container_id, **resources), code)
+
+
+def test_processes(cri: CRI) -> None:
+    """The unified key pids.max limits processes on either version of cgroups, from the start and in an update."""
+    container_id = limited(cri, unified={"pids.max": "50"})
+    assert cgroup(container_id, "pids.max") == "50"
+    update(cri, container_id, unified={"pids.max": "max"})
+    assert cgroup(container_id, "pids.max") == "max"
+
+
+@pytest.mark.skipif(not V2, reason="unified keys are cgroup v2's")
+def test_unified(cri: CRI) -> None:
+    """Other unified keys are written once the container runs, and in an update."""
+    container_id = limited(cri, memory_limit_in_bytes=64 * MIB, unified={"memory.high": str(32 * MIB)})
+    assert cgroup(container_id, "memory.high") == str(32 * MIB)
+    update(cri, container_id, unified={"memory.high": str(48 * MIB), "memory.low": str(MIB)})
+    assert cgroup(container_id, "memory.high") == str(48 * MIB)
+    assert cgroup(container_id, "memory.low") == str(MIB)
+
+
+@pytest.mark.skipif(not V2, reason="unified keys are cgroup v2's")
+def test_unified_key_that_the_kernel_refuses(cri: CRI) -> None:
+    """A key that cannot be written is an error at the start, and the container does not run without it."""
+    config = configured(cri)
+    config.linux.resources.unified["memory.nonsense"] = "1"
+    pod = cri.pod()
+    container_id = cri.create(cri.run_pod(pod), config, pod)
+    assert "memory.nonsense" in refused(lambda: cri.start(container_id))
+    assert cri.status(container_id).state == api.CONTAINER_EXITED
+
+
+@pytest.mark.skipif(V2, reason="the host has cgroup v2")
+def test_unified_on_cgroup_v1(cri: CRI) -> None:
+    """Keys of cgroup v2 are refused on v1 when the container is created, not ignored."""
+    text = refused(lambda: limited(cri, unified={"memory.high": "1000"}), grpc.StatusCode.FAILED_PRECONDITION)
+    assert "config.linux.resources.unified[memory.high]" in text
+
+
+def _hugetlb() -> bool:
+    """Whether the kernel limits hugepages of 2 MiB."""
+    return bool(list(Path("/sys/fs/cgroup").glob("**/hugetlb.2MB.*"))[:1])
+
+
+@pytest.mark.skipif(not _hugetlb(), reason="the kernel has no hugetlb controller")
+def test_hugepages(cri: CRI) -> None:
+    """Hugepage limits are the cgroup's, and an update changes them."""
+    file = "hugetlb.2MB.max" if V2 else "hugetlb.2MB.limit_in_bytes"
+    container_id = limited(cri, hugepage_limits=[api.HugepageLimit(page_size="2MB", limit=4 * MIB)])
+    assert cgroup(container_id, file) == str(4 * MIB)
+    update(cri, container_id, hugepage_limits=[api.HugepageLimit(page_size="2MB", limit=2 * MIB)])
+    assert cgroup(container_id, file) == str(2 * MIB)
+
+
+@pytest.mark.skipif(_hugetlb(), reason="the kernel has a hugetlb controller")
+def test_hugepages_that_cannot_be_limited(cri: CRI) -> None:
+    """A limit that cannot be kept is an error; one of 0, which kubelet sends for every size, is not."""
+    zero = api.HugepageLimit(page_size="2MB", limit=0)
+    assert cri.status(limited(cri, hugepage_limits=[zero])).state == api.CONTAINER_RUNNING
+    some = api.HugepageLimit(page_size="2MB", limit=4 * MIB)
+    assert "hugetlb" in refused(lambda: limited(cri, hugepage_limits=[some]), grpc.StatusCode.FAILED_PRECONDITION)
+
+
+def test_oom_score_is_updated(cri: CRI) -> None:
+    """An update that names an oom score changes that of the running processes; one that does not leaves it."""
+    container_id = limited(cri, oom_score_adj=500)
+    update(cri, container_id, oom_score_adj=700)
+    assert cri.output(container_id, "cat", "/proc/1/oom_score_adj") == "700\n"
+    update(cri, container_id, cpu_shares=300)
+    assert cri.output(container_id, "cat", "/proc/1/oom_score_adj") == "700\n"
+
+
+@pytest.mark.second_opinion
+def test_quota_is_enforced(cri: CRI) -> None:
+    """A busy container with a tenth of a CPU gets about that."""
+    config = configured(cri, "sh", "-c", "while :; do :; done")
+    config.linux.resources.cpu_period, config.linux.resources.cpu_quota = 100_000, 10_000
+    container_id = run(cri, config)
+    start = time.monotonic()
+    time.sleep(1)
+    assert process_status(cri, container_id)["State"].startswith(("R", "S"))
+    ticks = cri.output(container_id, "cat", "/proc/1/stat").rpartition(")")[2].split()
+    used = (int(ticks[11]) + int(ticks[12])) / 100
+    assert used < 0.5 * (time.monotonic() - start)

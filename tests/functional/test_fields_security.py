@@ -1,0 +1,301 @@
+"""Every field of a security context, as the kernel has it: rights, profiles, paths."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from criwist.api.runtime.v1 import api_pb2 as api
+from tests.harness.client import CRI, refused
+from tests.harness.engine import Engine
+from tests.harness.inside import MASKED, READONLY, capabilities, configured, mounted, process_status, run, secured
+
+CHOWN, NET_RAW, NET_ADMIN, SYS_RESOURCE = 1 << 0, 1 << 13, 1 << 12, 1 << 24
+
+#: A profile that allows everything but making directories.
+NO_MKDIR = {
+    "defaultAction": "SCMP_ACT_ALLOW",
+    "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"}],
+}
+
+
+def own_capabilities() -> int:
+    """What this machine lets a root process have at most."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("CapBnd:")[1].split()[0], 16)
+
+
+def apparmor() -> bool:
+    """Whether the kernel confines by AppArmor."""
+    enabled = Path("/sys/module/apparmor/parameters/enabled")
+    return enabled.exists() and enabled.read_text().strip() == "Y"
+
+
+def profile(kind: int, reference: str = "") -> api.SecurityProfile:
+    """A SecurityProfile."""
+    return api.SecurityProfile(profile_type=kind, localhost_ref=reference)  # type: ignore[arg-type]
+
+
+# -- capabilities
+
+
+@pytest.mark.second_opinion
+def test_capability_added(cri: CRI) -> None:
+    """An added capability is in the sets of a root process beside the default ones."""
+    container_id = secured(cri, capabilities=api.Capability(add_capabilities=["NET_ADMIN"]))
+    for name in ("CapBnd", "CapEff", "CapPrm"):
+        assert capabilities(cri, container_id, name) & (NET_ADMIN | CHOWN) == NET_ADMIN | CHOWN
+
+
+@pytest.mark.second_opinion
+def test_capability_dropped(cri: CRI) -> None:
+    """A dropped capability is in no set; CAP_ before the name changes nothing."""
+    container_id = secured(cri, capabilities=api.Capability(drop_capabilities=["NET_RAW"]))
+    assert not capabilities(cri, container_id) & NET_RAW
+    assert capabilities(cri, container_id) & CHOWN
+
+
+@pytest.mark.second_opinion
+def test_all_capabilities_dropped_but_one(cri: CRI) -> None:
+    """Drop ALL with an addition leaves that one."""
+    capability = api.Capability(drop_capabilities=["ALL"], add_capabilities=["NET_ADMIN"])
+    assert capabilities(cri, secured(cri, capabilities=capability)) == NET_ADMIN
+
+
+@pytest.mark.second_opinion
+def test_all_capabilities_added_but_one(cri: CRI) -> None:
+    """Add ALL with a drop is everything else: here but the one that a machine's engine may lack itself."""
+    capability = api.Capability(add_capabilities=["ALL"], drop_capabilities=["SYS_RESOURCE"])
+    assert capabilities(cri, secured(cri, capabilities=capability)) == own_capabilities() & ~SYS_RESOURCE
+
+
+@pytest.mark.second_opinion
+def test_dropped_capability_is_not_added(cri: CRI) -> None:
+    """A capability in both lists is dropped."""
+    capability = api.Capability(add_capabilities=["NET_ADMIN"], drop_capabilities=["NET_ADMIN"])
+    assert not capabilities(cri, secured(cri, capabilities=capability)) & NET_ADMIN
+
+
+@pytest.mark.second_opinion
+def test_capabilities_of_another_user(cri: CRI) -> None:
+    """A process that is not root has an added capability at most in its bounding set, on every runtime."""
+    container_id = secured(cri, run_as_user=1000, capabilities=api.Capability(add_capabilities=["NET_ADMIN"]))
+    assert capabilities(cri, container_id) & NET_ADMIN
+    assert capabilities(cri, container_id, "CapEff") == 0
+
+
+def test_ambient_capabilities_are_refused(cri: CRI) -> None:
+    """Docker has no ambient capabilities; the error says so and names the field."""
+    capability = api.Capability(add_ambient_capabilities=["NET_ADMIN"])
+    text = refused(lambda: secured(cri, capabilities=capability), grpc.StatusCode.UNIMPLEMENTED)
+    assert "config.linux.security_context.capabilities.add_ambient_capabilities" in text
+
+
+# -- privileges
+
+
+@pytest.mark.second_opinion
+@pytest.mark.parametrize("wanted", [False, True])
+def test_no_new_privileges(cri: CRI, wanted: bool) -> None:
+    """no_new_privs is the kernel's flag of that name."""
+    assert process_status(cri, secured(cri, no_new_privs=wanted))["NoNewPrivs"] == str(int(wanted))
+
+
+@pytest.mark.second_opinion
+def test_privileged(cri: CRI) -> None:
+    """A privileged container has every capability, no seccomp filter, a writable /sys and the host's devices."""
+    if not own_capabilities() & SYS_RESOURCE:
+        pytest.skip("the machine has not got all capabilities, without which no engine starts a privileged container")
+    pod = cri.pod()
+    pod.linux.security_context.privileged = True
+    container_id = secured(cri, pod, privileged=True, seccomp=profile(api.SecurityProfile.RuntimeDefault))
+    assert capabilities(cri, container_id, "CapEff") == own_capabilities()
+    assert process_status(cri, container_id)["Seccomp"] == "0"
+    assert "rw" in mounted(cri, container_id)["/sys"][5].split(",")
+    assert cri.execute(container_id, "test", "-e", "/dev/kmsg").exit_code == 0
+
+
+@pytest.mark.second_opinion
+def test_privileged_needs_a_privileged_sandbox(cri: CRI) -> None:
+    """A privileged container in a sandbox that was not announced as such is refused."""
+    assert "privileged" in refused(lambda: secured(cri, privileged=True))
+
+
+# -- the file system
+
+
+@pytest.mark.second_opinion
+@pytest.mark.parametrize("readonly", [False, True])
+def test_readonly_root(cri: CRI, readonly: bool) -> None:
+    """A read-only root file system cannot be written to, /dev/shm can."""
+    container_id = secured(cri, readonly_rootfs=readonly)
+    assert (cri.execute(container_id, "touch", "/file").exit_code != 0) == readonly
+    assert cri.execute(container_id, "touch", "/dev/shm/file").exit_code == 0
+
+
+@pytest.mark.second_opinion
+def test_masked_and_readonly_paths(cri: CRI) -> None:
+    """Masked paths are covered, read-only ones are mounted so, and no others."""
+    container_id = secured(cri, masked_paths=["/proc/uptime"], readonly_paths=["/proc/sys"])
+    points = mounted(cri, container_id)
+    assert cri.output(container_id, "cat", "/proc/uptime") == ""
+    assert "ro" in points["/proc/sys"][5].split(",")
+    assert not {"/proc/kcore", "/proc/timer_list", "/proc/bus"} & points.keys()
+
+
+def test_no_masked_paths(cri: CRI) -> None:
+    """Empty lists mask nothing, as procMount Unmasked wants it; containerd 1.6 takes them for absent."""
+    points = mounted(cri, secured(cri, no_new_privs=True))
+    assert not [point for point in points if point.startswith("/proc/")]
+
+
+@pytest.mark.second_opinion
+def test_default_masked_paths(cri: CRI) -> None:
+    """kubelet's lists for the default procMount take effect; what the kernel does not have is passed over."""
+    container_id = secured(cri, masked_paths=MASKED, readonly_paths=READONLY)
+    points = mounted(cri, container_id)
+    assert {path for path in (*MASKED, *READONLY) if Path(path).exists()} <= points.keys()
+    assert cri.execute(container_id, "sh", "-c", "echo 1 > /proc/sys/kernel/panic").exit_code != 0
+
+
+# -- seccomp
+
+
+@pytest.mark.second_opinion
+@pytest.mark.parametrize(
+    ("fields", "mode"),
+    [
+        ({"seccomp": profile(api.SecurityProfile.RuntimeDefault)}, "2"),
+        ({"seccomp": profile(api.SecurityProfile.Unconfined)}, "0"),
+        ({"seccomp_profile_path": "runtime/default"}, "2"),
+        ({"seccomp_profile_path": "docker/default"}, "2"),
+        ({"seccomp_profile_path": "unconfined"}, "0"),
+        ({}, "0"),
+        ({"seccomp": profile(api.SecurityProfile.Unconfined), "seccomp_profile_path": "runtime/default"}, "0"),
+    ],
+)
+def test_seccomp(cri: CRI, fields: dict[str, Any], mode: str) -> None:
+    """The first process is filtered (mode 2) or not, as either spelling says; SecurityProfile wins over the string."""
+    assert process_status(cri, secured(cri, **fields))["Seccomp"] == mode
+
+
+@pytest.mark.second_opinion
+@pytest.mark.parametrize("spelling", ["message", "string"])
+def test_seccomp_localhost(cri: CRI, tmp_path: Path, spelling: str) -> None:
+    """A profile of the node's takes effect."""
+    path = tmp_path / "profile.json"
+    path.write_text(json.dumps(NO_MKDIR, indent=2))
+    container_id = (
+        secured(cri, seccomp=profile(api.SecurityProfile.Localhost, str(path)))
+        if spelling == "message"
+        else secured(cri, seccomp_profile_path=f"localhost/{path}")
+    )
+    assert cri.execute(container_id, "touch", "/file").exit_code == 0
+    assert cri.execute(container_id, "mkdir", "/directory").exit_code != 0
+
+
+def test_seccomp_localhost_is_passed_as_it_is(cri: CRI, engine: Engine, tmp_path: Path) -> None:
+    """The engine gets the file's text unaltered, byte for byte."""
+    text = "\n " + json.dumps(NO_MKDIR | {"comment": "ü"}, indent=3, ensure_ascii=False) + "\n\n"
+    (tmp_path / "profile.json").write_text(text, encoding="utf-8")
+    container_id = secured(cri, seccomp=profile(api.SecurityProfile.Localhost, str(tmp_path / "profile.json")))
+    assert engine.inspect(container_id)["HostConfig"]["SecurityOpt"] == [f"seccomp={text}"]
+
+
+@pytest.mark.second_opinion
+def test_seccomp_missing_file(cri: CRI, tmp_path: Path) -> None:
+    """A profile that does not exist is an error that names it."""
+    path = str(tmp_path / "missing.json")
+    assert path in refused(lambda: secured(cri, seccomp=profile(api.SecurityProfile.Localhost, path)))
+
+
+# -- AppArmor and SELinux
+
+
+@pytest.mark.second_opinion
+@pytest.mark.skipif(apparmor(), reason="the kernel has AppArmor")
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"apparmor": profile(api.SecurityProfile.Localhost, "some-profile")},
+        {"apparmor": profile(api.SecurityProfile.RuntimeDefault)},
+        {"apparmor_profile": "localhost/some-profile"},
+    ],
+)
+def test_apparmor_that_is_not_there(cri: CRI, fields: dict[str, Any]) -> None:
+    """On a kernel without AppArmor a profile is refused, not ignored."""
+    assert "apparmor" in refused(lambda: secured(cri, **fields)).lower()
+
+
+@pytest.mark.second_opinion
+@pytest.mark.skipif(not apparmor(), reason="the kernel has no AppArmor")
+@pytest.mark.parametrize(
+    ("fields", "confined"),
+    [
+        ({}, True),
+        ({"apparmor": profile(api.SecurityProfile.RuntimeDefault)}, True),
+        ({"apparmor": profile(api.SecurityProfile.Unconfined)}, False),
+        ({"apparmor_profile": "unconfined"}, False),
+        ({"apparmor_profile": "runtime/default"}, True),
+    ],
+)
+def test_apparmor(cri: CRI, fields: dict[str, Any], confined: bool) -> None:
+    """The first process is confined by the runtime's default profile unless it is to be unconfined."""
+    container_id = secured(cri, **fields)
+    assert (cri.output(container_id, "cat", "/proc/1/attr/current").strip("\0\n") != "unconfined") == confined
+
+
+@pytest.mark.second_opinion
+@pytest.mark.skipif(not apparmor(), reason="the kernel has no AppArmor")
+def test_apparmor_profile_that_is_not_loaded(cri: CRI) -> None:
+    """A profile that is not loaded on the node is an error that names it."""
+    absent = profile(api.SecurityProfile.Localhost, "criwist-absent")
+    assert "criwist-absent" in refused(lambda: secured(cri, apparmor=absent))
+
+
+def test_selinux_label(cri: CRI, engine: Engine) -> None:
+    """The label's parts reach the engine.  No kernel of the tests has SELinux; this looks at the request."""
+    pod = cri.pod()
+    label = api.SELinuxOption(user="system_u", role="system_r", type="container_t", level="s0:c1,c2")
+    pod.linux.security_context.selinux_options.CopyFrom(label)
+    config = configured(cri)
+    config.linux.security_context.selinux_options.CopyFrom(label)
+    pod_id = cri.run_pod(pod)
+    for identifier in (pod_id, cri.run(pod_id, config, pod)):
+        options = engine.inspect(identifier)["HostConfig"]["SecurityOpt"]
+        labels = {option for option in options if option.startswith("label=")}
+        assert labels == {
+            "label=user:system_u",
+            "label=role:system_r",
+            "label=type:container_t",
+            "label=level:s0:c1,c2",
+        }
+
+
+# -- the sandbox's own
+
+
+def test_sandbox_confinement(cri: CRI) -> None:
+    """The pause program runs as the user and with the seccomp profile asked for; containerd 1.6 keeps its image's."""
+    pod = cri.pod()
+    context = pod.linux.security_context
+    context.run_as_user.value, context.run_as_group.value = 1234, 2345
+    context.readonly_rootfs = True
+    context.seccomp.profile_type = api.SecurityProfile.Unconfined
+    config = cri.container()  # shares the pod's PID namespace
+    status = process_status(cri, run(cri, config, pod))
+    assert status["Uid"].split() == ["1234"] * 4
+    assert status["Gid"].split() == ["2345"] * 4
+    assert status["Seccomp"] == "0"
+
+
+def test_pause_gains_no_privileges(cri: CRI) -> None:
+    """The pause program runs with no_new_privs and the engine's seccomp profile, in a privileged pod too."""
+    pod = cri.pod()
+    pod.linux.security_context.privileged = True
+    status = process_status(cri, run(cri, cri.container(), pod))
+    assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")

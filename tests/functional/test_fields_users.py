@@ -1,0 +1,105 @@
+"""As whom containers run: users, groups, and the policy of supplemental groups.
+
+``images.USER_NAME`` runs as alice: uid 1003, gid 100, and in ``/etc/group`` a member of ``extra``, gid 2000.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+import pytest
+
+from criwist.api.runtime.v1 import api_pb2 as api
+from tests.harness import images
+from tests.harness.client import CRI, refused
+from tests.harness.inside import process_status, secured
+
+
+def ids(cri: CRI, container_id: str) -> tuple[int, int, set[int]]:
+    """Uid, gid and supplemental groups of the first process; its gid may or may not be among the groups."""
+    status = process_status(cri, container_id)
+    gid = int(status["Gid"].split()[0])
+    return int(status["Uid"].split()[0]), gid, {int(group) for group in status["Groups"].split()} - {gid}
+
+
+@pytest.mark.second_opinion
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"run_as_user": 0}, (0, 0, set())),
+        ({"run_as_user": 1003}, (1003, 100, {2000})),
+        ({"run_as_user": 4242}, (4242, 0, set())),
+        ({"run_as_username": "bob"}, (1004, 1004, set())),
+        ({"run_as_username": "alice", "supplemental_groups": [7]}, (1003, 100, {7, 2000})),
+        ({"run_as_user": 1003, "run_as_group": 55}, (1003, 55, {2000})),
+        ({"run_as_username": "alice", "run_as_group": 55}, (1003, 55, {2000})),
+        ({"run_as_user": 4242, "run_as_group": 55, "supplemental_groups": [7]}, (4242, 55, {7})),
+    ],
+)
+def test_merge(cri: CRI, fields: dict[str, Any], expected: tuple[int, int, set[int]]) -> None:
+    """By default a process has the groups asked for and those in which the image's /etc/group lists its user."""
+    assert ids(cri, secured(cri, image=images.USER_NAME, **fields)) == expected
+
+
+@pytest.mark.parametrize(("fields", "groups"), [({}, {2000}), ({"supplemental_groups": [7, 8]}, {7, 8, 2000})])
+def test_merge_for_the_images_user(cri: CRI, fields: dict[str, Any], groups: set[int]) -> None:
+    """The image's own user keeps its groups too; containerd 1.6 leaves them out unless a user is asked for."""
+    assert ids(cri, secured(cri, image=images.USER_NAME, **fields)) == (1003, 100, groups)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, (1003, 100, set())),
+        ({"run_as_user": 1003}, (1003, 100, set())),
+        ({"run_as_username": "alice", "supplemental_groups": [7]}, (1003, 100, {7})),
+        ({"run_as_user": 1003, "run_as_group": 55}, (1003, 55, set())),
+        ({"run_as_user": 4242, "supplemental_groups": [7]}, (4242, 0, {7})),
+    ],
+)
+def test_strict(cri: CRI, fields: dict[str, Any], expected: tuple[int, int, set[int]]) -> None:
+    """With the policy Strict it has only the groups asked for; containerd 1.6 does not know the policy."""
+    container_id = secured(cri, image=images.USER_NAME, supplemental_groups_policy=api.Strict, **fields)
+    assert ids(cri, container_id) == expected
+    user = cri.status(container_id).user.linux
+    assert (user.uid, user.gid, set(user.supplemental_groups) - {user.gid}) == expected
+
+
+def test_strict_is_announced(cri: CRI) -> None:
+    """Status tells kubelet that the policy is kept."""
+    assert cri.runtime.Status(api.StatusRequest()).features.supplemental_groups_policy
+
+
+@pytest.mark.second_opinion
+def test_group_without_user(cri: CRI) -> None:
+    """A group without a user is an error, as the CRI demands."""
+    assert "user" in refused(lambda: secured(cri, run_as_group=55))
+
+
+def test_group_without_user_in_a_sandbox(cri: CRI) -> None:
+    """The rule holds for sandboxes too, and the field is named; containerd ignores it there."""
+    pod = cri.pod()
+    pod.linux.security_context.run_as_group.value = 55
+    text = refused(lambda: cri.run_pod(pod), grpc.StatusCode.INVALID_ARGUMENT)
+    assert "config.linux.security_context.run_as_group" in text
+
+
+@pytest.mark.second_opinion
+def test_unknown_user_name(cri: CRI) -> None:
+    """A name that the image does not know is an error ("the runtime MUST error", CRI)."""
+    assert "user" in refused(lambda: secured(cri, run_as_username="nobody-knows"))
+
+
+def test_user_twice(cri: CRI) -> None:
+    """Only one of user and user name may be given (CRI); containerd takes the number."""
+    text = refused(lambda: secured(cri, run_as_user=1, run_as_username="bob"), grpc.StatusCode.INVALID_ARGUMENT)
+    assert "run_as_username" in text
+
+
+@pytest.mark.second_opinion
+def test_exec_runs_as_the_containers_user(cri: CRI) -> None:
+    """A command in the container has its user and groups."""
+    container_id = secured(cri, run_as_user=1234, run_as_group=2345, supplemental_groups=[7])
+    assert cri.shell(container_id, "id -u; id -g") == "1234\n2345\n"
+    assert "7" in cri.output(container_id, "id", "-G").split()

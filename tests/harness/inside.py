@@ -1,0 +1,58 @@
+"""Containers as tests of single fields want them, and what their first process says of itself.
+
+They have a PID namespace of their own, so that process 1 in there is the container's and not the pause program.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from criwist.api.runtime.v1 import api_pb2 as api
+from tests.harness.client import CRI
+
+#: What kubelet sends for the default procMount.
+MASKED = ("/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/timer_list", "/sys/firmware")
+READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+
+
+def configured(cri: CRI, *command: str, **fields: Any) -> api.ContainerConfig:
+    """A container that runs *command*, or sleeps, with a PID namespace of its own."""
+    config = cri.container(*command, **fields)
+    config.linux.security_context.namespace_options.pid = api.CONTAINER
+    return config
+
+
+def run(cri: CRI, config: api.ContainerConfig, pod: api.PodSandboxConfig | None = None) -> str:
+    """The container of this configuration, running in a pod of its own; returns its id."""
+    pod = pod or cri.pod()
+    return cri.run(cri.run_pod(pod), config, pod)
+
+
+def secured(cri: CRI, pod: api.PodSandboxConfig | None = None, *, image: str = "", **context: Any) -> str:
+    """A running container with these fields of its security context; returns its id.
+
+    ``run_as_user`` and ``run_as_group`` are numbers.
+    """
+    config = configured(cri, **({"image": image} if image else {}))
+    for name in ("run_as_user", "run_as_group"):
+        if name in context:
+            context[name] = api.Int64Value(value=context[name])
+    config.linux.security_context.MergeFrom(api.LinuxContainerSecurityContext(**context))
+    return run(cri, config, pod)
+
+
+def process_status(cri: CRI, container_id: str) -> dict[str, str]:
+    """``/proc/1/status`` of the container: field to text."""
+    lines = cri.output(container_id, "cat", "/proc/1/status").splitlines()
+    return {name: text.strip() for name, _, text in (line.partition(":") for line in lines)}
+
+
+def capabilities(cri: CRI, container_id: str, name: str = "CapBnd") -> int:
+    """A set of capabilities of the container's first process, as a bit mask."""
+    return int(process_status(cri, container_id)[name], 16)
+
+
+def mounted(cri: CRI, container_id: str) -> dict[str, list[str]]:
+    """The container's ``mountinfo``: mount point to the words of the last mount there."""
+    lines = cri.output(container_id, "cat", "/proc/1/mountinfo").splitlines()
+    return {words[4]: words for words in (line.split() for line in lines)}
