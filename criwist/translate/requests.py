@@ -38,25 +38,6 @@ def check_request(request: Message) -> None:
         rules(request)
 
 
-def check_pod_sandbox_config(config: pb.PodSandboxConfig, path: str = "config") -> None:
-    """Refuse a sandbox configuration that cannot be right.
-
-    :raises InvalidArgument: naming the first field at fault.
-    """
-    check_message(config, path)
-    _sandbox_config(config, path)
-
-
-def check_container_config(config: pb.ContainerConfig, sandbox_config: pb.PodSandboxConfig) -> None:
-    """Refuse a container configuration that cannot be right, or that comes with such a sandbox configuration.
-
-    :raises InvalidArgument: naming the first field at fault.
-    """
-    check_message(config, "config")
-    _container_config(config, "config")
-    check_pod_sandbox_config(sandbox_config, "sandbox_config")
-
-
 def runtime_handler(name: str, facts: EngineFacts) -> str:
     """The engine's name of the OCI runtime that a runtime handler stands for.
 
