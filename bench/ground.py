@@ -1,0 +1,89 @@
+"""Both runtimes on one machine, as the functional tests start them, and pods to measure them with."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from attrs import define, field
+
+from tests.harness import images
+from tests.harness.client import CRI
+from tests.harness.containerd import Containerd
+from tests.harness.daemon import Daemon
+from tests.harness.engine import Engine
+from tests.harness.leftovers import remove_session, session_directory
+from tests.harness.namespaces import enter
+
+#: Pods that are made at once; more only makes the engine's queue longer.
+_AT_ONCE = 4
+
+
+@define
+class Ground:
+    """What a scenario finds."""
+
+    root: Path
+    engine: Engine
+    criwist: Daemon
+    containerd: Containerd
+    #: Clients of both, in the order of the columns.
+    runtimes: list[CRI] = field(factory=list)
+
+    def pid(self, cri: CRI) -> int:
+        """The process whose CPU and memory count for a runtime; containers' shims are left out on both sides."""
+        return self.criwist.pid if cri.name == "criwist" else self.containerd.program.pid
+
+    def client(self, name: str) -> CRI:
+        """The client of a runtime."""
+        return next(cri for cri in self.runtimes if cri.name == name)
+
+    def restart_criwist(self, docker_endpoint: str = "") -> float:
+        """Start criwist again, perhaps on another path to the engine; returns the seconds until it served."""
+        self.criwist.stop()
+        self.criwist.options["docker_endpoint"] = docker_endpoint or self.engine.endpoint
+        return self.criwist.start()
+
+
+def have_pods(cri: CRI, count: int) -> None:
+    """See to it that there are *count* pods, each with one container that sleeps."""
+    missing = count - len(cri.pod_ids())
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        list(pool.map(lambda _: cri.run_in_pod("sleep", "1000000"), range(max(missing, 0))))
+
+
+def no_pods(cri: CRI) -> None:
+    """Remove all pods."""
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        for container_id in cri.container_ids():
+            pool.submit(cri.stop, container_id, 0)
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        list(pool.map(cri.remove_pod, cri.pod_ids()))
+
+
+@contextmanager
+def ground() -> Iterator[Ground]:
+    """Start everything; end and remove it afterwards, whatever happened."""
+    enter()
+    root = session_directory(Path(os.environ.get("CRIWIST_TEST_DIRECTORY", "/var/tmp")))
+    with ExitStack() as stack:
+        stack.callback(remove_session, root)
+        engine = Engine(root / "engine-0")
+        stack.callback(engine.destroy)
+        engine.start()
+        images.load_all(engine)
+        containerd = Containerd(root / "containerd")
+        stack.callback(containerd.destroy)
+        containerd.start()
+        criwist = Daemon(root / "criwist", engine.endpoint)
+        stack.callback(criwist.stop)
+        criwist.start()
+        made = Ground(root, engine, criwist, containerd)
+        made.runtimes.append(CRI("criwist", criwist.socket, criwist.root, lambda archive: images.load(engine, archive)))
+        made.runtimes.append(CRI("containerd", containerd.socket, containerd.root, containerd.load))
+        for cri in made.runtimes:
+            stack.callback(no_pods, cri)
+        yield made

@@ -1,0 +1,50 @@
+"""Results as a table of text, which is also a table in reStructuredText."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from attrs import define, field
+
+
+@define
+class Table:
+    """A title, names of columns, and rows of text; numbers are formatted by whoever adds them."""
+
+    title: str
+    columns: Sequence[str]
+    rows: list[Sequence[str]] = field(factory=list)
+
+    def add(self, *cells: str) -> None:
+        """Add a row."""
+        self.rows.append(cells)
+
+    def __str__(self) -> str:
+        widths = [max(len(row[index]) for row in (self.columns, *self.rows)) for index in range(len(self.columns))]
+        rule = "  ".join("=" * width for width in widths)
+        lines = [self.title, "", rule, _line(self.columns, widths), rule]
+        lines += [_line(row, widths) for row in self.rows]
+        return "\n".join([*lines, rule, ""])
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    first, *rest = (
+        cell.ljust(width) if index == 0 else cell.rjust(width)
+        for index, (cell, width) in enumerate(zip(cells, widths, strict=True))
+    )
+    return "  ".join([first, *rest]).rstrip()
+
+
+def microseconds(seconds: float) -> str:
+    """Seconds as µs."""
+    return f"{seconds * 1e6:,.0f} µs"
+
+
+def milliseconds(seconds: float) -> str:
+    """Seconds as ms."""
+    return f"{seconds * 1e3:,.1f} ms"
+
+
+def mebibytes(size: float) -> str:
+    """Bytes as MiB."""
+    return f"{size / (1 << 20):,.1f} MiB"
