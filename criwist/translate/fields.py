@@ -11,6 +11,7 @@ import re
 from typing import Final
 
 from criwist.errors import InvalidArgument
+from criwist.reference import is_identifier, parse
 from criwist.translate.wellformed import quoted
 
 #: Longest name of a pod, namespace or container, and longest uid.  Kubernetes allows 253 characters at most (a DNS
@@ -118,10 +119,10 @@ def ip_address(value: str, path: str) -> None:
 
 
 def image_name(value: str, path: str) -> None:
-    """A reference or an id of an image; its grammar is for ``criwist.reference``."""
+    """A reference of an image, an id, or how one begins."""
     not_empty(value, path)
-    if not value.isprintable() or " " in value:
-        raise InvalidArgument(path, f"is not an image reference: {quoted(value)}")
+    if not is_identifier(value):
+        parse(value, path)
 
 
 def pod_cidr(value: str, path: str) -> None:

@@ -68,7 +68,9 @@ def _sandbox_config(config: pb.PodSandboxConfig, path: str) -> None:
     fields.hostname(config.hostname, f"{path}.hostname")
     if config.log_directory:
         fields.absolute_path(config.log_directory, f"{path}.log_directory")
-    for name in ("servers", "searches", "options"):
+    for where, server in _numbered(config.dns_config.servers, f"{path}.dns_config.servers"):
+        fields.ip_address(server, where)
+    for name in ("searches", "options"):
         for where, word in _numbered(getattr(config.dns_config, name), f"{path}.dns_config.{name}"):
             fields.resolver_word(word, where)
     for where, mapping in _numbered(config.port_mappings, f"{path}.port_mappings"):
