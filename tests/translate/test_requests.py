@@ -139,7 +139,7 @@ BAD_CONTAINERS: list[tuple[str, Callable[[pb.ContainerConfig], object]]] = [
     ("image.image", lambda config: config.ClearField("image")),
     ("image.image", _set(image__image="")),
     ("image.image", _set(image__image="a b")),
-    ("image.image", _set(image__image="UPPER/case")),
+    ("image.image", _set(image__image="registry.example/UPPER")),
     ("working_dir", _set(working_dir="srv")),
     ("log_path", _set(log_path="/web/0.log")),
     ("log_path", _set(log_path="../web/0.log")),
