@@ -1,0 +1,57 @@
+"""Write the table of options in README.rst anew from criwist.option_table.
+
+python tools/document_options.py            write it
+python tools/document_options.py --check    exit status 1 if it is not what it should be
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from criwist.option_table import OPTIONS, Option
+
+README = Path(__file__).resolve().parent.parent / "README.rst"
+_BEGIN = ".. options: made by tools/document_options.py from here\n"
+_END = ".. options: to here\n"
+
+
+def table() -> str:
+    """The options as a list-table of reStructuredText."""
+    lines = [".. list-table::", "   :header-rows: 1", "   :widths: 30 20 50", "", *_row("Option", "Default", "Meaning")]
+    for option in OPTIONS:
+        default = f"``{option.default}``" if option.default else ""
+        lines += _row(f"``--{option.name}``", default, _meaning(option))
+    return "\n".join(lines) + "\n"
+
+
+def documented(readme: str) -> str:
+    """The README with the table as it should be; ValueError if it has no place for it."""
+    before, begin, rest = readme.partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    if not (begin and end):
+        raise ValueError("README.rst has no place for the table of options")
+    return f"{before}{begin}\n{table()}\n{end}{after}"
+
+
+def _meaning(option: Option) -> str:
+    text = option.doc.replace("*", r"\*")
+    return text[0].upper() + text[1:]
+
+
+def _row(option: str, default: str, meaning: str) -> list[str]:
+    return [f"   * - {option}", f"     - {default}".rstrip(), f"     - {meaning}"]
+
+
+def main() -> int:
+    """Write or check."""
+    old = README.read_text(encoding="utf-8")
+    new = documented(old)
+    if "--check" in sys.argv[1:]:
+        return int(old != new)
+    README.write_text(new, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
