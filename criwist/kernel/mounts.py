@@ -23,14 +23,10 @@ import errno
 import os
 import stat
 import threading
-from collections.abc import Callable, Sequence
-from typing import ParamSpec, TypeVar
+from collections.abc import Sequence
 
 from attrs import define, field
-from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorFromThreads
-from twisted.internet.threads import deferToThreadPool
-from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
@@ -38,9 +34,7 @@ from criwist.errors import FailedPrecondition, InvalidArgument, PermissionDenied
 from criwist.interfaces import ILayerMounts
 from criwist.kernel.mountinfo import Mount, parse_mountinfo
 from criwist.kernel.procfs import PROC, read_text
-
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
+from criwist.kernel.threads import run_to_its_end
 
 # linux/mount.h
 _MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 1, 2, 4, 8
@@ -100,44 +94,19 @@ class LayerMounts:
 
     async def mount(self, place: str, layers: Sequence[str], label: str) -> None:
         """See ILayerMounts."""
-        await self._in_thread(self._mount, place, layers, label)
+        await run_to_its_end(self._reactor, self._threadpool, self._mount, place, layers, label)
 
     async def unmount(self, place: str) -> None:
         """See ILayerMounts."""
-        await self._in_thread(self._unmount, place)
+        await run_to_its_end(self._reactor, self._threadpool, self._unmount, place)
 
     async def resolve(self, place: str, sub_path: str) -> str:
         """See ILayerMounts."""
-        return await self._in_thread(self._resolve, place, sub_path)
+        return await run_to_its_end(self._reactor, self._threadpool, self._resolve, place, sub_path)
 
     async def mounted(self) -> dict[str, str]:
         """See ILayerMounts."""
-        return await self._in_thread(self._mounted)
-
-    async def _in_thread(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        """Await the function's end, cancelled or not: who is told of a cancellation may undo what is done then."""
-        outcome: list[_T | Failure] = []
-        waiting: list[Deferred[None]] = []
-
-        def end(result: _T | Failure) -> None:
-            outcome.append(result)
-            for waiter in waiting:
-                waiter.callback(None)
-
-        deferToThreadPool(self._reactor, self._threadpool, function, *args, **kwargs).addBoth(end)
-        cancellation: CancelledError | None = None
-        while not outcome:
-            waiting[:] = [Deferred()]
-            try:
-                await waiting[0]
-            except CancelledError as error:
-                cancellation = error
-        result = outcome[0]
-        if isinstance(result, Failure):
-            result.raiseException()
-        if cancellation is not None:
-            raise cancellation
-        return result
+        return await run_to_its_end(self._reactor, self._threadpool, self._mounted)
 
     def _mount(self, place: str, layers: Sequence[str], label: str) -> None:
         try:
