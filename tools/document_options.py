@@ -21,7 +21,7 @@ def table() -> str:
     lines = [".. list-table::", "   :header-rows: 1", "   :widths: 30 20 50", "", *_row("Option", "Default", "Meaning")]
     for option in OPTIONS:
         default = f"``{option.default}``" if option.default else ""
-        lines += _row(f"``--{option.name}``", default, _meaning(option))
+        lines += _row(f"``--{option.name}``", default, option.doc.replace("*", r"\*"))
     return "\n".join(lines) + "\n"
 
 
@@ -32,11 +32,6 @@ def documented(readme: str) -> str:
     if not (begin and end):
         raise ValueError("README.rst has no place for the table of options")
     return f"{before}{begin}\n{table()}\n{end}{after}"
-
-
-def _meaning(option: Option) -> str:
-    text = option.doc.replace("*", r"\*")
-    return text[0].upper() + text[1:]
 
 
 def _row(option: str, default: str, meaning: str) -> list[str]:
