@@ -131,6 +131,12 @@ class IDocker(Interface):
     async def rename_container(container: str, name: str) -> None:
         """Rename."""
 
+    async def container_archive(container: str, path: str) -> bytes:
+        """``GET /containers/{id}/archive``: a tar of what is at *path* in the container's file system, running or not.
+
+        A link is an entry of its own, not followed.  Nothing there: ``NotFound``.
+        """
+
     async def update_container(container: str, body: JSONObject) -> None:
         """``POST /containers/{id}/update``."""
 
@@ -146,6 +152,12 @@ class IDocker(Interface):
         """``GET /containers/{id}/logs``; an IResponse whose body may be delivered to a protocol, with back-pressure.
 
         No time limit; the body ends when the container does (``follow``) or at the end of what there is.
+        """
+
+    async def archive(container: str, path: str) -> bytes:
+        """``GET /containers/{id}/archive``: a tar of what is at *path* in the container, which need not run.
+
+        A link is archived as a link.  No such path: ``NotFound``, as of no such container.
         """
 
     async def create_exec(container: str, body: JSONObject) -> str:

@@ -29,6 +29,7 @@ from twisted.logger import Logger
 from criwist import __version__, errors
 from criwist.checkpoint import SandboxRecords, mirror_directory
 from criwist.config import Config
+from criwist.core.accounts import ImageAccounts
 from criwist.core.cache import Cache
 from criwist.core.containers import Containers
 from criwist.core.describe import Describe
@@ -150,12 +151,22 @@ class Criwist(Service):
         describe = Describe(engine, records, networks, images.image, observe, volumes.volume_at, config.root_directory)
         cache = Cache(docker, logs, describe)
         locks = Locks()
+        accounts = ImageAccounts(docker)
         containers = Containers(
-            docker, cache, engine, logs, locks, resolv_confs, volumes, partial(_image_id, images), deferToThread
+            docker,
+            cache,
+            engine,
+            logs,
+            locks,
+            resolv_confs,
+            volumes,
+            accounts,
+            partial(_image_id, images),
+            deferToThread,
         )
         pause = PauseImage(config.pod_infra_container_image, docker, images, engine)
         pods = Pods(docker, cache, engine, records, networks, locks, pause.ensure, containers.remove, resolv_confs)
-        recovery = Recovery(docker, cache, records, networks, logs, volumes)
+        recovery = Recovery(docker, cache, records, networks, logs, volumes, accounts)
 
         async def connected(facts: EngineFacts) -> None:
             await engine.connected(facts)

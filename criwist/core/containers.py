@@ -16,6 +16,7 @@ from twisted.logger import Logger
 
 from criwist import errors
 from criwist.api.runtime.v1 import api_pb2 as pb
+from criwist.core.accounts import ImageAccounts
 from criwist.core.cache import Cache
 from criwist.core.engine import Engine
 from criwist.core.entries import ContainerEntry, SandboxEntry
@@ -31,7 +32,7 @@ from criwist.names import ContainerName
 from criwist.network.resolvconf import TARGET, ResolvConfs
 from criwist.translate.answers import number
 from criwist.translate.cgroup import CgroupWrites, cgroup_writes
-from criwist.translate.container import container_body, needed_files
+from criwist.translate.container import container_body, needed_files, needs_accounts
 from criwist.translate.mounts import engine_mounts_images, host_directories, image_mounts_wanted
 from criwist.translate.resources import update_body
 
@@ -54,6 +55,7 @@ class Containers:
     _locks: Locks
     _resolv_confs: ResolvConfs
     _volumes: ImageVolumes
+    _accounts: ImageAccounts
     _image_id: Callable[[str], str]
     _in_thread: Callable[..., Awaitable[None]]
     _log = Logger()
@@ -105,6 +107,7 @@ class Containers:
             oom_score_floor=self._engine.oom_score_floor,
             files=files,
             image_mounts=image_mounts,
+            accounts=await self._accounts.of(config.image.image) if needs_accounts(config) else None,
         )
         self._mount_resolv_conf(body, sandbox.id)
         container_id = await create_named(self._docker, name, body, self._may_go)

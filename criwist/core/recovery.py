@@ -1,6 +1,7 @@
 """What is made good when the engine is met, for the first time or again.
 
-1. Before anything new is made, image volumes that belong to no container are unmounted.
+1. Before anything new is made, image volumes that belong to no container are unmounted, and
+   containers that were made to look into an image are removed.
 2. Every container that has a log is followed from where its file ends.
 3. A sandbox record whose sandbox Docker does not know any more is a pod that vanished behind our back: its network
    is released, then the record goes.
@@ -14,6 +15,7 @@ from attrs import define, field
 from twisted.logger import Logger
 
 from criwist import errors
+from criwist.core.accounts import ImageAccounts
 from criwist.core.cache import Cache
 from criwist.core.containers import logged
 from criwist.core.pods import PodNetworks
@@ -31,12 +33,14 @@ class Recovery:
     _networks: PodNetworks
     _logs: IContainerLogs
     _volumes: ImageVolumes
+    _accounts: ImageAccounts
     _first: bool = field(default=True, init=False)
     _log = Logger()
 
     async def before_use(self) -> None:
         """What must be done before anything new is made."""
         if self._first:
+            await self._accounts.clear()
             await self._volumes.reconcile({str(entry.name) for entry in self._cache.snapshot.containers.values()})
 
     async def run(self) -> None:

@@ -60,7 +60,7 @@ class NodeStatus:
         response = pb.StatusResponse(
             status=pb.RuntimeStatus(conditions=[self._runtime_ready(), self._network_ready()]),
             runtime_handlers=_handlers(facts) if facts else (),
-            features=pb.RuntimeFeatures(),
+            features=pb.RuntimeFeatures(supplemental_groups_policy=True),
         )
         if verbose:
             for name, value in self._verbose(facts).items():

@@ -13,6 +13,7 @@ from zope.interface import implementer
 
 from criwist.api.runtime.v1 import api_pb2 as pb
 from criwist.checkpoint import SandboxRecords
+from criwist.core.accounts import ImageAccounts
 from criwist.core.cache import Cache
 from criwist.core.containers import Containers
 from criwist.core.describe import Describe
@@ -189,8 +190,18 @@ class MemoryNode:
         )
         self.cache = Cache(docker, self.logs, describe)
         self.locks = Locks()
+        accounts = ImageAccounts(docker)
         self.containers = Containers(
-            docker, self.cache, self.engine, self.logs, self.locks, resolv_confs, self.volumes, str, _in_no_thread
+            docker,
+            self.cache,
+            self.engine,
+            self.logs,
+            self.locks,
+            resolv_confs,
+            self.volumes,
+            accounts,
+            str,
+            _in_no_thread,
         )
         self.pods = Pods(
             docker,
@@ -203,7 +214,7 @@ class MemoryNode:
             self.containers.remove,
             resolv_confs,
         )
-        recovery = Recovery(docker, self.cache, self.records, self.networks, self.logs, self.volumes)
+        recovery = Recovery(docker, self.cache, self.records, self.networks, self.logs, self.volumes, accounts)
         self.feed = EngineFeed(
             docker, self.cache, self.clock, self._connected, recovery.before_use, recovery.run, self.image_events.append
         )
