@@ -131,12 +131,6 @@ class IDocker(Interface):
     async def rename_container(container: str, name: str) -> None:
         """Rename."""
 
-    async def container_archive(container: str, path: str) -> bytes:
-        """``GET /containers/{id}/archive``: a tar of what is at *path* in the container's file system, running or not.
-
-        A link is an entry of its own, not followed.  Nothing there: ``NotFound``.
-        """
-
     async def update_container(container: str, body: JSONObject) -> None:
         """``POST /containers/{id}/update``."""
 

@@ -12,6 +12,8 @@ import io
 import posixpath
 import tarfile
 from collections import OrderedDict
+from contextlib import suppress
+from secrets import token_hex
 
 from attrs import define, field
 from twisted.logger import Logger
@@ -22,6 +24,8 @@ from criwist.interfaces import IDocker
 from criwist.translate.answers import text
 from criwist.translate.users import Accounts
 
+#: Label of the containers made here.
+_PURPOSE, _ACCOUNTS = "io.criwist.purpose", "accounts"
 #: Images remembered; two short files each.
 _MOST_IMAGES = 64
 #: A longer file is not held: 1 MiB is some twenty thousand users.
@@ -55,6 +59,13 @@ class ImageAccounts:
             self._known.move_to_end(identifier)
             return self._known[identifier]
 
+    async def clear(self) -> None:
+        """Remove the containers that a crash left between their making and their removal."""
+        for container in await self._docker.containers({"label": [f"{_PURPOSE}={_ACCOUNTS}"]}):
+            self._log.info("removing {container}, made to look into an image", container=text(container, "Id"))
+            with suppress(NotFound):
+                await self._docker.remove_container(text(container, "Id"), force=True, volumes=True)
+
     async def _read(self, image: str, user: str) -> Accounts:
         container = await self._create(image)
         try:
@@ -64,21 +75,16 @@ class ImageAccounts:
             await self._docker.remove_container(container, force=True, volumes=True)
 
     async def _create(self, image: str) -> str:
-        """A container of the image that nobody starts; its name is the image's, so that a crash leaves one at most."""
-        name = f"criwist-accounts-{image.rpartition(':')[2][:16]}"
-        body = {"Image": image, "Entrypoint": ["/"], "HostConfig": {"NetworkMode": "none"}}
-        try:
-            return await self._docker.create_container(name, body)
-        except FailedPrecondition:
-            self._log.info("removing {name}, which was left by a crash", name=name)
-            await self._docker.remove_container(name, force=True, volumes=True)
-            return await self._docker.create_container(name, body)
+        """A container of the image that nobody starts.  It has no CRI name, and so is none of kubelet's."""
+        labels = {_PURPOSE: _ACCOUNTS}
+        body = {"Image": image, "Entrypoint": ["/"], "Labels": labels, "HostConfig": {"NetworkMode": "none"}}
+        return await self._docker.create_container(f"criwist-accounts-{token_hex(8)}", body)
 
     async def _file(self, container: str, path: str) -> bytes:
         """A file of the container's, ``b""`` if there is none."""
         for _ in range(_MOST_LINKS):
             try:
-                archive = await self._docker.container_archive(container, path)
+                archive = await self._docker.archive(container, path)
             except NotFound:
                 return b""
             content, link = _first_entry(archive, path)

@@ -128,12 +128,6 @@ class Docker:
         """Rename a container."""
         await self._on_container(container, "rename", CHANGE_LIMIT, {"name": name})
 
-    async def container_archive(self, container: str, path: str) -> bytes:
-        """Read a file or a tree of files."""
-        subject = Subject("container", container)
-        request = Request("GET", f"/containers/{subject.segment}/archive", subject, {"path": path})
-        return await self._calls.call(request, READ_LIMIT)
-
     async def update_container(self, container: str, body: JSONObject) -> None:
         """Change a container's resources."""
         await self._on_container(container, "update", CHANGE_LIMIT, body=body)
