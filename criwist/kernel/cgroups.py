@@ -12,6 +12,7 @@ and keys belong to the engine's cgroup, so a path is cut behind the component th
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Mapping
 
@@ -124,7 +125,13 @@ def process_cgroup(pid: int, container: str = "", proc: str = PROC) -> Cgroup:
     membership = read_text(f"{proc}/{pid}/cgroup")
     if not membership:
         raise NotFound("process", str(pid), "its cgroup cannot be read")
-    return locate(membership, hierarchies(parse_mountinfo(read_text(f"{proc}/self/mountinfo") or "")), container)
+    return locate(membership, _mounted_hierarchies(proc), container)
+
+
+@functools.cache
+def _mounted_hierarchies(proc: str) -> list[Hierarchy]:
+    """Read once: on a node cgroup mounts stay what they are, and mountinfo grows with the number of containers."""
+    return hierarchies(parse_mountinfo(read_text(f"{proc}/self/mountinfo") or ""))
 
 
 def belongs_to(pid: int, container: str, proc: str = PROC) -> bool:
