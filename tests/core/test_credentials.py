@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import tempfile
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -65,7 +66,9 @@ class DockerConfigsTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """A home and a working directory."""
-        self.home, self.directory = Path(self.mktemp()), Path(self.mktemp())
+        scratch = tempfile.TemporaryDirectory()
+        self.addCleanup(scratch.cleanup)
+        self.home, self.directory = Path(scratch.name, "home"), Path(scratch.name, "work")
         (self.home / ".docker").mkdir(parents=True)
         self.directory.mkdir()
         self.configs = DockerConfigs({"HOME": str(self.home)}, str(self.directory))

@@ -382,7 +382,7 @@ class FilesystemTests(ImagesCase):
         self.memory.images.add("busybox", size=70)
         self.result(self.images.refresh())
         self.assertRaises(Unavailable, self.images.filesystem)
-        root = self.mktemp()
+        root = "/no/such/directory"
         self.memory.info["DockerRootDir"] = root
         self.result(self.memory.client.connect())
         usage = self.images.filesystem().image_filesystems[0]

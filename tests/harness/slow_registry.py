@@ -15,6 +15,7 @@ import json
 import random
 import tarfile
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -49,7 +50,8 @@ class SlowRegistry:
         self.password = ""
         #: Requests that were answered: ``GET /v2/…``.
         self.requests: list[str] = []
-        #: Downloads of the large layer that the client broke off.
+        #: Downloads of the large layer that the client broke off.  Docker 20.10 closes the connection of a cancelled
+        #: download that stands still only when the next bytes come: :meth:`go_on` first, then look here.
         self.broken_off = 0
         self._go_on = threading.Event()
         self._blobs: dict[str, bytes] = {}
@@ -181,17 +183,19 @@ class _Answer(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(blob)))
         self.end_headers()
         sent = 0
+        pause = registry.pause
         try:
             while sent < len(blob):
                 limit = len(blob) if registry.stall_at is None else min(registry.stall_at, len(blob))
                 if sent >= limit:
                     self._wait_at_stall()
+                    # Not all at once into the socket's buffer, where nobody would notice that the client is gone.
+                    pause = max(pause, 0.01)
                     continue
                 piece = blob[sent : min(sent + registry.chunk, limit)]
                 self.wfile.write(piece)
                 sent += len(piece)
-                if registry.pause:
-                    threading.Event().wait(registry.pause)
+                time.sleep(max(pause, registry.pause))
         except OSError:
             registry.broken_off += 1
             self.close_connection = True
