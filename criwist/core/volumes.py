@@ -2,7 +2,8 @@
 
 Each image volume of a container is a tree of its own, mounted when the container is created and taken away when it
 is removed.  The engine does not know of it, so it would remove the image, and the layers beneath the tree with it:
-:meth:`ImageVolumes.in_use` says which images RemoveImage has to spare.
+:meth:`ImageVolumes.in_use` says which images RemoveImage has to spare.  Against ``docker rmi`` by hand that does not
+help: the engine removes the layers, and the volume is empty from then on.
 
 What is mounted is known from the kernel, not from a record: :meth:`ImageVolumes.reconcile` reads it at the start,
 and takes away what belonged to containers that are gone, a crash of ours between mount and create included.
