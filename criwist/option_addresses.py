@@ -20,19 +20,18 @@ _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 
 
 def cri_endpoint(value: str) -> str:
-    """Where the CRI is served: ``unix:///path``, or ``tcp://`` with a loopback address and a port."""
+    """Where the CRI is served: ``unix:///path``, ``tcp://`` with a loopback address and a port, or ``fd://``: at the
+    path of the first socket that the service manager passes.
+    """
     scheme, separator, rest = value.partition("://")
     if value.startswith("/"):
         scheme, separator, rest = "unix", "://", value
-    if scheme == "fd":
-        raise ValueError(
-            "socket activation is not possible, gRPC cannot take over a socket: expected the socket's path, like "
-            "unix:///run/criwist.sock; disable the socket unit"
-        )
+    if scheme == "fd" and not rest.strip("/"):
+        return "fd://"
     if scheme == "unix" and rest.startswith("/"):
         return _unix(rest)
     if scheme != "tcp" or not separator:
-        raise ValueError("expected unix:///path or tcp://127.0.0.1:port")
+        raise ValueError("expected unix:///path, tcp://127.0.0.1:port or fd://")
     host, port = _host_and_port(rest, "expected unix:///path or tcp://127.0.0.1:port")
     if not port:
         raise ValueError("expected a port that is not 0, or kubelet does not know where to connect")

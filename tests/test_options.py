@@ -41,6 +41,7 @@ ACCEPTED: list[tuple[str, str, Any]] = [
     ("--endpoint=unix:///run/a.sock", "endpoint", "unix:///run/a.sock"),
     ("--endpoint=/run/a.sock", "endpoint", "unix:///run/a.sock"),
     ("--container-runtime-endpoint=tcp://127.0.0.1:3735", "endpoint", "tcp://127.0.0.1:3735"),
+    ("--container-runtime-endpoint=fd://", "endpoint", "fd://"),
     ("--endpoint=tcp://[::1]:3735", "endpoint", "tcp://[::1]:3735"),
     ("--endpoint=tcp://localhost:3735", "endpoint", "tcp://localhost:3735"),
     ("--docker-endpoint=unix:///run/docker.sock", "docker_endpoint", "unix:///run/docker.sock"),
@@ -109,7 +110,7 @@ def test_every_option_is_tried() -> None:
 
 #: A command line, and the beginning of what is said of it.
 REFUSED: list[tuple[list[str], str]] = [
-    (["--endpoint=fd://"], "--endpoint='fd://': socket activation is not possible"),
+    (["--endpoint=fd://3"], "--endpoint='fd://3': expected unix:///path"),
     (["--container-runtime-endpoint=run/a.sock"], "--container-runtime-endpoint='run/a.sock': expected unix:///path"),
     (["--endpoint=unix://run/a.sock"], "--endpoint='unix://run/a.sock': expected unix:///path"),
     (["--endpoint=unix:///" + "a" * 107], "--endpoint='unix:///aaa"),

@@ -11,6 +11,7 @@ import socket
 import stat
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from threading import Event
 from typing import Any
 
@@ -26,6 +27,7 @@ from criwist.errors import FailedPrecondition
 from criwist.rpc.behaviours import Pools, generic_handler
 from criwist.rpc.door import Door
 from criwist.rpc.images import ImageService
+from criwist.rpc.inherited import inherited_socket
 from criwist.rpc.runtime import RuntimeService
 
 #: Bytes of a message, both ways: what a kubelet sets (its ``maxMsgSize``).
@@ -40,6 +42,8 @@ SOCKET_MODE = 0o660
 STOP_GRACE = 2.0
 
 _UNIX = "unix://"
+#: The socket that the service manager passes.
+INHERITED = "fd://"
 
 
 @define(eq=False)
@@ -53,7 +57,8 @@ class Server:
     _ready: Callable[[], Any]
     _server: grpc.Server | None = field(default=None, init=False)
     _pools: Pools | None = field(default=None, init=False)
-    _inode: tuple[int, int] | None = field(default=None, init=False)
+    #: Path, device and inode of the socket we made.
+    _socket: tuple[str, int, int] | None = field(default=None, init=False)
     _log = Logger()
 
     def start(self) -> str:
@@ -110,13 +115,25 @@ class Server:
         return stopped
 
     def _bind(self, server: grpc.Server) -> str:
-        if not self.endpoint.startswith(_UNIX):
-            address = self.endpoint.removeprefix("tcp://")
-            port = _add_port(server, address)
-            return f"tcp://{address.rpartition(':')[0]}:{port}"
-        path = self.endpoint.removeprefix(_UNIX)
-        _refuse_live_socket(path)
-        os.makedirs(os.path.dirname(path) or "/", exist_ok=True)
+        if self.endpoint.startswith(_UNIX):
+            path = self.endpoint.removeprefix(_UNIX)
+            _refuse_live_socket(path)
+            os.makedirs(os.path.dirname(path) or "/", exist_ok=True)
+            self._bind_path(server, path)
+            return self.endpoint
+        if self.endpoint == INHERITED:
+            passed = inherited_socket(os.environ, os.getpid())
+            self._bind_path(server, passed.path)
+            os.chown(passed.path, passed.owner, passed.group)
+            os.chmod(passed.path, passed.mode)
+            passed.retire()
+            return _UNIX + passed.path
+        address = self.endpoint.removeprefix("tcp://")
+        port = _add_port(server, address)
+        return f"tcp://{address.rpartition(':')[0]}:{port}"
+
+    def _bind_path(self, server: grpc.Server, path: str) -> None:
+        """Listen at *path*.  gRPC removes a socket file that is there."""
         umask = os.umask(0o777 & ~SOCKET_MODE)
         try:
             _add_port(server, f"unix:{path}")
@@ -124,20 +141,17 @@ class Server:
             os.umask(umask)
         os.chmod(path, SOCKET_MODE)
         facts = os.stat(path)
-        self._inode = (facts.st_dev, facts.st_ino)
-        return self.endpoint
+        self._socket = (path, facts.st_dev, facts.st_ino)
 
     def _unlink(self) -> None:
         """Remove the socket, unless it is another's by now."""
-        path = self.endpoint.removeprefix(_UNIX)
-        if self._inode is None:
+        if self._socket is None:
             return
-        try:
+        path, device, inode = self._socket
+        with suppress(FileNotFoundError):
             facts = os.stat(path)
-            if (facts.st_dev, facts.st_ino) == self._inode:
+            if (facts.st_dev, facts.st_ino) == (device, inode):
                 os.unlink(path)
-        except FileNotFoundError:
-            return
 
 
 def _add_port(server: grpc.Server, address: str) -> int:
