@@ -10,15 +10,13 @@ from __future__ import annotations
 import os
 import socket
 import stat
-from collections.abc import Mapping
 from contextlib import suppress
+from typing import Any
 
 from attrs import define
+from twisted.internet.endpoints import serverFromString
 
 from criwist.errors import FailedPrecondition
-
-#: sd_listen_fds(3): SD_LISTEN_FDS_START
-_FIRST = 3
 
 
 @define(eq=False)
@@ -42,20 +40,24 @@ class InheritedSocket:
         self._socket.close()
 
 
-def inherited_socket(environment: Mapping[str, str], pid: int) -> InheritedSocket:
-    """The first socket that the service manager passed to process *pid*, which is this one.
+def inherited_socket(reactor: Any) -> InheritedSocket:
+    """The first socket that the service manager passed to this process.
+
+    Twisted has taken its descriptor out of the environment by now, and hands it out as an endpoint.
 
     :raises FailedPrecondition: none was passed, or it is not a UNIX socket with a path.
     """
-    if environment.get("LISTEN_PID") != str(pid) or environment.get("LISTEN_FDS", "0") == "0":
+    try:
+        endpoint = serverFromString(reactor, "systemd:domain=UNIX:index=0")
+    except (IndexError, KeyError, ValueError) as error:
         raise FailedPrecondition(
             "the endpoint is fd://, but no socket was passed: the service needs its .socket unit, or another --endpoint"
-        )
+        ) from error
     try:
-        passed = socket.socket(fileno=_FIRST)
+        passed = socket.socket(fileno=endpoint.fileno)
         path = passed.getsockname()
     except OSError as error:
-        raise FailedPrecondition(f"the endpoint is fd://, but descriptor {_FIRST} is no socket: {error}") from error
+        raise FailedPrecondition(f"the endpoint is fd://, but what was passed is no socket: {error}") from error
     if passed.family != socket.AF_UNIX or not isinstance(path, str) or not path.startswith("/"):
         passed.detach()
         raise FailedPrecondition("the endpoint is fd://, but the socket that was passed has no path in the file system")

@@ -122,7 +122,7 @@ class Server:
             self._bind_path(server, path)
             return self.endpoint
         if self.endpoint == INHERITED:
-            passed = inherited_socket(os.environ, os.getpid())
+            passed = inherited_socket(self._door.reactor)
             self._bind_path(server, passed.path)
             os.chown(passed.path, passed.owner, passed.group)
             os.chmod(passed.path, passed.mode)

@@ -9,15 +9,18 @@ import sys
 import tempfile
 
 import pytest
+from twisted.internet.task import Clock
 
 from criwist.errors import FailedPrecondition
 from criwist.rpc.inherited import inherited_socket
 
 #: Runs as the service would: the socket is descriptor 3, its own pid is in the environment.
 _SERVICE = """
-import os, sys
+import os
+os.environ |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1", "LISTEN_FDNAMES": "cri"}
+from twisted.internet import reactor
 from criwist.rpc.inherited import inherited_socket
-passed = inherited_socket({"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"}, os.getpid())
+passed = inherited_socket(reactor)
 print(passed.path, oct(passed.mode))
 passed.retire()
 """
@@ -49,10 +52,4 @@ def test_path_and_mode_are_the_units() -> None:
 def test_nothing_was_passed() -> None:
     """Without a socket unit the operator is told what is missing."""
     with pytest.raises(FailedPrecondition, match="no socket was passed"):
-        inherited_socket({}, os.getpid())
-
-
-def test_somebody_elses_socket() -> None:
-    """Descriptors that were passed to our parent are not ours."""
-    with pytest.raises(FailedPrecondition, match="no socket was passed"):
-        inherited_socket({"LISTEN_PID": str(os.getppid()), "LISTEN_FDS": "1"}, os.getpid())
+        inherited_socket(Clock())
