@@ -7,7 +7,7 @@ awaited; cancelling the Deferred that runs one cancels the I/O beneath it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from socket import socket
 from typing import Any
 
@@ -360,19 +360,35 @@ class IContainerLogs(Interface):
         """``HostConfig.LogConfig`` for a new container; empty: the daemon's default."""
 
     def follow(container: LoggedContainer) -> None:
-        """The container starts, or was found at our start.
+        """The container is about to be started, runs, or was found at our start or at a meeting with the engine.
 
-        Called before the engine is told to start it.  Idempotent.
+        Called before the engine is told to start it (``running`` False), so that the file is there and the first byte
+        is seen, and again once it runs (``running`` True), which spares sources that know nothing of a start their
+        asking.  Idempotent, and cheap for a container that is followed already.  Trouble is logged and tried again.
         """
 
     async def settled(container_id: str) -> None:
-        """Return when the file holds all that the exited container wrote, or after two seconds at most."""
+        """Return when the file holds all that the exited container wrote, or after two seconds at most.
+
+        Not followed: at once.
+        """
 
     async def reopen(container_id: str) -> None:
-        """Close and open the file at its path.  Not followed: ``FailedPrecondition``."""
+        """Close and open the file at its path.  Not followed, or the file cannot be had: ``FailedPrecondition``."""
 
     async def forget(container_id: str) -> None:
-        """The container is removed: stop following, drop the position; the file stays.  Idempotent."""
+        """The container is removed: write what there is yet, stop following, drop the position; the file stays.
+
+        Idempotent.  Two seconds at most.
+        """
+
+    async def reconcile(known: Collection[str]) -> None:
+        """Forget all containers that are not in *known*: those that were removed behind our back, or while we were
+        down.
+        """
+
+    def stop() -> None:
+        """We end: record how far each log is and close the files.  A restart after SIGKILL does without."""
 
 
 # -- The kernel ----------------------------------------------------------------------------------------------
