@@ -1,0 +1,127 @@
+"""The body of one answer of the engine's log API: messages in, lines out, and no faster than they can be written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from twisted.web.client import ResponseDone
+from twisted.web.http import PotentialDataLoss
+
+from criwist.errors import Unavailable
+from criwist.logs.reports import Reports
+from criwist.wire.apilog import EngineWords, Messages, TerminalMessages
+from criwist.wire.stdcopy import StdcopyError
+
+#: Seconds until writing is tried again.
+RETRY: Final = 1.0
+
+
+class Answer(Protocol):
+    """One answer.  *take* gets the lines as they come; when it raises OSError nothing more comes until *write* works.
+
+    ``done`` fires when the answer has ended and all is written, with whether there was anything in it; it fails with
+    EngineWords or StdcopyError if it is no log, and with Unavailable if the connection broke.  Cancelling it, and
+    :meth:`drop`, end the answer where it is.
+    """
+
+    def __init__(
+        self,
+        messages: Messages | TerminalMessages,
+        take: Callable[[list[bytes]], None],
+        write: Callable[[], None],
+        reactor: Any,
+        reports: Reports,
+    ) -> None:
+        self.done: Deferred[bool] = Deferred(self._cancelled)
+        self._messages = messages
+        self._take = take
+        self._write = write
+        self._reactor = reactor
+        self._reports = reports
+        self._received = False
+        self._stuck = False
+        self._result: bool | Failure | None = None
+        self._fired = False
+
+    def dataReceived(self, data: bytes) -> None:
+        """The next bytes."""
+        if self._result is None:
+            self._received = True
+            self._convert(lambda: self._messages.receive_data(data))
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The answer is whole, or the connection broke.
+
+        PotentialDataLoss marks an answer that nothing but the end of the connection ends.
+        """
+        if self._result is not None:
+            return
+        if reason.check(ResponseDone, PotentialDataLoss):
+            self._convert(self._messages.end)
+            self._end(self._received)
+        else:
+            self._end(Failure(Unavailable(f"Docker has ended the log it was sending: {reason.getErrorMessage()}")))
+
+    def drop(self) -> None:
+        """Have it end here.  Idempotent."""
+        if self._result is None:
+            self._end(self._received)
+            self._disconnect()
+
+    def _convert(self, convert: Callable[[], list[bytes]]) -> None:
+        try:
+            lines = convert()
+        except (EngineWords, StdcopyError):
+            self._end(Failure())
+            self._disconnect()
+            return
+        try:
+            self._take(lines)
+        except OSError as error:
+            self._pause(error)
+
+    def _pause(self, error: OSError) -> None:
+        self._reports.stuck(error)
+        if not self._stuck and self._result is None and self.transport is not None:
+            self.transport.pauseProducing()  # type: ignore[attr-defined] # a body's transport is a producer
+        self._stuck = True
+        self._reactor.callLater(RETRY, self._again)
+
+    def _again(self) -> None:
+        if self._fired:
+            return
+        try:
+            self._write()
+        except OSError as error:
+            self._pause(error)
+            return
+        self._reports.unstuck()
+        self._stuck = False
+        if self._result is not None:
+            self._fire(self._result)
+        elif self.transport is not None:
+            self.transport.resumeProducing()  # type: ignore[attr-defined] # see above
+
+    def _end(self, result: bool | Failure) -> None:
+        if self._result is None:
+            self._result = result
+            if not self._stuck:
+                self._fire(result)
+
+    def _fire(self, result: bool | Failure) -> None:
+        if not self._fired:
+            self._fired = True
+            self.done.callback(result)
+
+    def _cancelled(self, done: Deferred[bool]) -> None:
+        self._fired = True
+        self._result = False
+        self._disconnect()
+
+    def _disconnect(self) -> None:
+        if self.transport is not None:
+            self.transport.loseConnection()

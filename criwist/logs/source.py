@@ -1,0 +1,259 @@
+"""Docker's own log of a container, read as one sequence of entries across all its files.
+
+A position is an offset in a generation (see :mod:`criwist.logs.generations`) and always is between two entries.
+:meth:`Source.read` gives the entries behind it in CRI form and leaves the position; :meth:`Source.advance` moves it
+once they are written.  Nothing is held between the two but descriptors: what could not be written is read again.
+
+When Docker has begun a new file, the old one is read to its end first, and the step from one to the other is a
+result of its own, because the position's owner has to remember it before anything of the new file is written.  The
+files in between are opened as soon as they are seen, so that Docker may remove them while we are behind.
+
+An emptied file (Docker was told to keep one only) is noticed by its size, and, should it have grown again beyond the
+position, by the bytes before the position, which hold a time in nanoseconds.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable
+from enum import Enum
+from typing import Final, NamedTuple
+
+from attrs import define, field, frozen
+
+from criwist.logs.generations import MOST_ENTRY, Fingerprint, Generation, fingerprint, open_generations
+from criwist.wire import jsonlog, locallog
+from criwist.wire.crilog import Converted
+
+#: What is read and converted at a time: one to three milliseconds of work, which is what other containers and the
+#: rest of the daemon wait for at most.
+SLICE: Final = 256 << 10
+#: The end of the last entry read, its time included.
+_GUARD: Final = 48
+
+
+@frozen
+class Format:
+    """How entries are told apart, and what becomes of them."""
+
+    decode: Callable[[bytes], Converted]
+    first_entry_length: Callable[[bytes], int]
+
+
+JSON_FILE: Final = Format(jsonlog.decode, jsonlog.first_entry_length)
+LOCAL: Final = Format(locallog.decode, locallog.first_entry_length)
+
+
+class Position(NamedTuple):
+    """Where reading goes on."""
+
+    #: None: at the beginning of all, when nothing had been read yet.
+    generation: Fingerprint | None
+    offset: int
+
+
+class Step(Enum):
+    """What :meth:`Source.read` gives if not entries."""
+
+    #: There is nothing more for now.
+    END = "end"
+    #: Reading goes on at the beginning of another file; the position has changed.
+    NEXT_FILE = "next file"
+    #: Docker emptied the file; what we had not read is lost.  The position has changed.
+    EMPTIED = "emptied"
+    #: Docker removed files that we had not seen; some entries may be lost.  The position has changed.
+    GAP = "gap"
+
+
+@define(eq=False)
+class Source:
+    """The log at *path*, which need not exist yet."""
+
+    path: str
+    _format: Format
+    #: The one that is read, and newer ones.
+    _generations: deque[Generation] = field(factory=deque, init=False)
+    _fingerprint: Fingerprint | None = field(default=None, init=False)
+    _offset: int = field(default=0, init=False)
+    _guard: bytes = field(default=b"", init=False)
+    #: A size at which there was no whole entry behind the position.
+    _torn_at: int = field(default=-1, init=False)
+    #: Files may have gone unseen before the next one.
+    _gap: bool = field(default=False, init=False)
+
+    @property
+    def position(self) -> Position:
+        """Where reading goes on."""
+        return Position(self._fingerprint, self._offset if self._fingerprint else 0)
+
+    @property
+    def may_have_more(self) -> bool:
+        """Whether a read could give something after one that gave END, as far as a look at the files tells."""
+        if not self._generations:
+            return os.path.exists(self.path)
+        if self._is_rotated():
+            return True
+        size = self._generations[-1].size()
+        if len(self._generations) > 1:
+            return size > 0
+        return size not in (-1, self._offset, self._torn_at)
+
+    def begin(self) -> None:
+        """Go to the oldest entry that there is.
+
+        :raises OSError: the files cannot be read.
+        """
+        self.close()
+        self._generations.extend(self._open_all())
+
+    def resume(self, position: Position) -> bool:
+        """Go to *position*; False, and go to the oldest entry, if its file is gone.
+
+        :raises OSError: the files cannot be read.
+        """
+        self.begin()
+        if position.generation is None:
+            return True
+        for number, generation in enumerate(self._generations):
+            if fingerprint(generation, self._format.first_entry_length) == position.generation:
+                for _ in range(number):
+                    self._generations.popleft().close()
+                self._fingerprint = position.generation
+                self._move_to(position.offset)
+                return True
+        return False
+
+    def read(self, size: int = SLICE) -> Converted | Step:
+        """The next entries: at least one, and not more than *size* bytes of them unless the first is longer.
+
+        :raises OSError: the files cannot be read.
+        """
+        if not self._generations:
+            self._generations.extend(self._open_all())
+            if not self._generations:
+                return Step.END
+        if self._is_emptied():
+            return self._begin_again()
+        converted = self._entries(size)
+        if converted is None and len(self._generations) == 1:
+            if not self._is_rotated():
+                return Step.END
+            # Docker writes to the new file only now; before it did, more may have come to the old one.
+            converted = self._entries(size)
+            if converted is None:
+                self._find_successors()
+        return self._next_generation() if converted is None else converted
+
+    def advance(self, consumed: int) -> None:
+        """Go on behind that many bytes of what the last read gave."""
+        generation = self._generations[0]
+        if self._fingerprint is None:
+            self._fingerprint = fingerprint(generation, self._format.first_entry_length)
+        self._move_to(self._offset + consumed)
+
+    def close(self) -> None:
+        """Let go of the files."""
+        while self._generations:
+            self._generations.popleft().close()
+        self._restart()
+
+    def _restart(self, known: Fingerprint | None = None) -> None:
+        self._fingerprint = known
+        self._offset = 0
+        self._guard = b""
+        self._torn_at = -1
+
+    def _move_to(self, offset: int) -> None:
+        generation = self._generations[0]
+        self._offset = offset
+        self._torn_at = -1
+        length = min(_GUARD, offset)
+        self._guard = generation.read(offset - length, length) if generation.size() >= 0 else b""
+
+    def _open_all(self) -> list[Generation]:
+        try:
+            return open_generations(self.path)
+        except FileNotFoundError:
+            return []
+
+    def _entries(self, size: int) -> Converted | None:
+        """Entries behind the position; None if there is no whole one, in which case what there is may be damaged."""
+        generation = self._generations[0]
+        data = generation.read(self._offset, size)
+        if not data:
+            return None
+        converted = self._format.decode(data)
+        if not converted.consumed and len(data) == size:
+            data = generation.read(self._offset, MOST_ENTRY)
+            length = self._format.first_entry_length(data)
+            if not length and len(data) == MOST_ENTRY:
+                # No entry is that long.
+                return Converted(b"", len(data), 1)
+            converted = self._format.decode(data[:length])
+        if not converted.consumed:
+            self._torn_at = self._offset + len(data)
+            return None
+        return converted
+
+    def _is_emptied(self) -> bool:
+        generation = self._generations[0]
+        size = generation.size()
+        if size < 0 or not self._offset:
+            return False
+        length = len(self._guard)
+        return size < self._offset or generation.read(self._offset - length, length) != self._guard
+
+    def _is_rotated(self) -> bool:
+        """Whether Docker writes to another file than the newest that we have."""
+        try:
+            status = os.stat(self.path)
+        except FileNotFoundError:
+            return False
+        return (status.st_dev, status.st_ino) != self._generations[-1].identity
+
+    def _begin_again(self) -> Step:
+        """Go to the beginning of the emptied file; not before it has an entry, so that it can be known again."""
+        generation = self._generations[0]
+        known = fingerprint(generation, self._format.first_entry_length)
+        if known is None:
+            self._torn_at = generation.size()
+            return Step.END
+        self._restart(known)
+        return Step.EMPTIED
+
+    def _next_generation(self) -> Step:
+        """Step to the next file that has an entry, by which it can be known again."""
+        while len(self._generations) > 1:
+            known = fingerprint(self._generations[1], self._format.first_entry_length)
+            if known is not None:
+                self._generations.popleft().close()
+                self._restart(known)
+                gap, self._gap = self._gap, False
+                return Step.GAP if gap else Step.NEXT_FILE
+            if len(self._generations) > 2:
+                # Docker is done with it: whatever it has is damaged.
+                self._generations[1].close()
+                del self._generations[1]
+            elif self._is_rotated():
+                self._find_successors()
+            else:
+                break
+        return Step.END
+
+    def _find_successors(self) -> None:
+        """Open the files that are newer than the newest that we have."""
+        newest = self._generations[-1]
+        known = fingerprint(newest, self._format.first_entry_length)
+        found = self._open_all()
+        for number in reversed(range(len(found))):
+            candidate = found[number]
+            if candidate.identity == newest.identity or (
+                known is not None and fingerprint(candidate, self._format.first_entry_length) == known
+            ):
+                for passed in found[: number + 1]:
+                    passed.close()
+                self._generations.extend(found[number + 1 :])
+                return
+        self._generations.extend(found)
+        self._gap = True
