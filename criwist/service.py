@@ -31,6 +31,7 @@ from criwist.checkpoint import SandboxRecords, mirror_directory
 from criwist.config import Config
 from criwist.core.accounts import ImageAccounts
 from criwist.core.cache import Cache
+from criwist.core.checkpoints import Checkpoints
 from criwist.core.containers import Containers
 from criwist.core.describe import Describe
 from criwist.core.engine import Engine
@@ -49,7 +50,7 @@ from criwist.core.volumes import ImageVolumes
 from criwist.docker.agent import connections
 from criwist.docker.client import Docker
 from criwist.interfaces import EngineFacts, IContainerLogs, IPodNetwork
-from criwist.journal import TWISTD_LOG, observer_factory
+from criwist.journal import STANDARD_OUTPUT, TWISTD_LOG, choose
 from criwist.kernel.mounts import LayerMounts
 from criwist.kernel.netns import connect
 from criwist.kernel.oom import local_oom_score_floor
@@ -82,8 +83,8 @@ class Options(CommandLine):
         super().postOptions()
         twistd = self.parent
         if twistd is not None and not twistd.get("logger") and not twistd.get("syslog"):
-            path = twistd.get("logfile") or ("-" if twistd.get("nodaemon") else TWISTD_LOG)
-            twistd["logger"] = observer_factory(self.config().log_level, path)
+            path = twistd.get("logfile") or (STANDARD_OUTPUT if twistd.get("nodaemon") else TWISTD_LOG)
+            twistd["logger"] = choose(self.config().log_level, path)
 
 
 def makeService(options: Options) -> IService:
@@ -179,6 +180,10 @@ class Criwist(Service):
         runtime = ContainerStreams(docker, cache, feed, partial(connect, reactor=reactor), hang_up, reactor)
         streaming = self._streaming = StreamingServer(reactor, config, runtime)
         streams = Streams(runtime, streaming)
+        checkpoints = Checkpoints(
+            docker, reactor, reactor, reactor.getThreadPool(), posixpath.join(config.root_directory, "checkpoints")
+        )
+        checkpoints.clear()
         door = Door(reactor)
         node = NodeStatus(config, docker, engine, cache, network, {})
         verbose = Verbose(
@@ -187,7 +192,9 @@ class Criwist(Service):
         server = self._server = Server(
             config.endpoint,
             door,
-            lambda version: RuntimeService(version, node, cache, pods, containers, execs, network, verbose, streams),
+            lambda version: RuntimeService(
+                version, node, cache, pods, containers, execs, network, verbose, streams, checkpoints
+            ),
             ImageService(images, cache),
             cache.ready,
         )

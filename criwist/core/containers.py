@@ -139,8 +139,7 @@ class Containers:
 
         :raises EngineFailure: the engine's words on why it could not be started.
         """
-        await self._cache.ready()
-        entry = self._cache.snapshot.container(identifier)
+        entry = await self.known(identifier)
         async with self._locks.hold(entry.id):
             if entry.log_path:
                 self._logs.follow(logged(entry))
@@ -174,9 +173,8 @@ class Containers:
 
         No lock is held meanwhile: a removal need not wait for a long grace.
         """
-        await self._cache.ready()
         try:
-            entry = self._cache.snapshot.container(identifier)
+            entry = await self.known(identifier)
             await self._docker.stop_container(entry.id, min(max(grace, 0), LONGEST_GRACE))
             await self._cache.refresh(entry.id)
         except errors.NotFound:
@@ -184,9 +182,8 @@ class Containers:
 
     async def remove(self, identifier: str) -> None:
         """Remove a container, killing it if it runs.  Its log file stays.  Idempotent."""
-        await self._cache.ready()
         try:
-            entry = self._cache.snapshot.container(identifier)
+            entry = await self.known(identifier)
         except errors.NotFound:
             return
         async with self._locks.hold(entry.id):
@@ -199,13 +196,20 @@ class Containers:
             await self._logs.forget(entry.id)
             await self._cache.refresh(entry.id)
 
+    async def known(self, identifier: str) -> ContainerEntry:
+        """The container with this id or id prefix, as it is now.
+
+        :raises NotFound: there is none.
+        """
+        await self._cache.ready()
+        return self._cache.snapshot.container(identifier)
+
     async def reopen_log(self, identifier: str) -> None:
         """Write to a new file at the container's log path, after somebody has renamed the old one.
 
         :raises FailedPrecondition: the container does not run, or has no log.
         """
-        await self._cache.ready()
-        entry = self._cache.snapshot.container(identifier)
+        entry = await self.known(identifier)
         if not entry.running:
             raise errors.FailedPrecondition(f"container {entry.id} is not running")
         if not entry.log_path:
@@ -216,8 +220,7 @@ class Containers:
         self, identifier: str, resources: pb.LinuxContainerResources, annotations: Mapping[str, str]
     ) -> None:
         """Change a container's resources."""
-        await self._cache.ready()
-        entry = self._cache.snapshot.container(identifier)
+        entry = await self.known(identifier)
         async with self._locks.hold(entry.id):
             body = update_body(resources, engine=self._engine.facts)
             writes = cgroup_writes(resources, "linux", engine=self._engine.facts)

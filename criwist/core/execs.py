@@ -5,12 +5,14 @@
    may hold them open for ever.  Output that is already on its way gets a short moment to arrive.
 3. When the time is up first, the process and all its descendants are killed *on the host* by pid, since the
    engine has no call for that, and the caller gets DEADLINE_EXCEEDED.  The same happens when the caller
-   goes away: a probe nobody waits for is a leak.
+   goes away: a probe nobody waits for is a leak.  Descendants that left the process are told by a variable in
+   their environment, which the command gets besides its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from secrets import token_hex
 
 from attrs import define, frozen
 from twisted.internet.defer import CancelledError, Deferred
@@ -24,6 +26,7 @@ from criwist import errors
 from criwist.core.cache import Cache
 from criwist.core.feed import EngineFeed
 from criwist.interfaces import IDocker, IHijackedStream, IProcesses
+from criwist.kernel.processes import EXEC_MARKER
 from criwist.wire.stdcopy import Demultiplexer, Stream
 
 #: Bytes of output, stdout and stderr together, that one ExecSync may bring back; what exceeds them is dropped.
@@ -90,7 +93,14 @@ class Execs:
         if not entry.running:
             raise errors.FailedPrecondition(f"container {entry.id} is not running")
         exec_id = await self._docker.create_exec(
-            entry.id, {"AttachStdout": True, "AttachStderr": True, "Tty": False, "Cmd": list(command)}
+            entry.id,
+            {
+                "AttachStdout": True,
+                "AttachStderr": True,
+                "Tty": False,
+                "Cmd": list(command),
+                "Env": [f"{EXEC_MARKER}={token_hex(16)}"],
+            },
         )
         working = Deferred.fromCoroutine(self._work(exec_id))
         expiry = self._clock.callLater(timeout, working.cancel) if timeout else None

@@ -7,6 +7,7 @@ from attrs import define
 from criwist import errors
 from criwist.api.runtime.v1 import api_pb2 as pb
 from criwist.core.cache import Cache, listing
+from criwist.core.checkpoints import Checkpoints
 from criwist.core.containers import Containers
 from criwist.core.execs import Execs
 from criwist.core.pods import Pods
@@ -35,6 +36,7 @@ class RuntimeService:
     _network: IPodNetwork
     _verbose: Verbose
     _streams: Streams
+    _checkpoints: Checkpoints
 
     # -- The node
 
@@ -136,6 +138,12 @@ class RuntimeService:
     async def ReopenContainerLog(self, request: pb.ReopenContainerLogRequest) -> pb.ReopenContainerLogResponse:
         await self._containers.reopen_log(request.container_id)
         return pb.ReopenContainerLogResponse()
+
+    @errand(cancellable=True)
+    async def CheckpointContainer(self, request: pb.CheckpointContainerRequest) -> pb.CheckpointContainerResponse:
+        entry = await self._containers.known(request.container_id)
+        await self._checkpoints.checkpoint(entry.id, request.location, request.timeout)
+        return pb.CheckpointContainerResponse()
 
     @errand()
     async def UpdatePodSandboxResources(
