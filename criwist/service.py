@@ -51,6 +51,7 @@ from criwist.docker.agent import connections
 from criwist.docker.client import Docker
 from criwist.interfaces import EngineFacts, IContainerLogs, IPodNetwork
 from criwist.journal import STANDARD_OUTPUT, TWISTD_LOG, choose
+from criwist.kernel.engine_cgroup import move_engine
 from criwist.kernel.mounts import LayerMounts
 from criwist.kernel.netns import connect
 from criwist.kernel.oom import local_oom_score_floor
@@ -171,6 +172,7 @@ class Criwist(Service):
 
         async def connected(facts: EngineFacts) -> None:
             await engine.connected(facts)
+            self._move_engine()
             await images.refresh()
 
         feed = self._feed = EngineFeed(
@@ -208,6 +210,21 @@ class Criwist(Service):
             "try: crictl --runtime-endpoint {address} pods, or: python -m criwist.demo --help",
             version=__version__,
             address=address,
+        )
+
+    def _move_engine(self) -> None:
+        """``--runtime-cgroups``; what cannot be done is told, and pods run all the same."""
+        if not self._config.runtime_cgroups:
+            return
+        try:
+            moved = move_engine(self._config.docker_endpoint, self._config.runtime_cgroups)
+        except errors.FailedPrecondition as error:
+            self._log.error("{error}", error=str(error))
+            return
+        self._log.info(
+            "moved the engine's processes {processes} to the cgroup {cgroup}",
+            processes=moved,
+            cgroup=self._config.runtime_cgroups,
         )
 
 

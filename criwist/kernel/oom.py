@@ -44,7 +44,7 @@ def oom_score_floor(engine_pid: int, proc: str = PROC) -> int | None:
     The floor is -1000 if all processes that may start the engine's containers have CAP_SYS_RESOURCE, else the
     highest of their own scores.
     """
-    floors = [_floor(pid, proc) for pid in _starters(engine_pid, proc)]
+    floors = [_floor(pid, proc) for pid in containerds(engine_pid, proc)]
     known = [floor for floor in floors if floor is not None]
     return max(known) if known else None
 
@@ -76,7 +76,7 @@ def _peer(path: str) -> int | None:
     return pid if pid > 0 else None  # 0: a process outside of our pid namespace
 
 
-def _starters(engine_pid: int, proc: str) -> list[int]:
+def containerds(engine_pid: int, proc: str = PROC) -> list[int]:
     """The containerd that is the engine's child, else all that are services of their own, else the engine."""
     parents = {}
     for pid in all_pids(proc):
