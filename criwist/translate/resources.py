@@ -65,15 +65,16 @@ def oom_score(resources: pb.LinuxContainerResources, path: str, *, floor: int) -
 def update_body(resources: pb.LinuxContainerResources, path: str = "linux", *, engine: EngineFacts) -> dict[str, Any]:
     """The body of ``POST /containers/{id}/update``; empty: there is nothing to tell the engine.
 
-    Two things are not in it.  The oom score, since Docker cannot change one; the kernel can (:func:`oom_score`,
-    where 0 is "not specified").  And what is written to the cgroup, but that is checked here, so that a request is
-    refused whole before any of it is in force.
+    Two things are not in it: the oom score, since Docker cannot change one (the kernel can, and 0 is "not
+    specified"), and what is written to the cgroup.  Both are checked here, so that a request is refused whole before
+    any of it is in force.
 
-    :raises InvalidArgument: as :func:`resource_limits` and :func:`criwist.translate.cgroup.cgroup_writes`.
+    :raises InvalidArgument: as :func:`resource_limits`, :func:`oom_score` and :func:`criwist.translate.cgroup.cgroup_writes`.
     :raises FailedPrecondition: as those; or the swap limit is to be lifted, which engines do not do in an update
         (they accept -1 and change nothing).  On cgroup v2 it is written to the cgroup.
     """
     body = resource_limits(resources, path, engine=engine)
+    oom_score(resources, path, floor=_OOM_SCORE[0])
     cgroup_writes(resources, path, engine=engine)
     if resources.memory_swap_limit_in_bytes == -1 and engine.cgroup_version == 1:
         raise FailedPrecondition(

@@ -14,7 +14,7 @@ import pytest
 from criwist.api.runtime.v1 import api_pb2 as api
 from tests.harness.client import CRI, refused
 from tests.harness.clock import eventually
-from tests.harness.inside import configured, mounted, run
+from tests.harness.inside import mounted, run
 
 PROPAGATIONS = (
     api.PROPAGATION_PRIVATE,
@@ -42,7 +42,7 @@ def shared(tmp_path: Path) -> Iterator[Path]:
 
 def container(cri: CRI, *mounts: api.Mount, **fields: Any) -> str:
     """A running container with these mounts."""
-    config = configured(cri, mounts=mounts)
+    config = cri.container(mounts=mounts)
     config.linux.MergeFrom(api.LinuxContainerConfig(**fields))
     return run(cri, config)
 

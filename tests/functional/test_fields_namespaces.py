@@ -18,7 +18,7 @@ from tests.harness import images
 from tests.harness.client import CRI, refused
 from tests.harness.daemon import Daemon
 from tests.harness.engine import Engine
-from tests.harness.inside import configured, run
+from tests.harness.inside import run
 
 
 def namespace(cri: CRI, container_id: str, kind: str) -> str:
@@ -31,7 +31,7 @@ def test_hostname_of_the_node(cri: CRI) -> None:
     """A pod on the node's network without a hostname has the node's name and UTS namespace."""
     pod = cri.host_network_pod()
     pod.hostname = ""
-    container_id = run(cri, configured(cri), pod)
+    container_id = run(cri, cri.container(), pod)
     assert namespace(cri, container_id, "uts") == os.readlink("/proc/self/ns/uts")
     assert cri.output(container_id, "hostname").strip() == os.uname().nodename
 
@@ -40,7 +40,7 @@ def test_hostname_on_the_nodes_network(cri: CRI) -> None:
     """A hostname that is asked for beside the node's network is given; containerd 1.6 drops it."""
     pod = cri.host_network_pod()
     pod.hostname = "of-its-own"
-    container_id = run(cri, configured(cri), pod)
+    container_id = run(cri, cri.container(), pod)
     assert cri.output(container_id, "hostname") == "of-its-own\n"
     assert namespace(cri, container_id, "net") == os.readlink("/proc/self/ns/net")
     assert os.uname().nodename != "of-its-own"
@@ -51,7 +51,7 @@ def test_ipc_of_the_node(cri: CRI) -> None:
     """With ipc NODE the containers are in the host's IPC namespace and see its /dev/shm."""
     pod = cri.pod()
     pod.linux.security_context.namespace_options.ipc = api.NODE
-    config = configured(cri)
+    config = cri.container()
     config.linux.security_context.namespace_options.ipc = api.NODE
     marker = Path(f"/dev/shm/criwist-tests-{os.getpid()}")
     marker.touch()
@@ -66,16 +66,17 @@ def test_ipc_of_the_node(cri: CRI) -> None:
 @pytest.mark.second_opinion
 def test_shared_memory_is_64_mib(cri: CRI) -> None:
     """The pod's /dev/shm has the size that pods always had."""
-    container_id = run(cri, configured(cri))
+    container_id = run(cri, cri.container())
     assert "65536" in cri.output(container_id, "df", "-k", "/dev/shm").split()
 
 
 @pytest.mark.parametrize("name", ["network", "ipc"])
 def test_container_disagrees_with_its_sandbox(cri: CRI, name: str) -> None:
     """A container that wants the node's namespace in a pod that is not in it is refused; containerd ignores it."""
-    config = configured(cri)
+    config, pod = cri.container(), cri.pod()
     setattr(config.linux.security_context.namespace_options, name, api.NODE)
-    text = refused(lambda: run(cri, config), grpc.StatusCode.INVALID_ARGUMENT)
+    request = api.CreateContainerRequest(pod_sandbox_id=cri.run_pod(pod), config=config, sandbox_config=pod)
+    text = refused(lambda: cri.runtime.CreateContainer(request), grpc.StatusCode.INVALID_ARGUMENT)
     assert f"config.linux.security_context.namespace_options.{name}" in text
 
 
@@ -85,7 +86,7 @@ def test_user_namespace_is_refused(cri: CRI) -> None:
     own = api.UserNamespace(mode=api.POD, uids=[api.IDMapping(host_id=100000, container_id=0, length=65536)])
     pod.linux.security_context.namespace_options.userns_options.CopyFrom(own)
     assert "hostUsers" in refused(lambda: cri.run_pod(pod), grpc.StatusCode.UNIMPLEMENTED)
-    config = configured(cri)
+    config = cri.container()
     config.linux.security_context.namespace_options.userns_options.CopyFrom(own)
     assert "hostUsers" in refused(lambda: run(cri, config), grpc.StatusCode.UNIMPLEMENTED)
 
@@ -101,7 +102,7 @@ def test_user_namespaces_are_not_announced(cri: CRI) -> None:
 def test_user_namespace_of_the_node(cri: CRI) -> None:
     """The node's user namespace, which kubelet names for all other pods, is what a pod has."""
     pod = cri.pod()
-    config = configured(cri)
+    config = cri.container()
     for one in (pod, config):
         one.linux.security_context.namespace_options.userns_options.mode = api.NODE
     assert namespace(cri, run(cri, config, pod), "user") == os.readlink("/proc/self/ns/user")
@@ -142,7 +143,7 @@ def uid_of_root(cri: CRI, container_id: str) -> int:
 
 def test_pod_on_a_remapping_engine(remapped: CRI) -> None:
     """An ordinary pod runs in the user namespace that the operator chose for all containers."""
-    container_id = run(remapped, configured(remapped))
+    container_id = run(remapped, remapped.container())
     assert uid_of_root(remapped, container_id) == 500000
     assert remapped.status(container_id).user.linux.uid == 0
 

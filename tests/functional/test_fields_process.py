@@ -11,7 +11,7 @@ import pytest
 
 from criwist.api.runtime.v1 import api_pb2 as api
 from tests.harness.client import CRI, refused
-from tests.harness.inside import configured, run, secured
+from tests.harness.inside import run, secured
 
 #: A device number that no test reads or writes by accident, of a driver that every kernel has: loop device 77.
 MAJOR, MINOR = 7, 77
@@ -20,7 +20,7 @@ MAJOR, MINOR = 7, 77
 @pytest.mark.second_opinion
 def test_environment(cri: CRI) -> None:
     """Variables keep their order and their text: empty ones, line breaks, equal signs, letters beyond ASCII."""
-    config = configured(cri)
+    config = cri.container()
     wanted = [("ZULU", "1"), ("ALPHA", ""), ("MIKE", "a=b\nc"), ("UMLAUT", "ü $(ZULU)")]
     for key, value in wanted:
         config.envs.add(key=key, value=value.encode())
@@ -31,7 +31,7 @@ def test_environment(cri: CRI) -> None:
 
 def test_environment_that_is_not_text(cri: CRI) -> None:
     """Bytes that are not UTF-8 cannot go through the Engine API and are refused, not changed."""
-    config = configured(cri)
+    config = cri.container()
     config.envs.add(key="BYTES", value=b"\xff\xfe")
     text = refused(lambda: run(cri, config), grpc.StatusCode.INVALID_ARGUMENT)
     assert "config.envs[0].value" in text
@@ -40,7 +40,7 @@ def test_environment_that_is_not_text(cri: CRI) -> None:
 @pytest.mark.second_opinion
 def test_working_directory_is_made(cri: CRI) -> None:
     """A working directory that the image lacks is made."""
-    container_id = run(cri, configured(cri, working_dir="/not/there"))
+    container_id = run(cri, cri.container(working_dir="/not/there"))
     assert cri.output(container_id, "readlink", "/proc/1/cwd") == "/not/there\n"
 
 
@@ -48,7 +48,7 @@ def test_working_directory_is_made(cri: CRI) -> None:
 @pytest.mark.parametrize("tty", [False, True])
 def test_terminal(cri: CRI, tty: bool) -> None:
     """With tty the first process has a terminal, without it has none."""
-    container_id = run(cri, configured(cri, tty=tty, stdin=tty))
+    container_id = run(cri, cri.container(tty=tty, stdin=tty))
     assert cri.output(container_id, "readlink", "/proc/1/fd/1").startswith("/dev/") == tty
 
 
@@ -56,7 +56,7 @@ def test_terminal(cri: CRI, tty: bool) -> None:
 @pytest.mark.parametrize("stdin", [False, True])
 def test_standard_input(cri: CRI, stdin: bool) -> None:
     """Without stdin a reader meets the end at once, with stdin it waits for somebody to attach."""
-    container_id = run(cri, configured(cri, "cat", stdin=stdin))
+    container_id = run(cri, cri.container("cat", stdin=stdin))
     if stdin:
         assert cri.execute(container_id, "sleep", "0.3").exit_code == 0
         assert cri.status(container_id).state == api.CONTAINER_RUNNING
@@ -89,7 +89,7 @@ def _can_open(cri: CRI, container_id: str, path: str, how: str) -> bool:
 )
 def test_device(cri: CRI, device: Path, permissions: str, read: bool, write: bool) -> None:
     """A device is where it is to be, with the host's numbers, and may be opened as its permissions say."""
-    config = configured(cri)
+    config = cri.container()
     config.devices.add(host_path=str(device), container_path="/dev/of-the-host", permissions=permissions)
     container_id = run(cri, config)
     numbers = cri.output(container_id, "stat", "-c", "%t %T", "/dev/of-the-host").split()
@@ -110,7 +110,7 @@ def test_device_that_is_not_given(cri: CRI) -> None:
 def test_device_by_link(cri: CRI, device: Path, tmp_path: Path) -> None:
     """A link to a device is that device."""
     (tmp_path / "link").symlink_to(device)
-    config = configured(cri)
+    config = cri.container()
     config.devices.add(host_path=str(tmp_path / "link"), container_path="/dev/linked", permissions="r")
     assert cri.execute(run(cri, config), "test", "-b", "/dev/linked").exit_code == 0
 
@@ -118,7 +118,7 @@ def test_device_by_link(cri: CRI, device: Path, tmp_path: Path) -> None:
 @pytest.mark.second_opinion
 def test_missing_device(cri: CRI, tmp_path: Path) -> None:
     """A device that the host does not have is an error that names it."""
-    config = configured(cri)
+    config = cri.container()
     path = str(tmp_path / "absent")
     config.devices.add(host_path=path, container_path="/dev/absent", permissions="r")
     assert path in refused(lambda: run(cri, config))
@@ -126,7 +126,7 @@ def test_missing_device(cri: CRI, tmp_path: Path) -> None:
 
 def test_cdi_device(cri: CRI) -> None:
     """A CDI device that cannot be had is an error, not a container without it; containerd 1.6 ignores the field."""
-    config = configured(cri)
+    config = cri.container()
     config.CDI_devices.add(name="criwist.test/device=absent")
     text = refused(lambda: run(cri, config))
     assert "CDI" in text or "cdi" in text

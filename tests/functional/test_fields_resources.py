@@ -11,7 +11,7 @@ import pytest
 
 from criwist.api.runtime.v1 import api_pb2 as api
 from tests.harness.client import CRI, refused
-from tests.harness.inside import configured, process_status, run
+from tests.harness.inside import process_status, run
 
 MIB = 1 << 20
 V2 = not Path("/sys/fs/cgroup/memory").exists()
@@ -26,7 +26,7 @@ def cgroup(container_id: str, file: str) -> str:
 
 def limited(cri: CRI, **resources: Any) -> str:
     """A running container with these resources."""
-    config = configured(cri)
+    config = cri.container()
     config.linux.resources.MergeFrom(api.LinuxContainerResources(**resources))
     return run(cri, config)
 
@@ -151,7 +151,7 @@ def test_unified(cri: CRI) -> None:
 @pytest.mark.skipif(not V2, reason="unified keys are cgroup v2's")
 def test_unified_key_that_the_kernel_refuses(cri: CRI) -> None:
     """A key that cannot be written is an error at the start, and the container does not run without it."""
-    config = configured(cri)
+    config = cri.container()
     config.linux.resources.unified["memory.nonsense"] = "1"
     pod = cri.pod()
     container_id = cri.create(cri.run_pod(pod), config, pod)
@@ -190,19 +190,10 @@ def test_hugepages_that_cannot_be_limited(cri: CRI) -> None:
     assert "hugetlb" in refused(lambda: limited(cri, hugepage_limits=[some]), grpc.StatusCode.FAILED_PRECONDITION)
 
 
-def test_oom_score_is_updated(cri: CRI) -> None:
-    """An update that names an oom score changes that of the running processes; one that does not leaves it."""
-    container_id = limited(cri, oom_score_adj=500)
-    update(cri, container_id, oom_score_adj=700)
-    assert cri.output(container_id, "cat", "/proc/1/oom_score_adj") == "700\n"
-    update(cri, container_id, cpu_shares=300)
-    assert cri.output(container_id, "cat", "/proc/1/oom_score_adj") == "700\n"
-
-
 @pytest.mark.second_opinion
 def test_quota_is_enforced(cri: CRI) -> None:
     """A busy container with a tenth of a CPU gets about that."""
-    config = configured(cri, "sh", "-c", "while :; do :; done")
+    config = cri.container("sh", "-c", "while :; do :; done")
     config.linux.resources.cpu_period, config.linux.resources.cpu_quota = 100_000, 10_000
     container_id = run(cri, config)
     start = time.monotonic()

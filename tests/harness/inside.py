@@ -1,7 +1,4 @@
-"""Containers as tests of single fields want them, and what their first process says of itself.
-
-They have a PID namespace of their own, so that process 1 in there is the container's and not the pause program.
-"""
+"""Containers as tests of single fields want them, and what their first process says of itself."""
 
 from __future__ import annotations
 
@@ -15,13 +12,6 @@ MASKED = ("/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/timer_list", "/sys/f
 READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
 
-def configured(cri: CRI, *command: str, **fields: Any) -> api.ContainerConfig:
-    """A container that runs *command*, or sleeps, with a PID namespace of its own."""
-    config = cri.container(*command, **fields)
-    config.linux.security_context.namespace_options.pid = api.CONTAINER
-    return config
-
-
 def run(cri: CRI, config: api.ContainerConfig, pod: api.PodSandboxConfig | None = None) -> str:
     """The container of this configuration, running in a pod of its own; returns its id."""
     pod = pod or cri.pod()
@@ -33,7 +23,7 @@ def secured(cri: CRI, pod: api.PodSandboxConfig | None = None, *, image: str = "
 
     ``run_as_user`` and ``run_as_group`` are numbers.
     """
-    config = configured(cri, **({"image": image} if image else {}))
+    config = cri.container(**({"image": image} if image else {}))
     for name in ("run_as_user", "run_as_group"):
         if name in context:
             context[name] = api.Int64Value(value=context[name])
