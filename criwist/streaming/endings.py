@@ -14,9 +14,9 @@ from twisted.internet.abstract import FileDescriptor
 from twisted.internet.interfaces import IDelayedCall, IReactorTime, ISSLTransport, ITCPTransport
 
 #: Bytes of one read from a bulk connection, and bytes that may wait in a transport's own buffer before its producers
-#: are paused.  At 64 KiB, Twisted's default, a gigabyte takes sixteen thousand turns of the reactor; beyond 256 KiB
-#: nothing is gained, since the kernel's socket buffers hold no more.
-BULK: Final = 256 << 10
+#: are paused.  At 64 KiB, Twisted's default, a gigabyte takes sixteen thousand turns of the reactor.  From 128 KiB on
+#: the C library maps each buffer anew and the kernel clears its pages, which costs more than the turns saved.
+BULK: Final = 112 << 10
 #: Seconds that a peer has to close its side after we closed ours.
 LINGER: Final = 5.0
 

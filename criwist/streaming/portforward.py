@@ -29,6 +29,7 @@ from zope.interface import implementer
 
 from criwist.errors import CriwistError, Unavailable
 from criwist.streaming.endings import prepare
+from criwist.streaming.outlet import Outlet
 from criwist.streaming.stream import Stream
 
 #: Seconds that the second stream of a pair may take after the first.
@@ -86,13 +87,14 @@ class _ToPod(Protocol):
         self._pod = pod
 
     def connectionMade(self) -> None:
-        self._pod.registerProducer(self.transport, True)
+        stream: Any = self.transport
+        self._outlet = Outlet(self._pod, stream.pauseProducing, stream.resumeProducing)
 
     def dataReceived(self, data: bytes) -> None:
-        self._pod.write(data)
+        self._outlet.send((data,))
 
     def readConnectionLost(self) -> None:
-        self._pod.unregisterProducer()
+        self._outlet.close()
         self._pod.loseWriteConnection()
 
     def writeConnectionLost(self) -> None:
@@ -100,7 +102,7 @@ class _ToPod(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Both directions are closed, or the client has reset the stream."""
-        self._pod.unregisterProducer()
+        self._outlet.close()
         if reason.check(ConnectionDone):
             self._pod.loseConnection()
         else:

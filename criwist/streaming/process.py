@@ -19,6 +19,7 @@ from zope.interface import implementer
 from criwist.errors import CriwistError, EngineFailure
 from criwist.interfaces import IRemoteProcess
 from criwist.streaming.endings import prepare
+from criwist.streaming.outlet import Outlet
 from criwist.streaming.stream import Stream
 from criwist.wire import stdcopy
 from criwist.wire.jsonstream import JSONObjects, JSONStreamError
@@ -148,15 +149,16 @@ class ProcessInput(Protocol):
 
     def connectionMade(self) -> None:
         """Begin."""
-        self._engine.registerProducer(self.transport, True)
+        stream: Any = self.transport
+        self._outlet = Outlet(self._engine, stream.pauseProducing, stream.resumeProducing)
 
     def dataReceived(self, data: bytes) -> None:
         """Input."""
-        self._engine.write(data)
+        self._outlet.send((data,))
 
     def readConnectionLost(self) -> None:
         """The client has closed the process's input."""
-        self._engine.unregisterProducer()
+        self._outlet.close()
         if self._half_closes:
             self._engine.loseWriteConnection()
 

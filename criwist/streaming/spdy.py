@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from twisted.internet.error import ConnectionAborted
-from twisted.internet.interfaces import IAddress, IPushProducer, IReactorTime
+from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -21,6 +21,7 @@ from zope.interface import implementer
 
 from criwist.streaming.carrier import Carrier
 from criwist.streaming.endings import Farewell
+from criwist.streaming.outlet import Outlet
 from criwist.streaming.stream import ICarrier, Stream
 from criwist.streaming.vigil import Vigil
 from criwist.wire.spdy import (
@@ -44,7 +45,7 @@ MAX_UNREAD_ANSWERS: Final = 64 << 10
 Accept = Callable[[Stream, dict[str, str]], bool]
 
 
-@implementer(ICarrier, IPushProducer)
+@implementer(ICarrier)
 class SpdySession(Carrier, Protocol):
     """The server's end of a SPDY connection.
 
@@ -70,7 +71,7 @@ class SpdySession(Carrier, Protocol):
         """Begin."""
         self._farewell = Farewell(self.transport, self._clock)
         self._vigil = Vigil(self._clock, self._idle_limit, self._ping, self._idle)
-        self._transport.registerProducer(self, True)
+        self._outlet = Outlet(self.transport, self.pause_streams, self._room)
 
     def dataReceived(self, data: bytes) -> None:
         """Part the bytes among the streams."""
@@ -155,7 +156,7 @@ class SpdySession(Carrier, Protocol):
                 self._log.warn("{peer} asks and does not read: dropped", peer=self._name)
                 self._farewell.abort()
                 return
-        self._transport.write(data)
+        self._outlet.send((data,))
 
     # -- Ending
 
@@ -169,13 +170,14 @@ class SpdySession(Carrier, Protocol):
 
     def _end(self, status: GoAwayStatus) -> None:
         if not self._farewell.begun:
-            self._transport.write(self._connection.go_away(status))
+            self._outlet.send((self._connection.go_away(status),))
+            self._outlet.close()
             self._vigil.stop()
             self._farewell.begin()
 
     def _ping(self) -> None:
         if not self.full:
-            self._transport.write(self._connection.ping())
+            self._outlet.send((self._connection.ping(),))
 
     def _idle(self) -> None:
         self._log.info("{peer} was idle for {limit:g} s: session ended", peer=self._name, limit=self._idle_limit)
@@ -191,8 +193,7 @@ class SpdySession(Carrier, Protocol):
         parts = tuple(chunks)
         length = sum(map(len, parts))
         if length <= MAX_DATA:
-            head = self._connection.data(stream.number, length)
-            self._transport.write(b"".join((head, *parts)))
+            self._outlet.send((self._connection.data(stream.number, length), *parts))
             return
         whole = memoryview(b"".join(parts))
         for start in range(0, length, MAX_DATA):
@@ -201,12 +202,12 @@ class SpdySession(Carrier, Protocol):
     def finish(self, stream: Stream) -> None:
         """An empty data frame that says so."""
         if not self._farewell.begun:
-            self._transport.write(self._connection.data(stream.number, 0, fin=True))
+            self._outlet.send((self._connection.data(stream.number, 0, fin=True),))
 
     def reset(self, stream: Stream) -> None:
         """A reset frame."""
         if not self._farewell.begun:
-            self._transport.write(self._connection.reset(stream.number, ResetStatus.CANCEL))
+            self._outlet.send((self._connection.reset(stream.number, ResetStatus.CANCEL),))
 
     def getPeer(self) -> IAddress:
         """The client's address."""
@@ -218,19 +219,12 @@ class SpdySession(Carrier, Protocol):
         host: IAddress = self._transport.getHost()
         return host
 
-    # -- IPushProducer, for the transport
+    # -- Parts
 
-    def pauseProducing(self) -> None:
-        """The transport is full."""
-        self.pause_streams()
-
-    def resumeProducing(self) -> None:
-        """The transport has room."""
+    def _room(self) -> None:
+        """The transport takes data again."""
         self._unread_answers = 0
         self.resume_streams()
-
-    def stopProducing(self) -> None:
-        """The connection is going: connectionLost follows."""
 
     def _stop_reading(self) -> None:
         self._transport.pauseProducing()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from twisted.internet.interfaces import IAddress, IPushProducer, IReactorTime
+from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -16,9 +16,10 @@ from wsproto import WSConnection
 from wsproto.connection import ConnectionState
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping, TextMessage
 from wsproto.frame_protocol import CloseReason
-from zope.interface import Interface, implementer
+from zope.interface import Interface
 
 from criwist.streaming.endings import Farewell
+from criwist.streaming.outlet import Outlet
 from criwist.streaming.vigil import Vigil
 
 #: Bytes of pongs that may wait for a peer that does not read.
@@ -44,7 +45,6 @@ class IMessages(Interface):
         """The connection is gone."""
 
 
-@implementer(IPushProducer)
 class WebSocket(Protocol):
     """The server's end of a WebSocket connection after its handshake.
 
@@ -61,7 +61,6 @@ class WebSocket(Protocol):
         self._messages = messages
         self._clock = clock
         self._idle_limit = idle_limit
-        self._full = False
         self._unread_pongs = 0
 
     # -- The transport's side
@@ -70,7 +69,7 @@ class WebSocket(Protocol):
         """Begin."""
         self._farewell = Farewell(self.transport, self._clock)
         self._vigil = Vigil(self._clock, self._idle_limit, self._ping, self._idle)
-        self._transport.registerProducer(self, True)
+        self._outlet = Outlet(self.transport, self._messages.pause_streams, self._room)
         self._messages.connected(self)
 
     def dataReceived(self, data: bytes) -> None:
@@ -99,24 +98,22 @@ class WebSocket(Protocol):
     def _closed(self, event: CloseConnection) -> None:
         """The peer closes, or has sent what is no WebSocket frame, which wsproto tells as an event to be sent."""
         if self._connection.state is ConnectionState.REMOTE_CLOSING:
-            self._transport.write(self._connection.send(event.response()))
-            self._farewell.begin()
+            self._end(event.response())
         elif self._connection.state is ConnectionState.OPEN:
             self._log.warn("{peer} broke the protocol: {fault}", peer=str(self.getPeer()), fault=event.reason)
-            self._transport.write(self._connection.send(event))
-            self._farewell.begin()
+            self._end(event)
         else:
             self._transport.loseConnection()
 
     def _pong(self, ping: Ping) -> None:
         data = self._connection.send(ping.response())
-        if self._full:
+        if self._outlet.is_full:
             self._unread_pongs += len(data)
             if self._unread_pongs > MAX_UNREAD_PONGS:
                 self._log.warn("{peer} pings and does not read: dropped", peer=str(self.getPeer()))
                 self._farewell.abort()
                 return
-        self._transport.write(data)
+        self._outlet.send((data,))
 
     # -- For whom the messages are
 
@@ -126,14 +123,18 @@ class WebSocket(Protocol):
             return
         self._vigil.touch()
         event = TextMessage(data=message) if isinstance(message, str) else BytesMessage(data=message)
-        self._transport.write(bytes(self._connection.send(event)))
+        self._outlet.send((self._connection.send(event),))
 
     def close(self, code: CloseReason = CloseReason.NORMAL_CLOSURE, reason: str = "") -> None:
         """Say that it is over; what has been sent arrives, then the connection closes.  Idempotent."""
         if not self._farewell.begun:
-            self._transport.write(self._connection.send(CloseConnection(code=code, reason=reason)))
-            self._vigil.stop()
-            self._farewell.begin()
+            self._end(CloseConnection(code=code, reason=reason))
+
+    def _end(self, close: CloseConnection) -> None:
+        self._outlet.send((self._connection.send(close),))
+        self._outlet.close()
+        self._vigil.stop()
+        self._farewell.begin()
 
     def abort(self) -> None:
         """Drop the connection."""
@@ -158,8 +159,8 @@ class WebSocket(Protocol):
         return host
 
     def _ping(self) -> None:
-        if not self._full:
-            self._transport.write(self._connection.send(Ping()))
+        if not self._outlet.is_full:
+            self._outlet.send((self._connection.send(Ping()),))
 
     def _idle(self) -> None:
         self._log.info(
@@ -167,21 +168,10 @@ class WebSocket(Protocol):
         )
         self.close(CloseReason.GOING_AWAY, "idle")
 
-    # -- IPushProducer, for the transport
-
-    def pauseProducing(self) -> None:
-        """The transport is full."""
-        self._full = True
-        self._messages.pause_streams()
-
-    def resumeProducing(self) -> None:
-        """The transport has room."""
-        self._full = False
+    def _room(self) -> None:
+        """The transport takes data again."""
         self._unread_pongs = 0
         self._messages.resume_streams()
-
-    def stopProducing(self) -> None:
-        """The connection is going: connectionLost follows."""
 
     @property
     def _transport(self) -> Any:
