@@ -69,7 +69,7 @@ def update_body(resources: pb.LinuxContainerResources, path: str = "linux", *, e
     specified"), and what is written to the cgroup.  Both are checked here, so that a request is refused whole before
     any of it is in force.
 
-    :raises InvalidArgument: as :func:`resource_limits`, :func:`oom_score` and :func:`criwist.translate.cgroup.cgroup_writes`.
+    :raises InvalidArgument: as :func:`resource_limits`, :func:`oom_score` and ``cgroup.cgroup_writes``.
     :raises FailedPrecondition: as those; or the swap limit is to be lifted, which engines do not do in an update
         (they accept -1 and change nothing).  On cgroup v2 it is written to the cgroup.
     """
