@@ -1,0 +1,125 @@
+"""Image volumes: an image's files in a container that runs another image.  containerd 1.6 does not know them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from criwist.api.runtime.v1 import api_pb2 as api
+from tests.harness import images
+from tests.harness.client import CRI, refused
+from tests.harness.engine import Engine
+from tests.harness.inside import mounted, run
+
+
+def volume(image: str = images.USER_NAME, **fields: Any) -> api.Mount:
+    """A mount of an image at /image."""
+    values = {"container_path": "/image", "readonly": True, "image": api.ImageSpec(image=image)}
+    return api.Mount(**{**values, **fields})
+
+
+def container(cri: CRI, *mounts: api.Mount) -> str:
+    """A running container with these mounts."""
+    return run(cri, cri.container(mounts=mounts))
+
+
+def test_image(cri: CRI) -> None:
+    """The image's files are there, beside those of the container's own image."""
+    container_id = container(cri, volume())
+    assert cri.output(container_id, "cat", "/image/data/file") == "from the image\n"
+    assert "alice" in cri.output(container_id, "cat", "/image/etc/passwd")
+    assert cri.execute(container_id, "/image/bin/busybox", "true").exit_code == 0
+
+
+def test_it_is_read_only(cri: CRI) -> None:
+    """Nothing can be written, also not by root with rights to mount."""
+    container_id = container(cri, volume())
+    assert b"Read-only" in cri.execute(container_id, "touch", "/image/file").stderr
+    assert "ro" in mounted(cri, container_id)["/image"][5].split(",")
+
+
+def test_sub_path(cri: CRI) -> None:
+    """A sub path is a directory of the image, or a file."""
+    container_id = container(
+        cri, volume(image_sub_path="data"), volume(container_path="/one-file", image_sub_path="etc/group")
+    )
+    assert cri.output(container_id, "ls", "/image") == "file\n"
+    assert "extra" in cri.output(container_id, "cat", "/one-file")
+
+
+def test_one_image_twice(cri: CRI) -> None:
+    """The container's own image can be mounted too, and an image more than once."""
+    container_id = container(cri, volume(images.BUSYBOX), volume(images.BUSYBOX, container_path="/again"))
+    assert cri.output(container_id, "cat", "/image/data/file", "/again/data/file") == "from the image\n" * 2
+
+
+def test_it_is_told(cri: CRI) -> None:
+    """ContainerStatus tells the image, by the id that ImageStatus has, and the sub path; no path of the host's."""
+    container_id = container(cri, volume(image_sub_path="data"))
+    (told,) = (one for one in cri.status(container_id).mounts if one.container_path == "/image")
+    image = cri.image(images.USER_NAME)
+    assert image is not None
+    assert told.image.image == image.id
+    assert told.image_sub_path == "data"
+    assert told.readonly
+    assert not told.host_path
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"readonly": False}, "config.mounts[0].readonly"),
+        ({"host_path": "/srv"}, "config.mounts[0].host_path"),
+        ({"propagation": api.PROPAGATION_BIDIRECTIONAL}, "config.mounts[0].propagation"),
+        ({"image_sub_path": "/data"}, "config.mounts[0].image_sub_path"),
+        ({"image_sub_path": "../data"}, "config.mounts[0].image_sub_path"),
+        ({"image_sub_path": "absent"}, "absent"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_refused(cri: CRI, engine: Engine, fields: dict[str, Any], field: str) -> None:
+    """What an image volume cannot be is refused by the field's name, and nothing is left behind."""
+    text = refused(lambda: container(cri, volume(**fields)), grpc.StatusCode.INVALID_ARGUMENT)
+    assert field in text
+    assert not cri.container_ids()
+    assert not trees()
+
+
+def test_unknown_image(cri: CRI) -> None:
+    """An image that is not there is NOT_FOUND; pulling it is kubelet's business."""
+    assert "absent" in refused(lambda: container(cri, volume("criwist.test/absent:1")), grpc.StatusCode.NOT_FOUND)
+
+
+def trees() -> list[str]:
+    """Where images are mounted for containers, as this session's mount namespace has it."""
+    points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    return [point for point in points if "/image-volumes/" in point]
+
+
+def test_nothing_is_left(cri: CRI) -> None:
+    """What was mounted for a container goes with it; what another one uses stays."""
+    pod = cri.pod()
+    pod_id = cri.run_pod(pod)
+    first, second = (cri.run(pod_id, cri.container(mounts=[volume()]), pod) for _ in range(2))
+    cri.remove(first)
+    assert cri.output(second, "cat", "/image/data/file") == "from the image\n"
+    cri.remove(second)
+    assert not trees()
+
+
+def test_image_in_use_stays(cri: CRI) -> None:
+    """An image that is mounted keeps its files when kubelet's garbage collection asks for its removal."""
+    reference = "criwist.test/volume-in-use:1"
+    cri.load(images.variant("volume-in-use").archive(reference))
+    container_id = container(cri, volume(reference))
+    try:
+        cri.remove_image(reference)
+    except grpc.RpcError as error:
+        assert error.code() == grpc.StatusCode.FAILED_PRECONDITION, error  # noqa: PT017 - either answer will do
+    assert cri.output(container_id, "cat", "/image/data/file") == "from the image\n"
+    cri.remove(container_id)
+    cri.remove_image(reference)
+    assert cri.image(reference) is None
