@@ -147,7 +147,9 @@ def _host_and_port(address: str) -> tuple[str, int]:
 def _tls_options(host: str, tls: TLSFiles) -> Any:
     try:
         trust = trustRootFromCertificates(_authorities(tls.ca)) if tls.ca else platformTrust()
-        ours, chain = _own_certificate(tls) if tls.certificate else (None, [])
+        if not tls.certificate:
+            return optionsForClientTLS(host, trustRoot=trust)
+        ours, chain = _own_certificate(tls)
         return optionsForClientTLS(
             host, trustRoot=trust, clientCertificate=ours, extraCertificateOptions={"extraCertChain": chain}
         )

@@ -114,7 +114,9 @@ class Calls:
         """Send *request*, which leaves HTTP, over a connection of its own; returns the held connection."""
         upgrade = UpgradeRequest(self._target(request), self._connections.host, request.body)
         subject = request.subject
-        connection = HijackedConnection(upgrade, kind=subject.kind, name=subject.name, multiplexed=multiplexed)
+        connection = HijackedConnection(
+            upgrade, self._reactor, kind=subject.kind, name=subject.name, multiplexed=multiplexed
+        )
         waiting = hijack(self._connections.endpoint, connection)
         return await self._limited(ANSWER_LIMIT, request, waiting)
 

@@ -16,6 +16,7 @@ from twisted.internet.interfaces import (
     IHalfCloseableProtocol,
     IProtocol,
     IProtocolFactory,
+    IReactorTime,
     IStreamClientEndpoint,
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
@@ -23,6 +24,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from criwist.docker.faults import LOST, connection_fault, error_message, fault
+from criwist.docker.half_close import half_closeable
 from criwist.errors import EngineFailure, Unavailable
 from criwist.interfaces import IHijackedStream
 from criwist.wire.upgrade import Refused, Upgraded, UpgradeError, UpgradeRequest
@@ -36,8 +38,11 @@ class HijackedConnection(Protocol):
     :param name: its id.
     """
 
-    def __init__(self, request: UpgradeRequest, *, kind: str, name: str, multiplexed: bool) -> None:
+    def __init__(
+        self, request: UpgradeRequest, reactor: IReactorTime, *, kind: str, name: str, multiplexed: bool
+    ) -> None:
         self.multiplexed = multiplexed
+        self._reactor = reactor
         #: Fires with this object when the engine has left HTTP.  Cancelling it drops the connection.
         self.upgraded: Deferred[HijackedConnection] = Deferred(self._cancelled)
         self._request = request
@@ -56,7 +61,7 @@ class HijackedConnection(Protocol):
         self._protocol = protocol
         self.dataReceived = protocol.dataReceived  # type: ignore[method-assign]  # the hand-over itself
         self._transport.resumeProducing()
-        protocol.makeConnection(self._transport)
+        protocol.makeConnection(half_closeable(self._transport, self._reactor))
         for data in self._held:
             protocol.dataReceived(data)
         self._held.clear()
