@@ -29,8 +29,8 @@ from criwist.interfaces import IDocker, IHijackedStream, IProcesses
 from criwist.kernel.processes import EXEC_MARKER
 from criwist.wire.stdcopy import Demultiplexer, Stream
 
-#: Bytes of output, stdout and stderr together, that one ExecSync may bring back; what exceeds them is dropped.
-#: A kubelet refuses messages over 16 MiB; the rest of the message needs a few bytes.
+#: Bytes of output, stdout and stderr together, that one ExecSync may bring back; what exceeds them is dropped, so
+#: that what is said least keeps its part.  A kubelet refuses messages over 16 MiB; the rest needs a few bytes.
 OUTPUT_LIMIT = 16 * 1024 * 1024 - 1024
 #: Seconds that output may lag behind the end of its process.
 LAST_WORDS = 0.25
@@ -55,20 +55,29 @@ class _Collector(Protocol):
 
     def __init__(self) -> None:
         self.ended: Deferred[None] = Deferred()
-        self.chunks: dict[Stream, list[bytes]] = {Stream.STDOUT: [], Stream.STDERR: []}
-        self._room = OUTPUT_LIMIT
+        self._chunks: dict[Stream, list[bytes]] = {Stream.STDOUT: [], Stream.STDERR: []}
+        self._room = dict.fromkeys(self._chunks, OUTPUT_LIMIT)
         self._demultiplexer = Demultiplexer()
 
     def dataReceived(self, data: bytes) -> None:
         for chunk in self._demultiplexer.receive_data(data):
-            if self._room and chunk.stream in self.chunks:
-                kept = bytes(chunk.data[: self._room])
-                self._room -= len(kept)
-                self.chunks[chunk.stream].append(kept)
+            room = self._room.get(chunk.stream, 0)
+            if room:
+                kept = bytes(chunk.data[:room])
+                self._room[chunk.stream] -= len(kept)
+                self._chunks[chunk.stream].append(kept)
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         if not self.ended.called:
             self.ended.callback(None)
+
+    def output(self) -> tuple[bytes, bytes]:
+        """What was said on stdout and on stderr, within the limit together."""
+        out, err = (b"".join(chunks) for chunks in self._chunks.values())
+        half = OUTPUT_LIMIT // 2
+        room_for_out = max(half, OUTPUT_LIMIT - len(err))
+        room_for_err = max(half, OUTPUT_LIMIT - len(out))
+        return out[:room_for_out], err[: min(room_for_err, OUTPUT_LIMIT - len(out[:room_for_out]))]
 
 
 @define(eq=False)
@@ -131,9 +140,7 @@ class Execs:
             ended.cancel()
             if stream is not None:
                 stream.abort()
-        return ExecResult(
-            exit_code, b"".join(collector.chunks[Stream.STDOUT]), b"".join(collector.chunks[Stream.STDERR])
-        )
+        return ExecResult(exit_code, *collector.output())
 
     async def _exit_code(self, exec_id: str, collector: _Collector, ended: Deferred[None]) -> int:
         await first_of(ended, collector.ended)

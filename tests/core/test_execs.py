@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from twisted.internet.defer import Deferred
+
 from criwist import errors
-from criwist.core.execs import LAST_WORDS, ExecResult
+from criwist.core.execs import LAST_WORDS, OUTPUT_LIMIT, ExecResult
 from criwist.testing.memory_processes import Program
 from tests.core.test_pods import PodsTestCase
 
@@ -15,7 +17,7 @@ class ExecsTests(PodsTestCase):
         super().setUp()
         self.container_id = self.run_container(self.run_pod())
 
-    def result(self, command: str, program: Program, timeout: float = 0) -> object:
+    def result(self, command: str, program: Program, timeout: float = 0) -> Deferred[ExecResult]:
         """Run *command*, which does what *program* says."""
         self.node.docker.programs[(command,)] = program
         return self.node.run(self.node.execs.run(self.container_id, [command], timeout))
@@ -26,6 +28,24 @@ class ExecsTests(PodsTestCase):
         self.node.clock.advance(LAST_WORDS)
         self.node.settle()
         self.assertEqual(self.successResultOf(done), ExecResult(3, b"out", b"err"))
+
+    def test_flood_leaves_room(self) -> None:
+        """Output beyond the limit is cut off where most was said; both together fit a message."""
+        done = self.result("flood", Program(stdout=b"x" * (OUTPUT_LIMIT + 5), stderr=b"why", exit_code=0))
+        self.node.clock.advance(LAST_WORDS)
+        self.node.settle()
+        result = self.successResultOf(done)
+        self.assertEqual((len(result.stdout), result.stderr), (OUTPUT_LIMIT - 3, b"why"))
+
+    def test_two_floods(self) -> None:
+        """Two floods share the limit."""
+        flood = b"x" * OUTPUT_LIMIT
+        done = self.result("flood", Program(stdout=flood, stderr=flood, exit_code=0))
+        self.node.clock.advance(LAST_WORDS)
+        self.node.settle()
+        result = self.successResultOf(done)
+        self.assertEqual(len(result.stdout) + len(result.stderr), OUTPUT_LIMIT)
+        self.assertLessEqual(abs(len(result.stdout) - len(result.stderr)), 1)
 
     def test_timeout_kills(self) -> None:
         """When its time is up the process is killed on the host, and the deadline is told."""
