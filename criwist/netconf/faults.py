@@ -22,10 +22,9 @@ class ReportedError:
     details: str = ""
 
     def __str__(self) -> str:
-        """The message, the details after it if they say more."""
-        if self.details and self.details not in self.message:
-            return f"{self.message}; {self.details}"
-        return self.message
+        """The message, and the details after it if they say more."""
+        details = "" if self.details in self.message else self.details
+        return "; ".join(filter(None, (self.message, details))) or "no message"
 
 
 #: STATUS: the plugin cannot serve ADD now.
@@ -60,6 +59,21 @@ def quote(output: bytes) -> str:
     """The beginning of what a plugin printed, fit for an error text."""
     text = " ".join(output.decode("utf-8", "replace").split())
     return text if len(text) <= _QUOTED else text[:_QUOTED] + "…"
+
+
+def read_object(content: bytes | str) -> dict[str, Any]:
+    """The JSON object that *content* is.
+
+    :raises Malformed: it is something else; the text quotes it.
+    """
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict):
+        text = quote(content if isinstance(content, bytes) else content.encode("utf-8"))
+        raise Malformed(f"not a JSON object: {text}" if text else "nothing")
+    return document
 
 
 def as_object(value: object, where: str) -> dict[str, Any]:

@@ -1,0 +1,252 @@
+"""What is attached to which network, on disk: our journal, and libcni's cache beside it.
+
+The journal has an entry from before the first plugin of ADD is called until DEL has succeeded, so whatever ends us,
+and whenever, the next start knows what to release and with which configuration.  An entry without a result is of an
+ADD that did not come back.
+
+The cache has the same of those that stand, in the form that cri-dockerd reads and writes.  An attachment that is in
+the cache and not in the journal is one that cri-dockerd made.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from attrs import define, evolve, field, frozen
+from twisted.logger import Logger
+
+from criwist.durable import Documents, remove_file, valid_key, write_file
+from criwist.errors import Internal
+from criwist.interfaces import PortMapping
+from criwist.netconf.cache import Cached, cache_file_name, read_cached, write_cached
+from criwist.netconf.capabilities import PORT_MAPPINGS
+from criwist.netconf.faults import Malformed, read_object
+from criwist.netconf.invocations import Attachment
+from criwist.netconf.lists import NetworkList, parse_list
+from criwist.netconf.results import Result, read_result, result_version
+
+_VERSION = 1
+#: Of the pod's interface; what every plugin and every shim calls it.
+INTERFACE = "eth0"
+
+
+@frozen
+class Entry:
+    """One pod on one network."""
+
+    network: NetworkList
+    #: Version of the specification that ADD was run as, and DEL is to be.
+    version: str
+    attachment: Attachment
+    #: Inode of the pod's network namespace, by which a path that leads elsewhere by now is told; 0: not known.
+    netns_inode: int = 0
+    #: Of ADD, in the form of ``version``; None: it has not come back.
+    result: Mapping[str, Any] | None = None
+    #: The loopback plugin was run as well.
+    loopback: bool = False
+
+    @property
+    def sandbox_id(self) -> str:
+        """Whose it is."""
+        return self.attachment.container_id
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The pod's, in the plugin's order."""
+        return () if self.result is None else self.read_result().pod_addresses(self.attachment.interface)
+
+    @property
+    def port_mappings(self) -> tuple[PortMapping, ...]:
+        """The host ports that it holds."""
+        mappings = self.attachment.capability_arguments.get(PORT_MAPPINGS) or ()
+        return tuple(
+            PortMapping(
+                protocol=str(mapping.get("protocol") or "tcp").lower(),
+                container_port=int(mapping.get("containerPort") or 0),
+                host_port=int(mapping.get("hostPort") or 0),
+                host_ip=str(mapping.get("hostIP") or ""),
+            )
+            for mapping in mappings
+        )
+
+    def read_result(self) -> Result:
+        """The result as a value; an empty one if there is none."""
+        return Result() if self.result is None else read_result(self.result)
+
+
+def entry_document(entry: Entry) -> dict[str, Any]:
+    """The entry as JSON, for the journal and for the sandbox's record."""
+    attachment = entry.attachment
+    return {
+        "list": entry.network.text,
+        "source": entry.network.source,
+        "version": entry.version,
+        "container_id": attachment.container_id,
+        "netns": attachment.netns,
+        "netns_inode": entry.netns_inode,
+        "interface": attachment.interface,
+        "arguments": [list(pair) for pair in attachment.arguments],
+        "capability_arguments": dict(attachment.capability_arguments),
+        "result": None if entry.result is None else dict(entry.result),
+        "loopback": entry.loopback,
+    }
+
+
+def read_entry(document: Mapping[str, Any]) -> Entry:
+    """Read what :func:`entry_document` made.
+
+    :raises ValueError: it is something else.
+    """
+    try:
+        return Entry(
+            network=parse_list(document["list"], source=document["source"]),
+            version=document["version"],
+            attachment=Attachment(
+                container_id=document["container_id"],
+                netns=document["netns"],
+                interface=document["interface"],
+                arguments=tuple((key, value) for key, value in document["arguments"]),
+                capability_arguments=document["capability_arguments"],
+            ),
+            netns_inode=document["netns_inode"],
+            result=document["result"],
+            loopback=document["loopback"],
+        )
+    except (KeyError, TypeError) as problem:
+        raise ValueError(f"it is not an entry of an attachment: {problem!r}") from problem
+
+
+@define(eq=False)
+class Attachments:
+    """The journal in *directory* and the cache in *cache_directory*."""
+
+    directory: str
+    cache_directory: str
+    _journal: Documents = field(init=False)
+    _log: Logger = field(factory=Logger, kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        self._journal = Documents(self.directory, _VERSION, log=self._log)
+
+    def begin(self, entry: Entry) -> None:
+        """ADD is about to be called.  Durable on return.
+
+        :raises Internal: it cannot be written, and ADD must not be called.
+        """
+        with _as_internal(f"network of sandbox {entry.sandbox_id} cannot be recorded"):
+            self._journal.write(entry.sandbox_id, entry_document(entry))
+
+    def stands(self, entry: Entry) -> None:
+        """ADD has come back with the entry's result.  Durable on return.
+
+        :raises Internal: it cannot be written.
+        """
+        path = self._cache_path(entry)
+        cached = Cached(entry.network.name, entry.network.text, entry.attachment, entry.result)
+        with _as_internal(f"network of sandbox {entry.sandbox_id} cannot be recorded"):
+            self._journal.write(entry.sandbox_id, entry_document(entry))
+            os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+            write_file(path, write_cached(cached).encode("utf-8"))
+
+    def forget(self, entry: Entry) -> None:
+        """DEL has succeeded.  Idempotent.  The cache goes first: what is left of it would seem to be another's.
+
+        :raises Internal: it cannot be removed, and DEL will be called again.
+        """
+        with _as_internal(f"record of the network of sandbox {entry.sandbox_id} cannot be removed"):
+            remove_file(self._cache_path(entry))
+            if entry.loopback:
+                name = cache_file_name("cni-loopback", entry.sandbox_id, entry.attachment.interface)
+                remove_file(self._results(name))
+            self._journal.remove(entry.sandbox_id)
+
+    def sandbox_ids(self) -> list[str]:
+        """Of all entries in the journal."""
+        return self._journal.keys()
+
+    def journaled(self, sandbox_id: str) -> Entry | None:
+        """The sandbox's entry in the journal; a damaged one is logged and set aside."""
+        document = self._journal.read(sandbox_id)
+        if document is None:
+            return None
+        try:
+            return read_entry(document)
+        except ValueError as problem:
+            self._journal.set_aside(sandbox_id, str(problem))
+            return None
+
+    def cached(self, sandbox_id: str, fallback: NetworkList | None) -> Entry | None:
+        """The sandbox's entry in the cache: what another runtime attached.
+
+        :param fallback: the list to believe for a file of libcni before 0.8, which has the result and no list.
+        """
+        marker = f"-{sandbox_id}-"
+        for name in self._cache_names():
+            network, found, interface = name.partition(marker)
+            if not found or interface != INTERFACE or network == "cni-loopback" or not valid_key(sandbox_id):
+                continue
+            try:
+                with open(self._results(name), "rb") as file:
+                    return _entry_of(file.read(), network, sandbox_id, fallback)
+            except (OSError, ValueError) as problem:
+                self._log.error("{path} cannot be used: {problem}", path=self._results(name), problem=problem)
+        return None
+
+    def valid(self, network: str) -> list[tuple[str, str]]:
+        """Container id and interface of every attachment to *network* that we know, ours or another's, for GC."""
+        entries = [self.journaled(sandbox_id) for sandbox_id in self.sandbox_ids()]
+        known = {(entry.sandbox_id, entry.attachment.interface) for entry in entries if entry is not None}
+        prefix = network + "-"
+        for name in self._cache_names():
+            container_id, parted, interface = name.removeprefix(prefix).partition("-")
+            if name.startswith(prefix) and parted:
+                known.add((container_id, interface))
+        return sorted(known)
+
+    def _cache_path(self, entry: Entry) -> str:
+        return self._results(cache_file_name(entry.network.name, entry.sandbox_id, entry.attachment.interface))
+
+    def _results(self, name: str) -> str:
+        return os.path.join(self.cache_directory, "results", name)
+
+    def _cache_names(self) -> list[str]:
+        try:
+            return sorted(os.listdir(os.path.join(self.cache_directory, "results")))
+        except OSError:
+            return []
+
+
+@contextmanager
+def _as_internal(what: str) -> Iterator[None]:
+    """Raise what the system refuses as a fault with a name."""
+    try:
+        yield
+    except OSError as problem:
+        raise Internal(f"{what}: {problem}") from problem
+
+
+def _entry_of(content: bytes, network: str, sandbox_id: str, fallback: NetworkList | None) -> Entry:
+    try:
+        cached = read_cached(content)
+    except Malformed:
+        return _entry_of_bare_result(content, network, sandbox_id, fallback)
+    listed = parse_list(cached.configuration)
+    result = cached.result
+    version = listed.versions[0]
+    if result is not None and result_version(result) in listed.versions:
+        version = result_version(result)
+    entry = Entry(listed, version, evolve(cached.attachment, interface=INTERFACE), result=result, loopback=True)
+    entry.read_result()
+    return entry
+
+
+def _entry_of_bare_result(content: bytes, network: str, sandbox_id: str, fallback: NetworkList | None) -> Entry:
+    if fallback is None or fallback.name != network:
+        raise Malformed(f"it holds no configuration, and none of network {network} is in force")
+    result = read_object(content)
+    entry = Entry(fallback, result_version(result), Attachment(sandbox_id, "", INTERFACE), result=result, loopback=True)
+    entry.read_result()
+    return entry

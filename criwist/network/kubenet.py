@@ -1,0 +1,90 @@
+"""``--network-plugin kubenet``: a configuration list that criwist writes itself, and runs like any other.
+
+Bridge, addresses from the node's pod CIDRs by host-local, host ports by portmap, limits by bandwidth.  The bridge is
+``cbr0``, as kubenet's always was.  Traffic that leaves the pod CIDR is masqueraded, so pods reach the world, and
+pods of other nodes see the node's address.  The engine sets the kernel to forward nothing that no rule accepts
+(iptables FORWARD: DROP), so the firewall plugin accepts what pods send, where it is installed.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from collections.abc import Callable, Hashable
+from typing import Any
+
+from attrs import define
+
+from criwist.netconf.lists import Choice, parse_list
+from criwist.netconf.versions import PREFERRED_VERSION
+
+BRIDGE = "cbr0"
+PROMISCUOUS = "promiscuous-bridge"
+HAIRPIN = "hairpin-veth"
+
+
+@define(eq=False)
+class KubenetConfiguration:
+    """A source of the list.
+
+    :param pod_cidrs: those of the node as known now.
+    :param find: the path of a plugin, None if it is not installed.
+    """
+
+    _pod_cidrs: Callable[[], tuple[str, ...]]
+    _find: Callable[[str], str | None]
+    #: 0: the plugin's own default.
+    _mtu: int = 0
+    #: ``promiscuous-bridge``, ``hairpin-veth``, ``none``: how a pod reaches itself by its service's address.
+    _hairpin_mode: str = "none"
+
+    def signature(self) -> Hashable:
+        """The CIDRs, and whether there is a firewall plugin: nothing else changes."""
+        return self._pod_cidrs(), self._has_firewall()
+
+    def read(self) -> Choice:
+        """The list; none before a CIDR is known."""
+        cidrs = self._pod_cidrs()
+        if not cidrs:
+            return Choice(None, {})
+        document = kubenet_list(cidrs, mtu=self._mtu, hairpin_mode=self._hairpin_mode, firewall=self._has_firewall())
+        return Choice(parse_list(json.dumps(document), source="kubenet"), {})
+
+    def missing(self) -> str:
+        """What to say before a CIDR is known."""
+        return (
+            "kubenet waits for the node's pod CIDR: neither --pod-cidr nor kubelet (UpdateRuntimeConfig) gave one yet; "
+            "does the controller manager run with --allocate-node-cidrs?"
+        )
+
+    def _has_firewall(self) -> bool:
+        return self._find("firewall") is not None
+
+
+def kubenet_list(cidrs: tuple[str, ...], *, mtu: int, hairpin_mode: str, firewall: bool) -> dict[str, Any]:
+    """The configuration list."""
+    bridge: dict[str, Any] = {
+        "type": "bridge",
+        "bridge": BRIDGE,
+        "isGateway": True,
+        "ipMasq": True,
+        "ipam": {
+            "type": "host-local",
+            "ranges": [[{"subnet": cidr}] for cidr in cidrs],
+            "routes": [{"dst": _everywhere(cidr)} for cidr in cidrs],
+        },
+    }
+    if mtu:
+        bridge["mtu"] = mtu
+    if hairpin_mode == HAIRPIN:
+        bridge["hairpinMode"] = True
+    elif hairpin_mode == PROMISCUOUS:
+        bridge["promiscMode"] = True
+    portmap = {"type": "portmap", "snat": True, "capabilities": {"portMappings": True}}
+    bandwidth = {"type": "bandwidth", "capabilities": {"bandwidth": True}}
+    plugins = [bridge, portmap, *([{"type": "firewall"}] if firewall else []), bandwidth]
+    return {"cniVersion": PREFERRED_VERSION, "name": "kubenet", "plugins": plugins}
+
+
+def _everywhere(cidr: str) -> str:
+    return "0.0.0.0/0" if ipaddress.ip_network(cidr).version == 4 else "::/0"

@@ -1,0 +1,256 @@
+"""Which network configuration is in force, and whether pods can get a network by it.
+
+The source is looked at every two seconds: names, sizes and times of a few files, which costs less than a watch that
+the system may refuse ("too many open files" is what inotify says on a busy node), and sees changes on any file
+system.  A set-up looks as well before it begins, so a pod never gets a configuration that was replaced before it
+came.
+
+In force is the first valid list.  It is run as the newest version of the specification that it offers and that all
+its plugins support, which each is asked once, and again when its file changes.  A list whose plugins are missing
+stays in force and is not ready: while an operator's network is being installed, the next list in the directory is
+not what the pods are meant to be on.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Hashable
+from typing import Any, Protocol
+
+from attrs import define, field, frozen
+from twisted.internet.defer import DeferredLock
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from criwist.errors import PluginFailure, Unavailable
+from criwist.interfaces import NetworkCondition
+from criwist.netconf.capabilities import IP_RANGES
+from criwist.netconf.lists import CONFIGURATION_SUFFIXES, Choice, NetworkList, choose
+from criwist.netconf.versions import has_status
+from criwist.network.chains import PluginChains
+
+#: Seconds between looks.
+LOOK_INTERVAL = 2.0
+#: Seconds between two STATUS calls, each of which runs all plugins of the list.
+STATUS_INTERVAL = 10.0
+#: The word that kubelet and its users know from the older shims.
+NOT_READY = "NetworkPluginNotReady"
+
+
+class ConfigurationSource(Protocol):
+    """Where a network configuration comes from."""
+
+    def signature(self) -> Hashable:
+        """Changes when :meth:`read` may answer something else."""
+
+    def read(self) -> Choice:
+        """The configuration."""
+
+    def missing(self) -> str:
+        """What to say when there is none: where one is looked for."""
+
+
+@frozen
+class ConfigurationDirectory:
+    """Files in ``--cni-conf-dir``."""
+
+    directory: str
+
+    def signature(self) -> Hashable:
+        """Names, sizes, times and inodes of the files that count."""
+        return tuple(
+            (entry.name, status.st_size, status.st_mtime_ns, status.st_ino)
+            for entry in self._entries()
+            for status in _status(entry)
+        )
+
+    def read(self) -> Choice:
+        """The first valid list; a file that cannot be read is a problem like any other."""
+        files: dict[str, bytes] = {}
+        problems: dict[str, str] = {}
+        for entry in self._entries():
+            try:
+                with open(entry.path, "rb") as file:
+                    files[entry.name] = file.read()
+            except OSError as problem:
+                problems[entry.name] = f"it cannot be read: {problem.strerror}"
+        choice = choose(files)
+        return Choice(choice.chosen, {**problems, **choice.problems})
+
+    def missing(self) -> str:
+        """What to say when there is none."""
+        endings = ", ".join("*" + suffix for suffix in CONFIGURATION_SUFFIXES)
+        return f"no network configuration in {self.directory} (looked for {endings}); is a network add-on installed?"
+
+    def _entries(self) -> list[os.DirEntry[str]]:
+        try:
+            with os.scandir(self.directory) as entries:
+                return sorted(
+                    (entry for entry in entries if entry.name.endswith(CONFIGURATION_SUFFIXES)),
+                    key=lambda entry: entry.name,
+                )
+        except OSError:
+            return []
+
+
+def _status(entry: os.DirEntry[str]) -> list[os.stat_result]:
+    try:
+        return [os.stat(entry.path)]
+    except OSError:
+        return []
+
+
+@frozen
+class InForce:
+    """A list, and the version of the specification it is run as."""
+
+    network: NetworkList
+    version: str
+
+
+@define(eq=False)
+class Readiness:
+    """What :meth:`look` found last."""
+
+    _source: ConfigurationSource
+    _chains: PluginChains
+    _clock: IReactorTime
+    #: Of the node; for lists that want ``ipRanges``.
+    pod_cidrs: tuple[str, ...] = ()
+    #: None unless a list is valid and its plugins can run it; STATUS has no say in this.
+    in_force: InForce | None = field(default=None, init=False)
+    condition: NetworkCondition = field(default=NetworkCondition(False, NOT_READY, "not looked at yet"), init=False)
+    _choice: Choice = field(default=Choice(None, {}), init=False)
+    _signature: Hashable = field(default=None, init=False)
+    #: By plugin: which file was asked, and which versions it supports.
+    _versions: dict[str, tuple[Hashable, tuple[str, ...]]] = field(factory=dict, init=False)
+    _status_failure: str = field(default="", init=False)
+    _status_of: InForce | None = field(default=None, init=False)
+    _status_at: float = field(default=0.0, init=False)
+    _lock: DeferredLock = field(factory=DeferredLock, init=False)
+    _log: Logger = field(factory=Logger, kw_only=True)
+
+    async def look(self) -> None:
+        """Look at the source and the plugins, and remember what was found.  Never raises for what it finds."""
+        await self._lock.acquire()
+        try:
+            await self._look()
+        finally:
+            self._lock.release()
+
+    def require(self) -> InForce:
+        """What is in force.
+
+        :raises Unavailable: nothing is; the text is the condition's.
+        """
+        if self.in_force is None:
+            raise Unavailable(f"pods cannot get a network: {self.condition.message}")
+        return self.in_force
+
+    def describe(self) -> dict[str, Any]:
+        """For a verbose status."""
+        described: dict[str, Any] = {"ready": self.condition.ready, "message": self.condition.message}
+        network = self._choice.chosen
+        if network is not None:
+            described |= {
+                "source": network.source,
+                "network": network.name,
+                "version": self.in_force.version if self.in_force else "",
+                "plugins": [plugin.type for plugin in network.plugins],
+            }
+        if self._choice.problems:
+            described["passed_over"] = dict(self._choice.problems)
+        return described
+
+    async def _look(self) -> None:
+        signature = self._source.signature()
+        if signature != self._signature:
+            self._signature = signature
+            self._choice = self._source.read()
+            for name, problem in self._choice.problems.items():
+                self._log.warn("network configuration {file} is passed over: {problem}", file=name, problem=problem)
+        try:
+            in_force = await self._select()
+        except PluginFailure as failure:
+            self.in_force = None
+            self._conclude(str(failure))
+        else:
+            self.in_force = in_force
+            self._conclude(await self._status_problem(in_force))
+
+    async def _select(self) -> InForce:
+        network = self._choice.chosen
+        if network is None:
+            passed = "; ".join(f"{name}: {problem}" for name, problem in self._choice.problems.items())
+            raise PluginFailure(self._source.missing() + (f"; passed over: {passed}" if passed else ""))
+        for plugin in network.plugins:
+            for executable in plugin.executables:
+                if self._chains.find(executable) is None:
+                    raise PluginFailure(
+                        f"CNI plugin {executable} of network {network.name} ({network.source}) not found in "
+                        f"{', '.join(self._chains.directories)}"
+                    )
+        version = await self._common_version(network)
+        if IP_RANGES in network.capabilities and not self.pod_cidrs:
+            raise PluginFailure(
+                f"network {network.name} ({network.source}) takes its ranges from the node's pod CIDR, and none is "
+                "known: neither --pod-cidr nor kubelet (UpdateRuntimeConfig) gave one yet"
+            )
+        return InForce(network, version)
+
+    async def _common_version(self, network: NetworkList) -> str:
+        supported = {plugin.type: await self._versions_of(plugin.type) for plugin in network.plugins}
+        for version in network.versions:
+            if all(version in versions for versions in supported.values()):
+                return version
+        told = "; ".join(f"{name}: {', '.join(versions)}" for name, versions in supported.items())
+        wanted = " or ".join(network.versions)
+        raise PluginFailure(
+            f"network {network.name} ({network.source}) is of CNI version {wanted}, which not all its plugins "
+            f"support ({told})"
+        )
+
+    async def _versions_of(self, executable: str) -> tuple[str, ...]:
+        """What a plugin supports: asked once, and again when its file is another."""
+        path = self._chains.find(executable) or ""
+        try:
+            status = os.stat(path)
+        except OSError as problem:
+            raise PluginFailure(f"CNI plugin {executable} has just gone from {path}") from problem
+        identity = (path, status.st_mtime_ns, status.st_size, status.st_ino)
+        known = self._versions.get(executable)
+        if known is None or known[0] != identity:
+            known = self._versions[executable] = (identity, await self._chains.versions(executable))
+        return known[1]
+
+    async def _status_problem(self, in_force: InForce) -> str:
+        """What STATUS says, asked anew if its last answer is old; ``""``: all is well, or there is no STATUS yet."""
+        if not has_status(in_force.version):
+            return ""
+        now = self._clock.seconds()
+        if self._status_of != in_force or now - self._status_at >= STATUS_INTERVAL:
+            self._status_of, self._status_at = in_force, now
+            try:
+                await self._chains.status(in_force.network, in_force.version)
+            except PluginFailure as failure:
+                self._status_failure = str(failure)
+            else:
+                self._status_failure = ""
+        return self._status_failure
+
+    def _conclude(self, problem: str) -> None:
+        condition = NetworkCondition(False, NOT_READY, problem) if problem else NetworkCondition(True)
+        if condition == self.condition:
+            return
+        self.condition = condition
+        if problem:
+            self._log.warn("pods cannot get a network: {problem}", problem=problem)
+        elif self.in_force is not None:
+            network = self.in_force.network
+            self._log.info(
+                "pods get network {network} ({source}), CNI version {version}, plugins {plugins}",
+                network=network.name,
+                source=network.source,
+                version=self.in_force.version,
+                plugins=", ".join(plugin.type for plugin in network.plugins),
+            )
