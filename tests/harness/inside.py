@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from criwist.api.runtime.v1 import api_pb2 as api
@@ -10,6 +11,18 @@ from tests.harness.client import CRI
 #: What kubelet sends for the default procMount.
 MASKED = ("/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/timer_list", "/sys/firmware")
 READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+
+
+#: Bit of a capability that the engine may lack, on machines that are containers themselves.
+SYS_RESOURCE = 1 << 24
+#: PERFMON, BPF and CHECKPOINT_RESTORE, which Docker 20.10 does not know.
+RECENT = 7 << 38
+
+
+def own_capabilities() -> int:
+    """What this machine lets a root process have at most."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("CapBnd:")[1].split()[0], 16)
 
 
 def run(cri: CRI, config: api.ContainerConfig, pod: api.PodSandboxConfig | None = None) -> str:
