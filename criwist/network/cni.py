@@ -4,7 +4,8 @@ Set-up of a pod:
 
 1. The configuration in force is looked at once more; the pod's runtime arguments are computed from its request.
 2. Its host ports are reserved, for portmap does not look whether they are taken.
-3. The journal is told, durably, what is about to be attached where, and with which configuration.
+3. The journal is told, durably, what is about to be attached where, and with which configuration, and the network
+   namespace is pinned.
 4. The plugins are run: ADD.  Their result is kept in the journal, in libcni's cache, and in the sandbox's record.
 
 Whatever fails from 3 on is undone by DEL at once; if even that fails, the journal still has the attachment, and DEL
@@ -12,8 +13,8 @@ is tried again every minute until it succeeds.
 
 Teardown takes configuration, arguments and result from the record, or else from the journal, or else, for a pod
 that cri-dockerd made, from the cache; what is in the configuration directory by then does not matter.  A network
-namespace that is gone, or whose path leads to another one by now, is passed as the empty path, with which DEL has to
-cope (CNI specification, DEL).
+namespace that is gone in spite of its pin is passed as the empty path, with which DEL has to cope (CNI specification,
+DEL).
 
 At start, attachments of sandboxes that are gone are torn down, processes of an ADD that we did not live to see
 the end of are ended first, and networks of version 1.1.0 are asked to collect what belongs to nobody (GC).
@@ -42,6 +43,7 @@ from criwist.netconf.versions import has_check, has_collection, has_previous_res
 from criwist.network.attachments import INTERFACE, Attachments, Entry, entry_document, read_entry
 from criwist.network.chains import PluginChains
 from criwist.network.hostports import HostPorts
+from criwist.network.pins import NamespacePins
 from criwist.network.pod_cidrs import PodCIDRs
 from criwist.network.readiness import LOOK_INTERVAL, Readiness
 from criwist.network.turns import Turns
@@ -69,6 +71,7 @@ class CNINetwork(Service):
     _chains: PluginChains
     _attachments: Attachments
     _pod_cidrs: PodCIDRs
+    _pins: NamespacePins
     _clock: IReactorTime
     _end_strays: Callable[[set[str]], Coroutine[Any, Any, None]]
     docker_network_mode: str = field(default="none", init=False)
@@ -163,10 +166,9 @@ class CNINetwork(Service):
         arguments = capability_arguments(request, self._readiness.pod_cidrs)
         self._demand_capabilities(in_force.network, arguments)
         netns = f"/proc/{(pause.get('State') or {}).get('Pid') or 0}/ns/net"
-        try:
-            inode = os.stat(netns).st_ino
-        except OSError as problem:
-            raise FailedPrecondition(f"the pause of sandbox {request.sandbox_id} has ended") from problem
+        inode = _inode(netns)
+        if not inode:
+            raise FailedPrecondition(f"the pause of sandbox {request.sandbox_id} has ended")
         attachment = Attachment(request.sandbox_id, netns, INTERFACE, _pod_arguments(request), arguments)
         loopback = all(self._chains.find(plugin.type) for plugin in _LOOPBACK.plugins)
         return Entry(in_force.network, in_force.version, attachment, inode, loopback=loopback)
@@ -196,6 +198,8 @@ class CNINetwork(Service):
     async def _attach(self, entry: Entry) -> PodNetwork:
         self._made_now.add(entry.sandbox_id)
         self._attachments.begin(entry)
+        netns = self._pins.pin(entry.sandbox_id, entry.attachment.netns)
+        entry = evolve(entry, attachment=evolve(entry.attachment, netns=netns))
         if entry.loopback:
             await self._chains.add(_LOOPBACK, _LOOPBACK.versions[0], entry.attachment)
         result = await self._chains.add(entry.network, entry.version, entry.attachment)
@@ -257,7 +261,7 @@ class CNINetwork(Service):
         """DEL, and forget the attachment."""
         if entry.result is None:
             await self._end_strays({entry.sandbox_id})
-        attachment = evolve(entry.attachment, netns=_live_namespace(entry, pause))
+        attachment = evolve(entry.attachment, netns=self._live_namespace(entry, pause))
         result = entry.result if has_previous_result_on_delete(entry.version) else None
         try:
             await self._chains.delete(entry.network, entry.version, attachment, result)
@@ -268,6 +272,7 @@ class CNINetwork(Service):
             self._log.info("{failure}; its namespace is gone, this passes", failure=failure)
         if entry.loopback:
             await self._delete_loopback(attachment)
+        self._pins.unpin(entry.sandbox_id)
         self._attachments.forget(entry)
         self._host_ports.release(entry.sandbox_id)
         self._made_now.discard(entry.sandbox_id)
@@ -298,6 +303,21 @@ class CNINetwork(Service):
                 sandbox=request.sandbox_id,
                 error=error,
             )
+
+    def _live_namespace(self, entry: Entry, pause: JSONObject | None) -> str:
+        """A path that leads to the pod's network namespace, ``""`` if it is gone.
+
+        A namespace is known by its inode, since a pid, and so a path below /proc, may be somebody else's by now.  For
+        a pod that another shim attached, the pause is believed.
+        """
+        state = (pause or {}).get("State") or {}
+        of_pause = f"/proc/{state['Pid']}/ns/net" if state.get("Running") and state.get("Pid") else ""
+        if not entry.netns_inode:
+            return of_pause
+        for path in (self._pins.path(entry.sandbox_id), entry.attachment.netns, of_pause):
+            if path and _inode(path) == entry.netns_inode:
+                return path
+        return ""
 
     async def _delete_loopback(self, attachment: Attachment) -> None:
         """There is nothing to release on ``lo``: what goes wrong is for the log."""
@@ -378,7 +398,7 @@ class CNINetwork(Service):
             if entry.result is None or entry.network.disable_check or not has_check(entry.version):
                 continue
             async with self._turns.take(entry.sandbox_id):
-                attachment = evolve(entry.attachment, netns=_live_namespace(entry, None))
+                attachment = evolve(entry.attachment, netns=self._live_namespace(entry, None))
                 if not attachment.netns or self._attachments.journaled(entry.sandbox_id) is None:
                     continue
                 try:
@@ -418,16 +438,8 @@ def _pod_arguments(request: PodNetworkRequest) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _live_namespace(entry: Entry, pause: JSONObject | None) -> str:
-    """The path of the pod's network namespace if it still leads there, else ``""``.
-
-    By the inode where it is known.  For a pod that another shim attached, by the pause.
-    """
-    if entry.netns_inode:
-        try:
-            alive = os.stat(entry.attachment.netns).st_ino == entry.netns_inode
-        except OSError:
-            alive = False
-        return entry.attachment.netns if alive else ""
-    state = (pause or {}).get("State") or {}
-    return f"/proc/{state['Pid']}/ns/net" if state.get("Running") and state.get("Pid") else ""
+def _inode(path: str) -> int:
+    try:
+        return os.stat(path).st_ino
+    except OSError:
+        return 0

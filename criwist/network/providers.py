@@ -23,6 +23,7 @@ from criwist.network.chains import PluginChains
 from criwist.network.cni import CNINetwork
 from criwist.network.host import HostNetwork
 from criwist.network.kubenet import KubenetConfiguration
+from criwist.network.pins import NamespacePins
 from criwist.network.plugins import run_plugin, stray_plugins
 from criwist.network.pod_cidrs import PodCIDRs
 from criwist.network.readiness import ConfigurationDirectory, ConfigurationSource, Readiness
@@ -43,7 +44,9 @@ def pod_networks(config: Config, reactor: Any, environment: Mapping[str, str]) -
     def cni(name: str, source: ConfigurationSource) -> CNINetwork:
         attachments = Attachments(os.path.join(directory, name), config.cni_cache_dir)
         readiness = Readiness(source, chains, reactor)
-        return CNINetwork(name, readiness, chains, attachments, pod_cidrs, reactor, partial(_end_strays, reactor))
+        return CNINetwork(
+            name, readiness, chains, attachments, pod_cidrs, NamespacePins(), reactor, partial(_end_strays, reactor)
+        )
 
     kubenet = cni(
         "kubenet",

@@ -1,0 +1,138 @@
+"""CNI plugins that are functions: what a test needs to see of calls, and to say of their outcome."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from attrs import define, field, frozen
+from twisted.internet.defer import Deferred
+
+from criwist.interfaces import PodNetworkRequest
+from criwist.network.plugins import Output
+
+VERSIONS = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"]
+
+#: A configuration list as clusters have them.
+LIST: dict[str, Any] = {
+    "name": "pods",
+    "cniVersion": "1.0.0",
+    "plugins": [
+        {"type": "bridge", "ipam": {"type": "host-local"}},
+        {"type": "portmap", "capabilities": {"portMappings": True}},
+    ],
+}
+
+
+@frozen
+class Call:
+    """One call of a plugin."""
+
+    plugin: str
+    command: str
+    environment: Mapping[str, str] = field(repr=False)
+    configuration: Mapping[str, Any]
+    time_limit: float
+
+    @property
+    def what(self) -> str:
+        """``ADD bridge``."""
+        return f"{self.command} {self.plugin}"
+
+
+Outcome = Output | Exception | Deferred[Output]
+
+
+def answer(document: object) -> Output:
+    """A success that prints *document*."""
+    return Output(0, json.dumps(document).encode())
+
+
+def complaint(message: str, code: int = 7) -> Output:
+    """A failure as the specification has it."""
+    return Output(1, json.dumps({"cniVersion": "1.0.0", "code": code, "msg": message}).encode())
+
+
+@define(eq=False)
+class PluginWorld:
+    """A directory for everything, executables that are found, and a runner that calls functions instead.
+
+    Unless ``outcomes`` says otherwise plugins succeed: ``bridge`` gives addresses 10.1.0.2 and on, the others hand
+    on what they were given.
+    """
+
+    _temporary: tempfile.TemporaryDirectory[str] = field(factory=tempfile.TemporaryDirectory)
+    calls: list[Call] = field(factory=list)
+    #: By ``ADD bridge``: what the next calls come to, and all after that.
+    outcomes: dict[str, Outcome | Callable[[Call], Outcome]] = field(factory=dict)
+    addresses: int = 1
+
+    def __attrs_post_init__(self) -> None:
+        for name in ("bin", "conf"):
+            os.mkdir(self.path(name))
+        for name in ("bridge", "host-local", "portmap"):
+            self.install(name)
+
+    def close(self) -> None:
+        """Remove the directory."""
+        self._temporary.cleanup()
+
+    def path(self, *names: str) -> str:
+        """A path in the directory."""
+        return os.path.join(self._temporary.name, *names)
+
+    def install(self, plugin: str) -> None:
+        """Make an executable that can be found."""
+        path = self.path("bin", plugin)
+        with open(path, "w", encoding="ascii"):
+            os.chmod(path, 0o755)
+
+    def configure(self, document: Mapping[str, Any], name: str = "10-pods.conflist") -> None:
+        """Put a configuration in place."""
+        with open(self.path("conf", name), "w", encoding="utf-8") as file:
+            json.dump(document, file)
+
+    def pod_calls(self) -> list[str]:
+        """Calls so far that were about pods, as ``ADD bridge``."""
+        return [call.what for call in self.calls if call.command in ("ADD", "DEL", "CHECK", "GC")]
+
+    def last(self, what: str) -> Call:
+        """The last call of that kind."""
+        return [call for call in self.calls if call.what == what][-1]
+
+    async def run(self, executable: str, environment: Mapping[str, str], stdin: bytes, time_limit: float) -> Output:
+        """What ``PluginChains`` calls."""
+        call = Call(
+            os.path.basename(executable), environment["CNI_COMMAND"], environment, json.loads(stdin), time_limit
+        )
+        self.calls.append(call)
+        outcome = self.outcomes.get(call.what, self._succeed)
+        if callable(outcome):
+            outcome = outcome(call)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return await outcome if isinstance(outcome, Deferred) else outcome
+
+    def _succeed(self, call: Call) -> Output:
+        if call.command == "VERSION":
+            return answer({"cniVersion": "1.0.0", "supportedVersions": VERSIONS})
+        if call.command != "ADD":
+            return Output(0)
+        if call.plugin != "bridge":
+            return answer(call.configuration.get("prevResult") or {"cniVersion": call.configuration["cniVersion"]})
+        self.addresses += 1
+        return answer(
+            {
+                "cniVersion": call.configuration["cniVersion"],
+                "interfaces": [{"name": "eth0", "sandbox": call.environment["CNI_NETNS"]}],
+                "ips": [{"version": "4", "address": f"10.1.0.{self.addresses}/24", "interface": 0}],
+            }
+        )
+
+
+def pod(name: str = "a", **fields: Any) -> PodNetworkRequest:
+    """A pod whose sandbox id is *name* over and over."""
+    return PodNetworkRequest(name * 64, f"pod-{name}", "default", f"uid-{name}", **fields)

@@ -1,0 +1,248 @@
+"""Which configuration is in force, and why none is."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from attrs import define, field
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.task import Clock
+from twisted.logger import Logger
+from twisted.trial.unittest import SynchronousTestCase
+
+from criwist.errors import Unavailable
+from criwist.network.chains import PluginChains
+from criwist.network.kubenet import KubenetConfiguration, kubenet_list
+from criwist.network.plugins import Output
+from criwist.network.readiness import STATUS_INTERVAL, ConfigurationDirectory, Readiness
+from tests.network.plugin_world import LIST, PluginWorld, answer, complaint
+
+
+@define
+class _Case:
+    world: PluginWorld = field(factory=PluginWorld)
+    clock: Clock = field(factory=Clock)
+    logged: list[dict[str, Any]] = field(factory=list)
+
+    def readiness(self) -> Readiness:
+        chains = PluginChains(self.world.run, (self.world.path("bin"),), {})
+        source = ConfigurationDirectory(self.world.path("conf"))
+        return Readiness(source, chains, self.clock, log=Logger(observer=self.logged.append))
+
+
+class DirectoryTests(SynchronousTestCase):
+    """A configuration directory and plugins."""
+
+    def setUp(self) -> None:
+        self.case = _Case()
+        self.world = self.case.world
+        self.addCleanup(self.world.close)
+        self.readiness = self.case.readiness()
+
+    def _look(self) -> str:
+        """Look; returns why pods cannot get a network, ``""`` if they can."""
+        self.successResultOf(ensureDeferred(self.readiness.look()))
+        condition = self.readiness.condition
+        self.assertEqual(condition.ready, not condition.message)
+        self.assertEqual(condition.reason, "" if condition.ready else "NetworkPluginNotReady")
+        return condition.message
+
+    def test_ready(self) -> None:
+        """A valid list whose plugins are there makes the node ready, at the newest version all support."""
+        self.world.configure(LIST)
+        self.assertEqual(self._look(), "")
+        self.assertEqual((self.readiness.require().network.name, self.readiness.require().version), ("pods", "1.0.0"))
+
+    def test_no_configuration(self) -> None:
+        """An empty directory is told by its name, a missing one too."""
+        self.assertIn(f"no network configuration in {self.world.path('conf')}", self._look())
+        os.rmdir(self.world.path("conf"))
+        self.assertIn("no network configuration in", self._look())
+        problem = self.assertRaises(Unavailable, self.readiness.require)
+        self.assertIn("no network configuration in", str(problem))
+
+    def test_broken_configuration(self) -> None:
+        """When only broken files are there, what is wrong with each is told."""
+        self.world.configure({"name": "x", "plugins": []})
+        self.assertIn("passed over: 10-pods.conflist: it has no plugins", self._look())
+
+    def test_unreadable_configuration(self) -> None:
+        """A file that cannot be read is passed over like a broken one."""
+        self.world.configure(LIST, "20-pods.conflist")
+        os.symlink("/nowhere", self.world.path("conf", "10-gone.conflist"))
+        self.assertEqual(self._look(), "")
+        self.assertIn("10-gone.conflist", self.readiness.describe()["passed_over"])
+
+    def test_changes(self) -> None:
+        """A configuration that appears, changes or goes is noticed by the next look, and no file is read twice."""
+        self._look()
+        self.world.configure(LIST)
+        self.assertEqual(self._look(), "")
+        self.world.configure(LIST | {"name": "other"}, "05-first.conflist")
+        self._look()
+        self.assertEqual(self.readiness.require().network.name, "other")
+        os.unlink(self.world.path("conf", "05-first.conflist"))
+        self._look()
+        self.assertEqual(self.readiness.require().network.name, "pods")
+        os.unlink(self.world.path("conf", "10-pods.conflist"))
+        self.assertIn("no network configuration", self._look())
+
+    def test_missing_plugin(self) -> None:
+        """A plugin that is not installed is named with its list; installing it is enough."""
+        self.world.configure(LIST | {"plugins": [{"type": "calico", "ipam": {"type": "calico-ipam"}}]})
+        for plugin in ("calico", "calico-ipam"):
+            message = self._look()
+            self.assertIn(f"CNI plugin {plugin} of network pods (10-pods.conflist) not found in", message)
+            self.assertIn(self.world.path("bin"), message)
+            self.world.install(plugin)
+        self.assertEqual(self._look(), "")
+
+    def test_first_list_counts(self) -> None:
+        """While the plugins of the first list are missing, the second is not taken."""
+        self.world.configure(LIST | {"plugins": [{"type": "calico"}]}, "10-calico.conflist")
+        self.world.configure(LIST, "20-pods.conflist")
+        self.assertIn("calico", self._look())
+
+    def test_versions(self) -> None:
+        """The newest version is taken that the list offers and all plugins support; VERSION is asked once."""
+        self.world.outcomes["VERSION portmap"] = answer(
+            {"cniVersion": "0.4.0", "supportedVersions": ["0.3.1", "0.4.0"]}
+        )
+        self.world.configure(LIST | {"cniVersions": ["0.3.1", "0.4.0", "1.1.0"]})
+        self._look()
+        self.assertEqual(self.readiness.require().version, "0.4.0")
+        asked = len(self.world.calls)
+        self._look()
+        self.assertEqual(len(self.world.calls), asked)
+
+    def test_unsupported_version(self) -> None:
+        """A version that a plugin does not support is told, with what it supports; a new plugin is asked anew."""
+        self.world.outcomes["VERSION bridge"] = answer({"cniVersion": "0.4.0", "supportedVersions": ["0.4.0"]})
+        self.world.configure(LIST)
+        message = self._look()
+        self.assertIn("is of CNI version 1.0.0", message)
+        self.assertIn("bridge: 0.4.0", message)
+        del self.world.outcomes["VERSION bridge"]
+        os.utime(self.world.path("bin", "bridge"), ns=(1, 1))
+        self.assertEqual(self._look(), "")
+
+    def test_broken_plugin(self) -> None:
+        """A plugin that cannot say its versions keeps the node from being ready, until it can."""
+        self.world.outcomes["VERSION bridge"] = Output(127, b"", b"libfoo.so not found")
+        self.world.configure(LIST)
+        self.assertIn("libfoo.so not found", self._look())
+        del self.world.outcomes["VERSION bridge"]
+        self.assertEqual(self._look(), "")
+
+    def test_ranges(self) -> None:
+        """A list that takes its ranges from the node waits for a pod CIDR."""
+        self.world.configure(LIST | {"plugins": [{"type": "bridge", "capabilities": {"ipRanges": True}}]})
+        self.assertIn("pod CIDR", self._look())
+        self.readiness.pod_cidrs = ("10.1.0.0/24",)
+        self.assertEqual(self._look(), "")
+
+    def test_status(self) -> None:
+        """A plugin of version 1.1.0 is asked for its status, now and then; the list stays in force meanwhile."""
+        self.world.configure(LIST | {"cniVersion": "1.1.0"})
+        self.world.outcomes["STATUS portmap"] = complaint("no route to the controller", 50)
+        self.assertEqual(
+            self._look(), "CNI plugin portmap, STATUS on network pods: no route to the controller (code 50)"
+        )
+        self.assertEqual(self.readiness.require().version, "1.1.0")
+        asked = len(self.world.calls)
+        self.assertIn("controller", self._look())
+        self.assertEqual(len(self.world.calls), asked)
+        del self.world.outcomes["STATUS portmap"]
+        self.case.clock.advance(STATUS_INTERVAL)
+        self.assertEqual(self._look(), "")
+
+    def test_no_status_before(self) -> None:
+        """Plugins of older versions are not asked what they do not know."""
+        self.world.configure(LIST)
+        self._look()
+        self.assertNotIn("STATUS bridge", [call.what for call in self.world.calls])
+
+    def test_one_look_at_a_time(self) -> None:
+        """A look that waits for a plugin holds the next one, not the answer to condition()."""
+        waiting: Deferred[Output] = Deferred()
+        self.world.outcomes["VERSION bridge"] = waiting
+        self.world.configure(LIST)
+        first, second = ensureDeferred(self.readiness.look()), ensureDeferred(self.readiness.look())
+        self.assertNoResult(second)
+        self.assertFalse(self.readiness.condition.ready)
+        del self.world.outcomes["VERSION bridge"]
+        waiting.callback(answer({"cniVersion": "1.0.0", "supportedVersions": ["1.0.0"]}))
+        self.successResultOf(first)
+        self.successResultOf(second)
+        self.assertTrue(self.readiness.condition.ready)
+
+    def test_log(self) -> None:
+        """A change of the condition is logged once."""
+        self._look()
+        self._look()
+        self.assertEqual([event["log_level"].name for event in self.case.logged], ["warn"])
+        self.world.configure(LIST)
+        self._look()
+        self._look()
+        self.assertEqual([event["log_level"].name for event in self.case.logged], ["warn", "info"])
+
+    def test_description(self) -> None:
+        """A verbose status tells list, version, plugins and why not."""
+        self.world.configure(LIST)
+        self._look()
+        self.assertEqual(
+            self.readiness.describe(),
+            {
+                "ready": True,
+                "message": "",
+                "source": "10-pods.conflist",
+                "network": "pods",
+                "version": "1.0.0",
+                "plugins": ["bridge", "portmap"],
+            },
+        )
+
+
+class KubenetTests(SynchronousTestCase):
+    """The list that criwist writes itself."""
+
+    def setUp(self) -> None:
+        self.world = PluginWorld()
+        self.addCleanup(self.world.close)
+        self.world.install("bandwidth")
+        chains = PluginChains(self.world.run, (self.world.path("bin"),), {})
+        source = KubenetConfiguration(lambda: self.readiness.pod_cidrs, chains.find, 1400, "hairpin-veth")
+        self.readiness = Readiness(source, chains, Clock())
+
+    def test_waits(self) -> None:
+        """Without a pod CIDR the node is not ready, and the reason says where one comes from; then it is."""
+        self.successResultOf(ensureDeferred(self.readiness.look()))
+        self.assertIn("kubenet waits for the node's pod CIDR", self.readiness.condition.message)
+        self.readiness.pod_cidrs = ("10.1.0.0/24", "fd00::/64")
+        self.successResultOf(ensureDeferred(self.readiness.look()))
+        self.assertTrue(self.readiness.condition.ready)
+        bridge = self.readiness.require().network.plugins[0].document
+        self.assertEqual(bridge["ipam"]["ranges"], [[{"subnet": "10.1.0.0/24"}], [{"subnet": "fd00::/64"}]])
+        self.assertEqual(bridge["ipam"]["routes"], [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}])
+        self.assertEqual((bridge["mtu"], bridge["hairpinMode"]), (1400, True))
+
+    def test_firewall(self) -> None:
+        """The firewall plugin joins the chain where it is installed, as soon as it is."""
+        self.readiness.pod_cidrs = ("10.1.0.0/24",)
+        for expected in (["bridge", "portmap", "bandwidth"], ["bridge", "portmap", "firewall", "bandwidth"]):
+            self.successResultOf(ensureDeferred(self.readiness.look()))
+            self.assertEqual([plugin.type for plugin in self.readiness.require().network.plugins], expected)
+            self.world.install("firewall")
+
+    def test_modes(self) -> None:
+        """Each hairpin mode is what the bridge plugin calls it; an MTU of 0 is the plugin's own."""
+        keys = {"mtu", "hairpinMode", "promiscMode"}
+        for mode, expected in (
+            ("none", set()),
+            ("hairpin-veth", {"hairpinMode"}),
+            ("promiscuous-bridge", {"promiscMode"}),
+        ):
+            document = kubenet_list(("10.1.0.0/24",), mtu=0, hairpin_mode=mode, firewall=False)
+            self.assertEqual(keys & set(json.loads(json.dumps(document))["plugins"][0]), expected)
