@@ -117,7 +117,7 @@ def _not_found(message: str, kind: str, name: str) -> NotFound:
     if found is None:
         return NotFound(kind, name, message)
     said = _KINDS[found["kind"].lower()]
-    return NotFound(kind, name) if said == kind else NotFound(said, found["name"])
+    return NotFound(kind, name) if said == kind else NotFound(said, found["name"].rstrip(":"))
 
 
 # -- Conflicts (409) -----------------------------------------------------------------------------------------

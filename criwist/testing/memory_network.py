@@ -159,7 +159,8 @@ class MemoryTransport:
 
     def abortConnection(self) -> None:
         """Close now."""
-        self.peer._inbox.clear()
+        if not self.disconnecting:
+            self.peer._inbox.clear()
         self._end(ConnectionLost(), ConnectionLost())
 
     def loseWriteConnection(self) -> None:

@@ -1,0 +1,74 @@
+"""Engine addresses are understood, and TLS files are checked when they are named."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from attrs import evolve
+from twisted.internet.testing import MemoryReactorClock
+from twisted.trial.unittest import SynchronousTestCase
+
+from criwist.config import TLSFiles
+from criwist.docker.agent import connections
+from criwist.errors import InvalidArgument
+from tests.harness.certificates import Authority
+
+
+class AddressTests(SynchronousTestCase):
+    """unix:// and tcp://."""
+
+    def setUp(self) -> None:
+        """A reactor that remembers what was asked of it."""
+        self.reactor = MemoryReactorClock()
+
+    def test_a_unix_socket(self) -> None:
+        """Is connected to by its path."""
+        ways = connections(self.reactor, "unix:///run/docker.sock")
+        self.assertEqual((ways.origin, ways.host), ("http://docker", "docker"))
+        ways.single.request(b"GET", b"http://docker/_ping").addErrback(lambda failure: None)
+        self.assertEqual(self.reactor.unixClients[0][0], "/run/docker.sock")
+
+    def test_tcp(self) -> None:
+        """Host names, IPv4 and IPv6 addresses."""
+        self.assertEqual(connections(self.reactor, "tcp://10.0.0.1:2375").origin, "http://10.0.0.1:2375")
+        self.assertEqual(connections(self.reactor, "tcp://[::1]:2375/").origin, "http://[::1]:2375")
+        connections(self.reactor, "tcp://127.0.0.1:2375").single.request(b"GET", b"http://x/_ping").addErrback(
+            lambda failure: None
+        )
+        self.assertEqual(self.reactor.tcpClients[0][:2], ("127.0.0.1", 2375))
+
+    def test_other_addresses_are_refused(self) -> None:
+        """With the address and what is expected."""
+        for address in ("", "unix://relative", "/run/docker.sock", "tcp://host", "tcp://:1", "tcp://h:x", "http://h:1"):
+            error = self.assertRaises(InvalidArgument, connections, self.reactor, address)
+            self.assertIn(repr(address), str(error))
+
+    def test_tls(self) -> None:
+        """With our certificate and its chain, without, and with the system's authorities."""
+        with tempfile.TemporaryDirectory() as scratch:
+            authority = Authority(Path(scratch))
+            files = authority.issue("engine.test")
+            chain = Path(scratch, "chain.pem")
+            chain.write_bytes(Path(files.certificate).read_bytes() + authority.path.read_bytes())
+            for tls in (
+                files,
+                evolve(files, certificate=str(chain)),
+                TLSFiles(ca=files.ca),
+                evolve(files, ca=""),
+            ):
+                self.assertEqual(connections(self.reactor, "tcp://h:2376", tls).origin, "https://h:2376")
+
+    def test_unusable_tls_files_are_refused(self) -> None:
+        """Missing ones, and ones that hold something else."""
+        with tempfile.TemporaryDirectory() as scratch:
+            files = Authority(Path(scratch)).issue("engine.test")
+            empty = Path(scratch, "empty")
+            empty.touch()
+            for tls in (
+                evolve(files, ca="/no/such/file"),
+                evolve(files, ca=files.key),
+                evolve(files, certificate=str(empty)),
+                evolve(files, key=str(empty)),
+            ):
+                self.assertRaises(InvalidArgument, connections, self.reactor, "tcp://h:2376", tls)
