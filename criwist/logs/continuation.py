@@ -48,7 +48,7 @@ class Continuation:
         record = self._positions.load(self._container)
         if record is None or not isinstance(record.source, Anchor):
             self._output.open()
-            self._output.keep()
+            self._output.cut()
             self._anchors = Anchors(Anchor(count=UNKNOWN if self._output.length else 0))
         else:
             self._resume(record, record.source)
@@ -59,10 +59,10 @@ class Continuation:
     def _resume(self, record: Record, anchor: Anchor) -> None:
         if not self._output.resume(record.mark):
             self._output.open()
-            self._output.keep()
+            self._output.cut()
         if self._output.length not in (0, record.mark.length):
             # Shorter than it was, or another file.
-            self._output.keep()
+            self._output.cut()
             anchor = Anchor(count=UNKNOWN, last=anchor.last)
         self._anchors = Anchors(anchor)
 

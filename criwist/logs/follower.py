@@ -181,7 +181,7 @@ class Follower:
     def _look_up(self) -> None:
         """Find the place of the last line, from where the source is on.  A file without lines has it there."""
         self._lost = False
-        self._output.keep()
+        self._output.cut()
         lines = self._output.last_lines()
         self._finding = LastLine(lines) if lines else None
         self._by_time = False

@@ -107,11 +107,26 @@ class Output:
             self._write(batch)
 
     def keep(self) -> None:
-        """Take what is ahead for accounted for, and end its last line."""
-        self.length += self.ahead
+        """Take what is ahead for accounted for, but for a torn line at its end, which cannot be completed any more."""
+        if self.ahead:
+            ahead = os.pread(self._descriptor, self.ahead, self.length)
+            whole = ahead.rfind(b"\n") + 1
+            if whole < self.ahead:
+                os.ftruncate(self._descriptor, self.length + whole)
+            self.length += whole
         self.ahead = 0
         self._unseen = False
         self._end_line()
+
+    def cut(self) -> None:
+        """Take all that the file holds for accounted for, but for a torn line at its end."""
+        size = self.length + self.ahead
+        start = max(size - TAIL, 0)
+        whole = os.pread(self._descriptor, size - start, start).rfind(b"\n") + 1
+        if whole or not start:
+            self.length = start + whole
+            self.ahead = size - self.length
+        self.keep()
 
     def reopen(self) -> None:
         """Open the file at the path anew, as kubelet asks for when it has renamed the old one.
@@ -171,6 +186,7 @@ class Output:
             self._end_line()
 
     def _end_line(self) -> None:
+        """Have what we write begin on a line of its own, whatever others have written."""
         if self.length and os.pread(self._descriptor, 1, self.length - 1) != b"\n":
             self.length += os.write(self._descriptor, b"\n")
 
@@ -183,8 +199,11 @@ class Output:
     def _write(self, batch: bytes) -> None:
         rest = memoryview(batch)[self.ahead :]
         while rest:
-            written = os.write(self._descriptor, rest)
+            written = self._put(rest)
             self.ahead += written
             rest = rest[written:]
         self.length += len(batch)
         self.ahead = 0
+
+    def _put(self, data: memoryview) -> int:
+        return os.write(self._descriptor, data)

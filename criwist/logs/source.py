@@ -79,6 +79,8 @@ class Source:
     _guard: bytes = field(default=b"", init=False)
     #: A size at which there was no whole entry behind the position.
     _torn_at: int = field(default=-1, init=False)
+    #: The last read found nothing behind the position.
+    _at_end: bool = field(default=False, init=False)
     #: Files may have gone unseen before the next one.
     _gap: bool = field(default=False, init=False)
 
@@ -89,15 +91,14 @@ class Source:
 
     @property
     def may_have_more(self) -> bool:
-        """Whether a read could give something after one that gave END, as far as a look at the files tells."""
+        """Whether a read could give something, as far as a look at the files tells."""
         if not self._generations:
             return os.path.exists(self.path)
-        if self._is_rotated():
+        size = self._generations[0].size()
+        unread = size not in (self._offset, self._torn_at) if size >= 0 else not self._at_end
+        if unread or len(self._generations) > 2 or self._is_rotated():
             return True
-        size = self._generations[-1].size()
-        if len(self._generations) > 1:
-            return size > 0
-        return size not in (-1, self._offset, self._torn_at)
+        return len(self._generations) == 2 and self._generations[1].size() != 0
 
     def begin(self) -> None:
         """Go to the oldest entry that there is.
@@ -163,11 +164,13 @@ class Source:
         self._offset = 0
         self._guard = b""
         self._torn_at = -1
+        self._at_end = False
 
     def _move_to(self, offset: int) -> None:
         generation = self._generations[0]
         self._offset = offset
         self._torn_at = -1
+        self._at_end = False
         length = min(_GUARD, offset)
         self._guard = generation.read(offset - length, length) if generation.size() >= 0 else b""
 
@@ -181,6 +184,7 @@ class Source:
         """Entries behind the position; None if there is no whole one, in which case what there is may be damaged."""
         generation = self._generations[0]
         data = generation.read(self._offset, size)
+        self._at_end = not data
         if not data:
             return None
         converted = self._format.decode(data)
@@ -192,6 +196,7 @@ class Source:
                 return Converted(b"", len(data), 1)
             converted = self._format.decode(data[:length])
         if not converted.consumed:
+            self._at_end = True
             self._torn_at = self._offset + len(data)
             return None
         return converted
@@ -245,6 +250,11 @@ class Source:
         """Open the files that are newer than the newest that we have."""
         newest = self._generations[-1]
         known = fingerprint(newest, self._format.first_entry_length)
+        if known is None and len(self._generations) > 1:
+            # Without an entry it could not be told from others.  It will be found again behind the one before it.
+            self._generations.pop().close()
+            newest = self._generations[-1]
+            known = fingerprint(newest, self._format.first_entry_length)
         found = self._open_all()
         for number in reversed(range(len(found))):
             candidate = found[number]
