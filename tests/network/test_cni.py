@@ -461,9 +461,8 @@ class LeftoverTests(Case):
         with open(self.world.path("cache", "results", f"pods-{'a' * 64}-eth0"), "w", encoding="utf-8") as file:
             text = '{"name": "pods", "cniVersion": "0.4.0", "plugins": [{"type": "bridge"}]}'
             file.write(write_cached(Cached("pods", text, attachment, {"cniVersion": "0.4.0"})))
-        self._reconcile(
-            self.network, pod("a", port_mappings=PORTS), pod("b", port_mappings=(PortMapping("tcp", 1, 2),))
-        )
+        other = (PortMapping("tcp", 1, 2),)
+        self._reconcile(self.network, pod("a", port_mappings=PORTS), pod("b", port_mappings=other))
         self.failureResultOf(self.call(self.network.set_up(pod("c", port_mappings=PORTS), PAUSE)), FailedPrecondition)
         self.set_up(pod("d", port_mappings=other))
 
