@@ -22,7 +22,7 @@ from typing import Any
 
 from attrs import define, field
 from twisted.application.service import IService, Service
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
@@ -49,7 +49,7 @@ from criwist.core.verbose import Verbose
 from criwist.core.volumes import ImageVolumes
 from criwist.docker.agent import connections
 from criwist.docker.client import Docker
-from criwist.interfaces import EngineFacts, IContainerLogs, IPodNetwork
+from criwist.interfaces import EngineFacts, IContainerLogs
 from criwist.journal import STANDARD_OUTPUT, TWISTD_LOG, choose
 from criwist.kernel.engine_cgroup import move_engine
 from criwist.kernel.mounts import LayerMounts
@@ -58,8 +58,7 @@ from criwist.kernel.oom import local_oom_score_floor
 from criwist.kernel.processes import Processes
 from criwist.kernel.terminals import hang_up
 from criwist.logs.containers import ContainerLogs
-from criwist.network.bridge import BridgeNetwork
-from criwist.network.host import HostNetwork
+from criwist.network.providers import pod_networks
 from criwist.network.resolvconf import ResolvConfs
 from criwist.notify import Notifier
 from criwist.options import Options as CommandLine
@@ -103,7 +102,7 @@ class Criwist(Service):
     _environment: Mapping[str, str]
     _server: Server | None = field(default=None, init=False)
     _feed: EngineFeed | None = field(default=None, init=False)
-    _streaming: StreamingServer | None = field(default=None, init=False)
+    _parts: list[IService] = field(factory=list, init=False)
     _notifier: Notifier | None = field(default=None, init=False)
     _log = Logger()
 
@@ -132,9 +131,16 @@ class Criwist(Service):
         if self._server is None:
             return None
         ended: list[Deferred[Any]] = [deferToThread(self._server.stop().wait)]
-        if self._streaming is not None:
-            ended.append(self._streaming.stopService())
+        ended += [maybeDeferred(part.stopService) for part in self._parts]
         return DeferredList(ended)
+
+    def _start(self, *parts: object) -> None:
+        """Start those of *parts* that are services, to be stopped with us."""
+        for part in parts:
+            service = IService(part, None)
+            if service is not None:
+                service.startService()
+                self._parts.append(service)
 
     def _build(self, reactor: Any) -> None:
         config = self._config
@@ -144,7 +150,7 @@ class Criwist(Service):
         engine = Engine(docker, lambda: local_oom_score_floor(config.docker_endpoint))
         records = SandboxRecords(posixpath.join(config.root_directory, "sandboxes"), mirror=mirror_directory())
         resolv_confs = ResolvConfs(posixpath.join(config.root_directory, "resolv-confs"))
-        networks = _networks(config, reactor)
+        networks = PodNetworks(pod_networks(config, reactor, self._environment), config.network_plugin)
         network = networks.for_new(host=False)
         logs: IContainerLogs = ContainerLogs(config, docker, reactor)
         trees = posixpath.join(config.root_directory, "image-volumes")
@@ -180,7 +186,7 @@ class Criwist(Service):
         )
         execs = Execs(docker, cache, feed, processes, reactor)
         runtime = ContainerStreams(docker, cache, feed, partial(connect, reactor=reactor), hang_up, reactor)
-        streaming = self._streaming = StreamingServer(reactor, config, runtime)
+        streaming = StreamingServer(reactor, config, runtime)
         streams = Streams(runtime, streaming)
         checkpoints = Checkpoints(
             docker, reactor, reactor, reactor.getThreadPool(), posixpath.join(config.root_directory, "checkpoints")
@@ -200,7 +206,7 @@ class Criwist(Service):
             ImageService(images, cache),
             cache.ready,
         )
-        streaming.startService()
+        self._start(streaming, network)
         address = server.start()
         feed.start()
         self._notifier = Notifier(self._environment)
@@ -237,9 +243,3 @@ def _image_id(images: Images, reference: str) -> str:
     if found is None:
         raise errors.NotFound("image", reference)
     return found.id
-
-
-def _networks(config: Config, reactor: Any) -> PodNetworks:
-    """The networks of this node; pods of any of them can be torn down, whichever is configured."""
-    providers: dict[str, IPodNetwork] = {"host": HostNetwork(), "bridge": BridgeNetwork()}
-    return PodNetworks(providers, config.network_plugin)
