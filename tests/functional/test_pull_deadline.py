@@ -51,6 +51,7 @@ def test_stall_in_a_layer(impatient: CRI, slow_registry: SlowRegistry, reference
     assert reference in text
     assert "Downloading" in text
     assert impatient.image(reference) is None
+    slow_registry.go_on()  # an engine notices that it shall stop when the next bytes come
     eventually(lambda: slow_registry.broken_off == 1)
 
 
@@ -106,13 +107,15 @@ def test_cancelled_caller_leaves_the_others_their_pull(
 
 def test_cancelled_pull_ends_in_the_engine(patient: CRI, slow_registry: SlowRegistry, reference: str) -> None:
     """When its last caller goes away the engine's pull is cancelled, and a new caller starts a new one."""
-    slow_registry.stall_at = slow_registry.large // 2
     request = api.PullImageRequest(image=api.ImageSpec(image=reference))
     for attempt in (1, 2):
+        slow_registry.stall_at = slow_registry.large // 2
         blobs = len(slow_registry.requests)
         call = patient.images.PullImage.future(request, timeout=scaled(60))
         eventually(lambda blobs=blobs: any("/blobs/" in each for each in slow_registry.requests[blobs:]))  # type: ignore[misc]
         call.cancel()
+        eventually(call.done)
+        slow_registry.go_on()
         eventually(lambda attempt=attempt: slow_registry.broken_off == attempt)  # type: ignore[misc]
 
 
