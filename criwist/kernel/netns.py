@@ -62,7 +62,7 @@ async def connect(
             except OSError as problem:
                 candidate.close()
                 refusals.append(f"{address}: {os.strerror(problem.errno or errno.EIO)}")
-            except BaseException:
+            except Exception:
                 candidate.close()
                 raise
             else:

@@ -155,7 +155,7 @@ class CNINetwork(Service):
             await self._reserve(request)
             try:
                 return await self._attach(entry)
-            except BaseException as problem:
+            except Exception as problem:
                 if isinstance(problem, CriwistError):
                     self._last_error = str(problem)
                 await self._undo(entry)
