@@ -26,7 +26,8 @@ from criwist.core.names_taken import create_named
 from criwist.core.plans import Undo, all_or_nothing
 from criwist.core.volumes import ImageVolumes
 from criwist.interfaces import IContainerLogs, IDocker, LoggedContainer
-from criwist.kernel.cgroups import process_cgroup
+from criwist.kernel.cgroups import Cgroup, process_cgroup
+from criwist.kernel.oom_scores import write_oom_score_adj
 from criwist.kernel.resources import write_resources
 from criwist.names import ContainerName
 from criwist.network.resolvconf import TARGET, ResolvConfs
@@ -34,7 +35,7 @@ from criwist.translate.answers import number
 from criwist.translate.cgroup import CgroupWrites, cgroup_writes
 from criwist.translate.container import container_body, needed_files, needs_accounts
 from criwist.translate.mounts import engine_mounts_images, host_directories, image_mounts_wanted
-from criwist.translate.resources import update_body
+from criwist.translate.resources import oom_score, update_body
 
 #: Longest grace that the engine is asked for, seconds: what fits the 32-bit number it keeps it in.
 LONGEST_GRACE = 2**31 - 1
@@ -160,13 +161,23 @@ class Containers:
 
     async def _write_cgroup(self, container_id: str, writes: CgroupWrites, field: str) -> None:
         """Write to a running container's cgroup; one that has ended meanwhile is no error."""
+        cgroup = await self._cgroup(container_id) if writes else None
+        if cgroup is not None:
+            await self._in_thread(write_resources, cgroup, writes, field)
+
+    async def _write_oom_score(self, container_id: str, score: int) -> None:
+        """Change the oom score of a running container's processes; 0 is "not specified" (CRI)."""
+        cgroup = await self._cgroup(container_id) if score else None
+        if cgroup is not None:
+            await self._in_thread(write_oom_score_adj, cgroup, score)
+
+    async def _cgroup(self, container_id: str) -> Cgroup | None:
+        """The cgroup of a running container; None if it has ended."""
         inspected = await self._docker.inspect_container(container_id)
-        pid = number(inspected, "State", "Pid")
         try:
-            cgroup = process_cgroup(pid, container_id)
+            return process_cgroup(number(inspected, "State", "Pid"), container_id)
         except errors.NotFound:
-            return
-        await self._in_thread(write_resources, cgroup, writes, field)
+            return None
 
     async def stop(self, identifier: str, grace: int) -> None:
         """Stop a container: its stop signal, *grace* seconds, SIGKILL.  Idempotent, also if there is none.
@@ -223,12 +234,14 @@ class Containers:
         entry = await self.known(identifier)
         async with self._locks.hold(entry.id):
             body = update_body(resources, engine=self._engine.facts)
+            score = oom_score(resources, "linux", floor=self._engine.oom_score_floor)
             writes = cgroup_writes(resources, "linux", engine=self._engine.facts)
             try:
                 if body:
                     await self._docker.update_container(entry.id, body)
-                if writes and entry.running:
+                if entry.running:
                     await self._write_cgroup(entry.id, writes, "linux")
+                    await self._write_oom_score(entry.id, score)
             finally:
                 await self._cache.refresh(entry.id)
 

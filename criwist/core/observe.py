@@ -15,6 +15,7 @@ from criwist.interfaces import JSONObject
 from criwist.kernel.cgroups import belongs_to, process_cgroup
 from criwist.kernel.identity import read_identity
 from criwist.kernel.limits import Limits
+from criwist.kernel.oom_scores import read_oom_score_adj
 from criwist.kernel.resources import read_limits
 from criwist.translate.answers import flag, number, text
 
@@ -36,10 +37,11 @@ def observe(inspected: JSONObject) -> Observed:
     try:
         who = read_identity(pid)
         limits = read_limits(process_cgroup(pid, identifier), number(host_config, "CpuShares"))
+        score = read_oom_score_adj(pid)
     except errors.NotFound:
         return Observed()  # it has ended since
     return Observed(
-        resources=_resources(limits, number(host_config, "OomScoreAdj")),
+        resources=_resources(limits, score or 0),
         user=pb.LinuxContainerUser(uid=who.uid, gid=who.gid, supplemental_groups=who.groups),
     )
 
