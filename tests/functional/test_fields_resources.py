@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,9 @@ V2 = not Path("/sys/fs/cgroup/memory").exists()
 
 def cgroup(container_id: str, file: str) -> str:
     """What a file of the container's cgroup holds, as the host sees it."""
-    found = sorted(Path("/sys/fs/cgroup").rglob(f"*{container_id}*/{file}"), key=lambda path: len(path.parts))
+    # os.walk passes over cgroups of others that vanish meanwhile.
+    walked = ((Path(above), files) for above, _, files in os.walk("/sys/fs/cgroup"))
+    found = [above / file for above, files in walked if container_id in above.name and file in files]
     assert found, f"no {file} in a cgroup of {container_id}"
     return found[0].read_text().strip()
 
@@ -202,3 +205,14 @@ def test_quota_is_enforced(cri: CRI) -> None:
     ticks = cri.output(container_id, "cat", "/proc/1/stat").rpartition(")")[2].split()
     used = (int(ticks[11]) + int(ticks[12])) / 100
     assert used < 0.5 * (time.monotonic() - start)
+
+
+def test_oom_score_of_a_running_container(cri: CRI) -> None:
+    """An update changes the oom score of every process that runs, and one that does not speak of it keeps it."""
+    container_id = limited(cri, oom_score_adj=500)
+    update(cri, container_id, oom_score_adj=700)
+    assert cri.output(container_id, "cat", "/proc/1/oom_score_adj").strip() == "700"
+    assert cri.status(container_id).resources.linux.oom_score_adj == 700
+    update(cri, container_id, cpu_shares=512)
+    assert cri.output(container_id, "cat", "/proc/1/oom_score_adj").strip() == "700"
+    assert cri.status(container_id).resources.linux.oom_score_adj == 700
