@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from twisted.logger import Logger
 from criwist.api.runtime.v1 import api_pb2 as pb
 from criwist.errors import InvalidArgument
 from criwist.interfaces import JSONObject
-from criwist.reference import Reference
+from criwist.reference import DEFAULT_DOMAIN, Reference
 
 _log = Logger()
 
@@ -90,10 +90,12 @@ class DockerConfigs:
 
     :param environment: ``DOCKER_CONFIG`` and ``HOME`` of it are looked at.
     :param directory: the working directory.
+    :param ask: asks a credential program about a registry, see :meth:`CredentialPrograms.get`; None: none are asked.
     """
 
     environment: Mapping[str, str] = field(factory=dict)
     directory: str = "/"
+    ask: Callable[[str, str], Awaitable[JSONObject | None]] | None = None
 
     def paths(self) -> Sequence[Path]:
         """The files, the first one found counts: ``config.json`` before ``.dockercfg``, as a kubelet has it."""
@@ -103,22 +105,35 @@ class DockerConfigs:
         older = [Path(self.directory), *([Path(home)] if home else []), Path("/")]
         return [*(place / "config.json" for place in current), *(place / ".dockercfg" for place in older)]
 
-    def credentials_for(self, reference: Reference) -> Sequence[JSONObject]:
+    async def credentials_for(self, reference: Reference) -> Sequence[JSONObject]:
         """Credentials that fit the image, the closest match first.  The file is read anew at each call.
 
-        A file that cannot be read or understood is logged and passed over.
+        What the file holds itself comes before what a program has that it names.  A file that cannot be read or
+        understood is logged and passed over.
         """
         for path in self.paths():
-            auths = _read(path)
-            if auths is not None:
-                return list(_matching(auths, reference))
+            configuration = _read(path)
+            if configuration is not None:
+                found = list(_matching(configuration.auths, reference))
+                program = configuration.programs.get(reference.domain, configuration.program)
+                asked = await self.ask(program, _server(reference)) if program and self.ask is not None else None
+                return [*found, *([asked] if asked is not None else [])]
         return ()
 
 
-def _read(path: Path) -> Mapping[str, Any] | None:
-    """The file's ``auths``; None: no such file, or none that can be used.
+@frozen
+class _Configuration:
+    auths: Mapping[str, Any]
+    #: Program that keeps the credentials of all registries; ``""``: none.
+    program: str = ""
+    #: Programs for single registries.
+    programs: Mapping[str, str] = field(factory=dict)
 
-    ``config.json`` has them in a member of that name, ``.dockercfg`` is nothing but them.
+
+def _read(path: Path) -> _Configuration | None:
+    """What the file holds; None: no such file, or none that can be used.
+
+    ``config.json`` has credentials in a member ``auths``, ``.dockercfg`` is nothing but them.
     """
     try:
         document = json.loads(path.read_bytes())
@@ -127,11 +142,22 @@ def _read(path: Path) -> Mapping[str, Any] | None:
     except (OSError, ValueError) as error:
         _log.warn("{path} is passed over, it cannot be read: {error}", path=str(path), error=type(error).__name__)
         return None
-    auths = document.get("auths", {}) if isinstance(document, dict) and path.name == "config.json" else document
-    if not isinstance(auths, dict):
+    if not isinstance(document, dict):
         _log.warn("{path} is passed over, it holds no credentials", path=str(path))
         return None
-    return auths
+    if path.name != "config.json":
+        return _Configuration(document)
+    auths, program, programs = document.get("auths"), document.get("credsStore"), document.get("credHelpers")
+    return _Configuration(
+        auths if isinstance(auths, dict) else {},
+        program if isinstance(program, str) else "",
+        {_Place.of(key).host: str(value) for key, value in programs.items()} if isinstance(programs, dict) else {},
+    )
+
+
+def _server(reference: Reference) -> str:
+    """What docker's tools call the registry when they ask a credential program."""
+    return "https://index.docker.io/v1/" if reference.domain == DEFAULT_DOMAIN else reference.domain
 
 
 def _matching(auths: Mapping[str, Any], reference: Reference) -> Iterator[JSONObject]:

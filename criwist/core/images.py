@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
-from attrs import define, field
+from attrs import Factory, define, field
 from twisted.internet.defer import (
     CancelledError,
     Deferred,
@@ -28,6 +28,7 @@ from twisted.python.failure import Failure
 
 from criwist.api.runtime.v1 import api_pb2 as pb
 from criwist.config import Config
+from criwist.core.credential_programs import CredentialPrograms
 from criwist.core.credentials import DockerConfigs, engine_credentials
 from criwist.core.image_filesystem import ImageFilesystem
 from criwist.core.image_snapshot import ImageEntry, ImageSnapshot
@@ -49,14 +50,14 @@ PARALLEL_INSPECTIONS = 8
 class Images:
     """The images of the engine.
 
-    :param configs: where credentials of the node are.
+    :param configs: where credentials of the node are; by default those of this process's environment.
     :param spared: ids of images that may not be removed now, since something of ours has them mounted.
     """
 
     _docker: IDocker
     _config: Config
     _clock: IReactorTime
-    _configs: DockerConfigs = field(factory=lambda: DockerConfigs(os.environ, str(Path.cwd())))
+    _configs: DockerConfigs = field(default=Factory(lambda self: _own_configs(self._clock), takes_self=True))
     _spared: Callable[[], Collection[str]] = field(default=tuple)
     #: The copy; replaced, never changed.
     snapshot: ImageSnapshot = field(factory=ImageSnapshot, init=False)
@@ -127,7 +128,7 @@ class Images:
         if found is not None:
             return found.id
         wanted = parse(reference).specific()
-        credentials = self._configs.credentials_for(wanted)
+        credentials = await self._configs.credentials_for(wanted)
         for auth in credentials[:-1]:
             try:
                 return await self._pulls.pull(wanted, auth)
@@ -247,6 +248,10 @@ class Images:
 
     def _publish(self, images: Mapping[str, ImageEntry]) -> None:
         self.snapshot = ImageSnapshot(images)
+
+
+def _own_configs(reactor: IReactorTime) -> DockerConfigs:
+    return DockerConfigs(os.environ, str(Path.cwd()), CredentialPrograms(reactor, os.environ).get)
 
 
 def _without_tags(entry: ImageEntry, tags: set[str]) -> ImageEntry:

@@ -6,12 +6,16 @@ import base64
 import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
+from attrs import evolve
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from criwist.api.runtime.v1 import api_pb2 as pb
 from criwist.core.credentials import DockerConfigs, engine_credentials
 from criwist.errors import InvalidArgument
+from criwist.interfaces import JSONObject
 from criwist.reference import parse
 
 
@@ -77,9 +81,13 @@ class DockerConfigsTests(SynchronousTestCase):
         """A file with this JSON."""
         path.write_text(json.dumps(document))
 
+    def found(self, reference: str) -> Any:
+        """The credentials for an image."""
+        return self.successResultOf(Deferred.fromCoroutine(self.configs.credentials_for(parse(reference))))
+
     def users(self, reference: str) -> list[str]:
         """User names of the credentials for an image."""
-        return [str(one["username"]) for one in self.configs.credentials_for(parse(reference))]
+        return [str(one["username"]) for one in self.found(reference)]
 
     def config(self, **users: str) -> None:
         """A config.json with the user for each key, and the password ``pw``."""
@@ -118,12 +126,10 @@ class DockerConfigsTests(SynchronousTestCase):
         auths = {"a.example": {"username": "me", "password": "pw"}, "b.example": {"identitytoken": "t"}}
         self.write(self.home / ".docker" / "config.json", {"auths": auths})
         self.assertEqual(
-            self.configs.credentials_for(parse("a.example/x")),
+            self.found("a.example/x"),
             [{"username": "me", "password": "pw", "serveraddress": "a.example"}],
         )
-        self.assertEqual(
-            self.configs.credentials_for(parse("b.example/x")), [{"identitytoken": "t", "serveraddress": "b.example"}]
-        )
+        self.assertEqual(self.found("b.example/x"), [{"identitytoken": "t", "serveraddress": "b.example"}])
 
     def test_the_older_form(self) -> None:
         """``.dockercfg`` holds the entries themselves."""
@@ -141,6 +147,28 @@ class DockerConfigsTests(SynchronousTestCase):
             {"HOME": "/none", "DOCKER_CONFIG": str(self.home / ".docker")}, str(self.directory)
         )
         self.assertEqual(self.users("a.example/x"), ["home"])
+
+    def test_programs_that_keep_credentials(self) -> None:
+        """The registry's own, else that for all; after what the file holds itself; the hub has a name of its own."""
+        asked: list[tuple[str, str]] = []
+
+        async def ask(program: str, server: str) -> JSONObject | None:
+            asked.append((program, server))
+            return {"username": program} if program != "empty" else None
+
+        self.configs = evolve(self.configs, ask=ask)
+        document = {
+            "auths": {"a.example": {"auth": pair("me:pw")}, "b.example": {}},
+            "credsStore": "pass",
+            "credHelpers": {"a.example": "own", "https://c.example": "empty"},
+        }
+        self.write(self.home / ".docker" / "config.json", document)
+        self.assertEqual(self.users("a.example/x"), ["me", "own"])
+        self.assertEqual(self.users("b.example/x"), ["pass"])
+        self.assertEqual(self.users("c.example/x"), [])
+        self.assertEqual(self.users("busybox"), ["pass"])
+        servers = ["a.example", "b.example", "c.example", "https://index.docker.io/v1/"]
+        self.assertEqual(asked, list(zip(("own", "pass", "empty", "pass"), servers, strict=True)))
 
     def test_what_cannot_be_understood_is_passed_over(self) -> None:
         """A damaged file or entry hides neither the next file nor the other entries."""

@@ -264,7 +264,7 @@ class PullTests(ImagesCase):
         """The next one if one is refused; the last refusal is the error."""
 
         class Configs(DockerConfigs):
-            def credentials_for(self, reference: object) -> Any:
+            async def credentials_for(self, reference: object) -> Any:
                 return [{"username": "me", "password": "old"}, {"username": "me", "password": "pw"}]
 
         images = Images(self.memory.client, Config(), self.clock, Configs())
