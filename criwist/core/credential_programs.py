@@ -8,8 +8,10 @@ reads a registry's name from its standard input and writes an object with ``User
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Mapping
+import shutil
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from attrs import define, field
@@ -35,10 +37,12 @@ class CredentialPrograms:
     """Runs them, as processes of *reactor*.
 
     :param environment: of the programs; they are looked for in its PATH.
+    :param find: tells the path of a program that is found so.
     """
 
     _reactor: Any
     _environment: Mapping[str, str]
+    _find: Callable[[str, int, str], str | None] = shutil.which
     _log: Logger = field(factory=Logger, init=False)
 
     async def get(self, program: str, server: str) -> JSONObject | None:
@@ -49,9 +53,13 @@ class CredentialPrograms:
         if not _NAME.fullmatch(program):
             self._log.warn("{program!r} cannot be the name of a credential program", program=program)
             return None
-        run = _Run(server)
         name = f"docker-credential-{program}"
-        self._reactor.spawnProcess(run, name, [name, "get"], env=dict(self._environment))
+        path = self._find(name, os.F_OK | os.X_OK, self._environment.get("PATH", os.defpath))
+        if path is None:
+            self._log.warn("{program}, which docker's configuration names, is not to be found", program=name)
+            return None
+        run = _Run(server)
+        self._reactor.spawnProcess(run, path, [name, "get"], env=dict(self._environment))
         try:
             output = await run.ended.addTimeout(LIMIT, self._reactor, onTimeoutCancel=_too_late)
             return _credentials(json.loads(output), server)

@@ -18,8 +18,9 @@ from criwist.core.credential_programs import LIMIT, MAX_OUTPUT, CredentialProgra
 class Process:
     """What a program's protocol sees of it."""
 
-    def __init__(self, protocol: Any, arguments: list[str], environment: dict[str, str]) -> None:
+    def __init__(self, protocol: Any, executable: str, arguments: list[str], environment: dict[str, str]) -> None:
         self.protocol = protocol
+        self.executable = executable
         self.arguments = arguments
         self.environment = environment
         self.input = b""
@@ -56,7 +57,7 @@ class Reactor(Clock):
 
     def spawnProcess(self, protocol: Any, executable: str, args: Any = (), env: Any = None, **more: Any) -> Any:
         """One more."""
-        process = Process(protocol, list(args), env)
+        process = Process(protocol, executable, list(args), env)
         self.processes.append(process)
         protocol.makeConnection(process)
         return process
@@ -68,7 +69,11 @@ class CredentialProgramsTests(SynchronousTestCase):
     def setUp(self) -> None:
         """No process yet."""
         self.reactor = Reactor()
-        self.programs = CredentialPrograms(self.reactor, {"PATH": "/bin"})
+        self.programs = CredentialPrograms(self.reactor, {"PATH": "/there"}, self.find)
+
+    def find(self, name: str, mode: int, path: str) -> str | None:
+        """There are programs in one directory, but one."""
+        return None if name == "docker-credential-absent" else f"{path}/{name}"
 
     def ask(self, program: str = "pass") -> Deferred[Any]:
         """Ask it."""
@@ -85,7 +90,8 @@ class CredentialProgramsTests(SynchronousTestCase):
         self.ask()
         process = self.reactor.processes[0]
         self.assertEqual(process.arguments, ["docker-credential-pass", "get"])
-        self.assertEqual((process.input, process.closed, process.environment), (b"r.example", True, {"PATH": "/bin"}))
+        self.assertEqual((process.input, process.closed, process.environment), (b"r.example", True, {"PATH": "/there"}))
+        self.assertEqual(process.executable, "/there/docker-credential-pass")
 
     def test_user_and_secret(self) -> None:
         """As the engine wants them."""
@@ -120,7 +126,7 @@ class CredentialProgramsTests(SynchronousTestCase):
         self.assertEqual(self.reactor.processes[0].signals, ["KILL"])
 
     def test_names_are_names(self) -> None:
-        """A path is not run."""
-        for program in ("../x", "", "a/b", "-x", "a b"):
+        """A path is not run, nor what is not there."""
+        for program in ("../x", "", "a/b", "-x", "a b", "absent"):
             self.assertIsNone(self.successResultOf(self.ask(program)))
         self.assertEqual(self.reactor.processes, [])
