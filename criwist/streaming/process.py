@@ -212,17 +212,14 @@ class TerminalSize(Protocol):
         self._work()
 
     def _work(self) -> None:
-        if self._working is None and self._process is not None and self._sizes:
-            self._working = Deferred.fromCoroutine(self._pass_on())
+        if (self._working is None or self._working.called) and self._process is not None and self._sizes:
+            self._working = Deferred.fromCoroutine(self._pass_on(self._process))
             self._working.addErrback(self._failed)
 
-    async def _pass_on(self) -> None:
-        try:
-            while self._sizes and self._process is not None:
-                height, width = self._sizes.pop(0)
-                await self._process.resize(height=height, width=width)
-        finally:
-            self._working = None
+    async def _pass_on(self, process: IRemoteProcess) -> None:
+        while self._sizes:
+            height, width = self._sizes.pop(0)
+            await process.resize(height=height, width=width)
 
     def _failed(self, failure: Failure) -> None:
         if failure.check(CriwistError):
