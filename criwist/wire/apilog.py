@@ -2,7 +2,9 @@
 
 With ``timestamps=1`` the answer to ``GET /containers/{id}/logs`` is a sequence of messages, each a time with nine
 digits, a space, and what the log driver kept of a piece of output, with its newline if it had one.  Without a terminal
-each message is a stdcopy frame of its own, so that pieces that no newline ended can be told apart.
+each message is a stdcopy frame of its own, so that pieces that no newline ended can be told apart.  The driver may have
+lost the newline of the last piece of a line that was cut: a piece that follows one that filled the copier's buffer, and
+does not fill it, is taken for that.
 
 With a terminal there are no frames.  A message then ends at its newline.  The pieces of a long line have none: the
 first ends behind as many bytes as the copier's buffer holds, the others where a time and a space follow, which is taken
@@ -14,7 +16,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from criwist.wire.crilog import COPIER_BUFFER, TIME_LENGTH, is_partial
+from criwist.wire.crilog import COPIER_BUFFER, TIME_LENGTH, fills_buffer
 from criwist.wire.stdcopy import HEADER_LENGTH, StdcopyError, Stream
 
 #: Between the time and the content of a line, but for the tag, by the four bytes that a frame begins with.
@@ -36,6 +38,8 @@ class Messages:
 
     def __init__(self) -> None:
         self._rest = b""
+        #: Streams whose last piece goes on.
+        self._going_on: set[bytes] = set()
 
     def receive_data(self, data: bytes) -> list[bytes]:
         """The CRI lines that *data* makes whole.
@@ -62,12 +66,23 @@ class Messages:
                 break
             if size > _PREFIX_LENGTH and buffer[stop - 1] == _NEWLINE:
                 lines.append(buffer[start : content - 1] + stream + b"F " + buffer[content:stop])
+                if self._going_on:
+                    self._going_on.discard(stream)
             else:
-                tag = b"P " if is_partial(stop - content) else b"F "
+                tag = self._tag(stream, stop - content)
                 lines.append(buffer[start : content - 1] + stream + tag + buffer[content:stop] + b"\n")
             position = stop
         self._rest = buffer[position:]
         return lines
+
+    def _tag(self, stream: bytes, length: int) -> bytes:
+        """The tag of a piece that no newline ended."""
+        if fills_buffer(length):
+            self._going_on.add(stream)
+        elif stream in self._going_on:
+            self._going_on.discard(stream)
+            return b"F "
+        return b"P "
 
     def end(self) -> list[bytes]:
         """The stream has ended: the lines that were waiting for more.  A frame that is not whole is dropped."""
@@ -107,7 +122,8 @@ class TerminalMessages:
             if stop < 0:
                 break
             text = buffer[content:stop]
-            partial = not text.endswith(b"\n") and is_partial(len(text))
+            cut = not text.endswith(b"\n")
+            partial = cut and (fills_buffer(len(text)) or time != self._going_on)
             self._going_on = time if partial else b""
             lines.append(time + (b" stdout P " if partial else b" stdout F ") + text.removesuffix(b"\n") + b"\n")
             position = stop

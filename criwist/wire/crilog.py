@@ -4,9 +4,9 @@ A line is ``TIME STREAM TAG CONTENT`` and a newline: an RFC 3339 time with nanos
 for the last or only part of what the container wrote as one line and ``P`` for the parts before, then the bytes as
 they were, which hold no newline (Kubernetes, "CRI container logs": *log format*).
 
-Docker cuts what a container writes at newlines and at 16 KiB, and remembers of each piece whether a newline ended it.
-It does not say of a piece without one whether more of the line follows, and some drivers forget the newline of the
-last piece.  :func:`is_partial` tells the two apart: Docker cuts in the middle of a line only when its buffer is full.
+Docker cuts what a container writes at newlines and at 16 KiB, and a piece that no newline ended is tagged P here, be it
+in the middle of a line or the last that the container wrote.  Some drivers lose the newline of the last piece of a line
+that was cut; it is told from the others by :func:`fills_buffer`, as Docker cuts only when its buffer is full.
 
 Times are written with nine digits, whatever the source: equal entries then are equal lines, byte for byte.
 """
@@ -17,8 +17,7 @@ import re
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
-#: The buffer that Docker's copier fills from a container's pipe.  A piece that a newline does not end and that is
-#: shorter ends the line all the same: the stream has ended there, or the driver has lost the newline.
+#: The buffer that Docker's copier fills from a container's pipe.
 COPIER_BUFFER: Final = 16 << 10
 #: Bytes of a time as we write it: ``2023-11-23T13:43:00.123456789Z``.
 TIME_LENGTH: Final = 30
@@ -53,11 +52,11 @@ class Converted(NamedTuple):
     broken: int = 0
 
 
-def is_partial(content_length: int) -> bool:
-    """Whether more of the line follows a piece of this length that no newline ended.
+def fills_buffer(content_length: int) -> bool:
+    """Whether a piece of this length may have been cut off the rest of its line.
 
-    json-file makes three bytes of each byte that is not UTF-8, so a piece may be longer than the buffer; a last piece
-    of that kind may be taken for one that goes on.
+    One that is shorter was not: a newline ended it, or the stream did.  It may be longer than the buffer, because
+    json-file makes three bytes of each that is not UTF-8.
     """
     return content_length >= COPIER_BUFFER
 

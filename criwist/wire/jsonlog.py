@@ -3,7 +3,8 @@ r"""Docker's json-file log, converted to CRI lines.
 An entry is a line ``{"log":"CONTENT","stream":"stdout","time":"TIME"}``, with ``"attrs":{...}`` before the time if the
 daemon was told to add labels.  CONTENT is a JSON string whose ``\n`` at the end is the newline that the container
 wrote; control characters, ``<>&`` and U+2028 are escaped, and a byte that is not UTF-8 has become U+FFFD: those bytes
-are lost before we see the file.  Entries of one line that was cut share the time of its first piece.
+are lost before we see the file.  Entries of one line that was cut share the time of its first piece.  The newline tells
+whether an entry ends a line: tag F, else P.
 
 A flood has to be converted at a fraction of what it costs the daemon to write it, so nothing is done for each line
 that can be done for all lines at once:
@@ -24,7 +25,7 @@ import json
 import re
 from typing import Final
 
-from criwist.wire.crilog import TIME_LENGTH, Converted, Line, MalformedLine, encode, is_partial, nine_digits
+from criwist.wire.crilog import TIME_LENGTH, Converted, Line, MalformedLine, encode, nine_digits
 
 _HEAD: Final = b'{"log":"'
 _FOOT: Final = b'Z"}\n'
@@ -41,7 +42,7 @@ _MIDDLES: Final = {
     _NEWLINE + _STREAM_KEY + stream + _TIME_KEY: b" " + stream + b" F " for stream in (b"stdout", b"stderr")
 }
 _MIDDLE_START: Final = -TIME_LENGTH - len(next(iter(_MIDDLES)))
-#: The same for a piece that fills the copier's buffer.
+#: The same for a line that no newline ended.
 _CUT_MIDDLES: Final = {_STREAM_KEY + stream + _TIME_KEY: b" " + stream + b" P " for stream in (b"stdout", b"stderr")}
 _CUT_MIDDLE_START: Final = _MIDDLE_START + len(_NEWLINE)
 
@@ -133,7 +134,7 @@ def _in_order(pieces: list[bytes]) -> tuple[list[bytes], int]:
             add((piece[-TIME_LENGTH:], middle, piece[:_MIDDLE_START], b"\n"))
             continue
         middle = _CUT_MIDDLES.get(piece[_CUT_MIDDLE_START:-TIME_LENGTH])
-        if middle is not None and is_partial(len(piece) + _CUT_MIDDLE_START) and b"\\" not in piece:
+        if middle is not None and piece[_CUT_MIDDLE_START - 1 : _CUT_MIDDLE_START] != b"n":
             add((piece[-TIME_LENGTH:], middle, piece[:_CUT_MIDDLE_START], b"\n"))
             cut += 1
         else:
@@ -152,12 +153,9 @@ def _uncommon(piece: bytes) -> tuple[bytes, bool]:
     if start < 0 or len(stream) != _STREAM_LENGTH or len(time) > TIME_LENGTH:
         raise _Odd
     ended = piece.endswith(_NEWLINE, 0, start)
-    content = piece[: start - 2 if ended else start]
-    tag = b"F"
-    if not ended and is_partial(len(content)) and (b"\\" not in content or is_partial(len(_unescape(content)))):
-        tag = b"P"
+    content = piece[: start - len(_NEWLINE) if ended else start]
     try:
-        return b"%b %b %b %b\n" % (nine_digits(time), stream, tag, content), ended
+        return b"%b %b %b %b\n" % (nine_digits(time), stream, b"F" if ended else b"P", content), ended
     except MalformedLine:
         raise _Odd from None
 
@@ -210,10 +208,7 @@ def _lines_of(entry: bytes) -> list[bytes] | None:
     parts = (content[:-1] if ended else content).split(b"\n")
     last = len(parts) - 1
     try:
-        return [
-            encode(Line(time, stream, number == last and not ended and is_partial(len(part)), part))
-            for number, part in enumerate(parts)
-        ]
+        return [encode(Line(time, stream, number == last and not ended, part)) for number, part in enumerate(parts)]
     except MalformedLine:
         return None
 

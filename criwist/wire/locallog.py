@@ -3,8 +3,10 @@
 Two files have it: the log of the ``local`` driver, and the copy that the engine keeps of what it sends to drivers that
 cannot be read back ("dual logging").  An entry is its length in 32 bits big endian, a protobuf message, and the length
 again.  The message (moby, ``entry.proto``): 1 stream, 2 nanoseconds since the epoch, 3 the bytes without their
-newline, 4 whether the line was cut, 5 particulars of that.  Field 4 is set for the last piece of a cut line too, and
-the mark of the last piece in field 5 is not: the length of a piece tells, as in :mod:`criwist.wire.crilog`.
+newline, 4 whether a newline was missing, 5 the piece's place in its line: 1 whether it is the last, 2 an id, 3 its
+number.  Engines up to 20.10 at least set field 4 for the last piece of a cut line as well, and mark none as the last: a
+piece that does not fill the copier's buffer ends its line then, unless it is the first, which only the end of the
+stream leaves without a newline.
 
 The bytes are what the container wrote, UTF-8 or not.
 """
@@ -15,7 +17,7 @@ import re
 from struct import Struct
 from typing import Final
 
-from criwist.wire.crilog import Converted, is_partial, second_text
+from criwist.wire.crilog import Converted, fills_buffer, second_text
 
 _LENGTH: Final = 4
 #: A message is 16 KiB of content and a few dozen bytes; the engine itself refuses to read longer ones than this.
@@ -29,6 +31,9 @@ _HEADER: Final = Struct(">I9s3B6s")
 _TRAILER: Final = Struct(">I")
 _CONTENT_KEY: Final = 0x1A
 _PARTIAL_KEY: Final = 0x20
+#: In field 5: how it begins if the piece is the last, and how it ends if it is the first.
+_LAST: Final = b"\x08\x01"
+_FIRST: Final = b"\x18\x01"
 _NANOSECOND: Final = 10**9
 
 
@@ -128,7 +133,9 @@ def _long_content(data: bytes, start: int, stop: int, position: int) -> tuple[by
     if start > stop:
         raise _Damage(position)
     cut = start < stop and data[start] == _PARTIAL_KEY
-    return content, b"P " if cut and is_partial(len(content)) else b"F "
+    place = data[start + 4 : stop]
+    goes_on = fills_buffer(len(content)) or place.endswith(_FIRST)
+    return content, b"P " if cut and goes_on and not place.startswith(_LAST) else b"F "
 
 
 def _next_entry(data: bytes, position: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from criwist.wire.crilog import COPIER_BUFFER, Line, encode, time_text
+from criwist.wire.crilog import Line, encode, time_text
 
 _NAMED = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r"}
 _HIDDEN = "<>&\u2028\u2029"
@@ -21,8 +21,7 @@ class Piece(NamedTuple):
     @property
     def line(self) -> bytes:
         """The CRI line that it has to become."""
-        partial = not self.ended and len(self.content) >= COPIER_BUFFER
-        return encode(Line(time_text(self.moment), self.stream, partial, self.content))
+        return encode(Line(time_text(self.moment), self.stream, not self.ended, self.content))
 
 
 def json_entry(piece: Piece, attributes: str = "") -> bytes:
@@ -44,13 +43,17 @@ def _escaped(character: str) -> str:
     return character
 
 
-def local_entry(piece: Piece, *, last_piece: bool = False) -> bytes:
-    """An entry of local.  *last_piece*: of a line that was cut, whose newline engines up to 28 forget."""
+def local_entry(piece: Piece, *, number: int = 0) -> bytes:
+    """An entry of local.
+
+    :param number: of a piece of a line that was cut, from 1 on; the last one's newline is forgotten by engines up to
+        20.10 at least.
+    """
     message = b"\n\x06" + piece.stream + b"\x10" + _varint(piece.moment)
     if piece.content:
         message += b"\x1a" + _varint(len(piece.content)) + piece.content
-    if last_piece or not piece.ended:
-        message += b"\x20\x01" + b"\x2a\x44\x12\x40" + b"f" * 64 + b"\x18\x03"
+    if number or not piece.ended:
+        message += b"\x20\x01" + b"\x2a\x44\x12\x40" + b"f" * 64 + b"\x18" + _varint(number or 1)
     length = len(message).to_bytes(4, "big")
     return length + message + length
 

@@ -22,7 +22,8 @@ from criwist.logs.reports import Reports
 from criwist.logs.rounds import Progress
 from criwist.logs.source import JSON_FILE, LOCAL, Source
 from criwist.logs.watch import Watch
-from tests.logs.engine_formats import COPIER_BUFFER, Piece, json_entry, local_entry
+from criwist.wire.crilog import COPIER_BUFFER
+from tests.logs.engine_formats import Piece, json_entry, local_entry
 from tests.logs.engine_log import EngineLog
 
 CONTAINER = "c" * 64

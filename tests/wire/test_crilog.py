@@ -14,7 +14,7 @@ from criwist.wire.crilog import (
     Line,
     MalformedLine,
     encode,
-    is_partial,
+    fills_buffer,
     nanoseconds,
     nine_digits,
     parse,
@@ -111,5 +111,5 @@ class PartialTests(SynchronousTestCase):
 
     def test_full_buffer(self) -> None:
         """Docker cuts a line only where its buffer is full."""
-        self.assertTrue(is_partial(COPIER_BUFFER))
-        self.assertFalse(is_partial(COPIER_BUFFER - 1))
+        self.assertTrue(fills_buffer(COPIER_BUFFER))
+        self.assertFalse(fills_buffer(COPIER_BUFFER - 1))

@@ -101,16 +101,6 @@ class DecodeTests(SynchronousTestCase):
         self.assertEqual([line.split(b" ")[2] for line in output.splitlines()], [b"P", b"P", b"F"])
         self.assertEqual(output, b"".join(piece.line for piece in cut))
 
-    @settings(max_examples=20)
-    @given(st.lists(st.tuples(st.sampled_from([1, 2, 7]), st.sampled_from('x"\\\t\ufffdé')), min_size=1, max_size=4))
-    def test_full_buffer_with_escapes(self, runs: list[tuple[int, str]]) -> None:
-        """How long a piece is, is counted after unescaping."""
-        pattern = "".join(character * count for count, character in runs).encode()
-        content = (pattern * COPIER_BUFFER)[:COPIER_BUFFER].decode(errors="ignore").encode().ljust(COPIER_BUFFER, b"x")
-        for length in (COPIER_BUFFER, COPIER_BUFFER - 7):
-            piece = Piece(NOW, b"stdout", content[-length:].decode(errors="ignore").encode(), False)
-            self.assertEqual(decode(json_entry(piece)).output, piece.line)
-
     def test_backslash_at_the_end(self) -> None:
         """A last piece that ends in a backslash and an n is not taken for one that a newline ended."""
         for content in (b"\\n", b"a\\n", b"\\\\n", b"\\", b'"\\n'):

@@ -49,8 +49,16 @@ class DecodeTests(SynchronousTestCase):
         """The last piece of a cut line is marked as cut like the others, and is tagged F all the same."""
         full = Piece(NOW, b"stdout", b"x" * COPIER_BUFFER, False)
         rest = Piece(NOW, b"stdout", b"x" * 7232)
-        data = local_entry(full) * 2 + local_entry(rest, last_piece=True)
+        data = local_entry(full, number=1) + local_entry(full, number=2) + local_entry(rest, number=3)
         self.assertEqual(decode(data).output, full.line * 2 + rest.line)
+
+    def test_marked_as_the_last(self) -> None:
+        """An engine that marks the last piece is believed."""
+        message = local_entry(Piece(NOW, b"stdout", b"x" * COPIER_BUFFER, False), number=2)[4:-4]
+        message = message.replace(b"\x2a\x44\x12\x40", b"\x2a\x46\x08\x01\x12\x40")
+        length = len(message).to_bytes(4, "big")
+        expected = Piece(NOW, b"stdout", b"x" * COPIER_BUFFER).line
+        self.assertEqual(decode(length + message + length).output, expected)
 
     def test_line_of_the_buffers_size(self) -> None:
         """A line that is just as long as the buffer and was not cut is whole."""
