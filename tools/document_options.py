@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from criwist.option_table import OPTIONS, Option
+from criwist.option_table import OPTIONS
 
 README = Path(__file__).resolve().parent.parent / "README.rst"
 _BEGIN = ".. options: made by tools/document_options.py from here\n"
