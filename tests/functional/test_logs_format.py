@@ -1,0 +1,176 @@
+"""What a container writes, in the log that kubelet reads."""
+
+from __future__ import annotations
+
+import stat
+import time
+from pathlib import Path
+
+import pytest
+
+from criwist.wire.crilog import COPIER_BUFFER, nanoseconds
+from tests.harness.client import CRI
+from tests.harness.clock import eventually
+from tests.harness.crilogs import lines, log_path, written
+from tests.harness.daemon import Daemon
+
+#: Every byte that a line can have and that UTF-8 has by itself.
+_ASCII = bytes(byte for byte in range(128) if byte != ord("\n"))
+
+
+def run_to_end(cri: CRI, *command: str, **fields: object) -> Path:
+    """Run a container to its end; where its log is."""
+    _, container_id = cri.run_in_pod(*command, **fields)
+    cri.wait_for_exit(container_id, within=60)
+    path = log_path(cri, container_id)
+    if cri.name == "containerd":
+        # It says EXITED before the log is whole.
+        eventually(lambda: time.time() - path.stat().st_mtime > 0.5)
+    return path
+
+
+def printf(data: bytes) -> str:
+    """A shell command that writes these bytes."""
+    return "printf '" + "".join(f"\\{byte:03o}" for byte in data) + "'"
+
+
+@pytest.mark.second_opinion
+def test_line(cri: CRI) -> None:
+    """A line is a time with nanoseconds between start and end, the stream, a tag and what was written."""
+    _, container_id = cri.run_in_pod("sh", "-c", "echo out; echo err >&2")
+    status = cri.wait_for_exit(container_id)
+    found = lines(Path(status.log_path))
+    assert sorted((line.stream, line.partial, line.content) for line in found) == [
+        (b"stderr", False, b"err"),
+        (b"stdout", False, b"out"),
+    ]
+    for line in found:
+        assert status.started_at - 10**9 < nanoseconds(line.time) < status.finished_at + 10**9
+
+
+@pytest.mark.second_opinion
+def test_bytes(cri: CRI) -> None:
+    """All of ASCII, NUL and CR and escapes included, UTF-8, quotes, backslashes and empty lines are kept."""
+    data = _ASCII + b"\n\n \n" + 'é"\\n\u2028<&> 😀\\'.encode() + b"\n\\\\n\n\t\n"
+    path = run_to_end(cri, "sh", "-c", printf(data))
+    assert written(lines(path)) == data
+
+
+@pytest.mark.second_opinion
+def test_long_line(cri: CRI) -> None:
+    """A line of more than 16 KiB comes in pieces, all but the last tagged P, which together are the line."""
+    path = run_to_end(cri, "sh", "-c", "head -c 40000 /dev/zero | tr '\\0' x; echo; echo next")
+    found = lines(path)
+    assert written(found) == b"x" * 40000 + b"\nnext\n"
+    assert [line.partial for line in found] == [True, True, False, False]
+
+
+def test_pieces_are_dockers(cri: CRI) -> None:
+    """A long line is parted where Docker parts it, and its pieces have one time."""
+    path = run_to_end(cri, "sh", "-c", "head -c 40000 /dev/zero | tr '\\0' x; echo")
+    found = lines(path)
+    assert [len(line.content) for line in found] == [COPIER_BUFFER, COPIER_BUFFER, 40000 - 2 * COPIER_BUFFER]
+    assert len({line.time for line in found}) == 1
+
+
+@pytest.mark.second_opinion
+@pytest.mark.parametrize("size", [COPIER_BUFFER - 1, COPIER_BUFFER, COPIER_BUFFER + 1])
+def test_line_of_the_buffers_size(cri: CRI, size: int) -> None:
+    """Lines about as long as a piece can be are whole when their pieces are put together."""
+    path = run_to_end(cri, "sh", "-c", f"head -c {size} /dev/zero | tr '\\0' x; echo; echo next")
+    assert written(lines(path)) == b"x" * size + b"\nnext\n"
+
+
+def test_carriage_return(cri: CRI) -> None:
+    """A CR before the newline is kept.  (containerd takes it for a part of the newline.)"""
+    path = run_to_end(cri, "sh", "-c", printf(b"a\r\n\r\n\r"))
+    assert [line.content for line in lines(path)] == [b"a\r", b"\r", b"\r"]
+
+
+@pytest.mark.second_opinion
+def test_last_line_without_newline(cri: CRI) -> None:
+    """A last line that no newline ended is there, tagged P, so that nobody reads a newline that was not written."""
+    path = run_to_end(cri, "sh", "-c", "echo one; printf two")
+    found = lines(path)
+    assert [(line.partial, line.content) for line in found] == [(False, b"one"), (True, b"two")]
+    assert written(found) == b"one\ntwo"
+
+
+def test_terminal(cri: CRI) -> None:
+    """What a container with a terminal shows is all on stdout, with the CR that terminals add.  (Not on containerd.)"""
+    path = run_to_end(cri, "sh", "-c", "echo out; echo err >&2; printf end", tty=True)
+    found = lines(path)
+    assert [(line.stream, line.content) for line in found] == [
+        (b"stdout", b"out\r"),
+        (b"stdout", b"err\r"),
+        (b"stdout", b"end"),
+    ]
+    assert found[-1].partial
+
+
+def test_invalid_utf8(cri: CRI) -> None:
+    """json-file has made U+FFFD of bytes that are no UTF-8 before we see them; there is one for each."""
+    path = run_to_end(cri, "sh", "-c", printf(b"a\xff\xfeb\xc3\n"))
+    assert written(lines(path)) == "a\ufffd\ufffdb\ufffd\n".encode()
+
+
+@pytest.mark.second_opinion
+def test_file(cri: CRI) -> None:
+    """The file is there when the container has started, in directories made for it, and not for everybody to read."""
+    pod = cri.pod()
+    pod.log_directory += "/deeper/still"
+    pod_id = cri.run_pod(pod)
+    container_id = cri.run(pod_id, cri.container("sleep", "1000"), pod)
+    path = log_path(cri, container_id)
+    assert path.read_bytes() == b""
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+def test_whole_when_exited(cri: CRI) -> None:
+    """Whoever sees EXITED reads the log to its end.  (On containerd the last lines may be yet to come.)"""
+    pod = cri.pod()
+    pod_id = cri.run_pod(pod)
+    for size in (1, 100, 5000, 20000):
+        container_id = cri.run(pod_id, cri.container("seq", "1", str(size)), pod)
+        cri.wait_for_exit(container_id, within=30)
+        assert len(lines(log_path(cri, container_id))) == size
+
+
+def test_stays_after_removal(cri: CRI, criwist: Daemon) -> None:
+    """A removed container's log stays for kubelet, and criwist lets go of it and of Docker's."""
+    _, container_id = cri.run_in_pod("sh", "-c", "echo out; sleep 1000")
+    path = log_path(cri, container_id)
+    held = [str(file) for file in _descriptors(criwist)]
+    assert str(path) in held
+    cri.stop(container_id, timeout=0)
+    cri.remove(container_id)
+    assert [line.content for line in lines(path)] == [b"out"]
+    assert not [file for file in _descriptors(criwist) if container_id in str(file) or file == path]
+    assert not list((criwist.state / "logs").glob(f"*{container_id}*"))
+
+
+def _descriptors(daemon: Daemon) -> list[Path]:
+    """What the daemon's descriptors lead to."""
+    found = []
+    for link in Path(f"/proc/{daemon.pid}/fd").iterdir():
+        try:
+            found.append(link.readlink())
+        except FileNotFoundError:
+            continue
+    return found
+
+
+def test_planted_links(cri: CRI, tmp_path: Path) -> None:
+    """A link in the file's place is replaced; one on the way that is not root's is not followed."""
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"secret")
+    pod = cri.pod()
+    pod_id = cri.run_pod(pod)
+    config = cri.container("echo", "out")
+    path = Path(pod.log_directory, config.log_path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to(secret)
+    container_id = cri.run(pod_id, config, pod)
+    cri.wait_for_exit(container_id)
+    assert secret.read_bytes() == b"secret"
+    assert [line.content for line in lines(path)] == [b"out"]

@@ -1,0 +1,57 @@
+"""CRI log files as their readers see them: kubelet's rotation, and what a container wrote put together again."""
+
+from __future__ import annotations
+
+import gzip
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from criwist.api.runtime.v1 import api_pb2 as api
+from criwist.wire.crilog import Line, parse
+from tests.harness.client import CRI
+
+
+def log_path(cri: CRI, container_id: str) -> Path:
+    """Where kubelet reads the log of a container."""
+    return Path(cri.status(container_id).log_path)
+
+
+def lines(path: Path) -> list[Line]:
+    """The lines of a log; those of its rotated files come first."""
+    return [parse(line + b"\n") for file in files(path) for line in _read(file).split(b"\n")[:-1]]
+
+
+def files(path: Path) -> list[Path]:
+    """The files of a log, the oldest first."""
+    rotated = sorted(path.parent.glob(path.name + ".*"))
+    return [*rotated, path] if path.exists() else rotated
+
+
+def written(found: Iterable[Line], stream: bytes = b"") -> bytes:
+    """What the container wrote, or wrote to *stream* if one is named: every F ends a line."""
+    return b"".join(line.content + (b"" if line.partial else b"\n") for line in found if stream in (b"", line.stream))
+
+
+def numbers(found: Iterable[Line]) -> list[int]:
+    """The numbers that lines begin with."""
+    return [int(line.content.split(b" ")[0]) for line in found]
+
+
+def rotate(cri: CRI, container_id: str, path: Path) -> Path:
+    """Rotate as kubelet does: rename, reopen, and if that fails rename back; returns the name of the old file."""
+    rotated = path.with_name(f"{path.name}.{time.time_ns():020d}")
+    path.rename(rotated)
+    try:
+        cri.runtime.ReopenContainerLog(api.ReopenContainerLogRequest(container_id=container_id))
+    except BaseException:
+        rotated.rename(path)
+        raise
+    return rotated
+
+
+def _read(file: Path) -> bytes:
+    data = file.read_bytes()
+    data = gzip.decompress(data) if file.suffix == ".gz" else data
+    assert not data or data.endswith(b"\n"), f"{file} ends in a torn line: {data[-100:]!r}"
+    return data
