@@ -34,7 +34,7 @@ from criwist.core.image_filesystem import ImageFilesystem
 from criwist.core.image_snapshot import ImageEntry, ImageSnapshot
 from criwist.core.pulls import Pulls
 from criwist.docker.faults import says_image_in_use
-from criwist.errors import CriwistError, FailedPrecondition, NotFound
+from criwist.errors import CriwistError, EngineFailure, FailedPrecondition, NotFound
 from criwist.interfaces import IDocker, JSONObject
 from criwist.pause.image import PAUSE_REFERENCE
 from criwist.reference import Reference, is_identifier, parse
@@ -222,23 +222,41 @@ class Images:
         seen = known.get(identifier)
         if seen is not None and set(seen.references) == {*_names(item, "RepoTags"), *_names(item, "RepoDigests")}:
             return succeed(seen)
-        return Deferred.fromCoroutine(self._look(identifier, known))
+        return Deferred.fromCoroutine(self._look(identifier, known)).addErrback(self._damaged, item)
+
+    def _damaged(self, failure: Failure, item: JSONObject) -> ImageEntry:
+        """One image that the engine cannot inspect hides neither itself nor the others."""
+        failure.trap(EngineFailure)
+        self._log.warn(
+            "image {image} cannot be inspected: {error}", image=item.get("Id"), error=failure.getErrorMessage()
+        )
+        return self._entry(item, ())
 
     async def _look(self, name: str, known: Mapping[str, ImageEntry]) -> ImageEntry | None:
         """The image as it is now; None if it is gone.  The history of an image in *known* is taken from there."""
         try:
             inspected = await self._docker.inspect_image(name)
-            identifier = str(inspected.get("Id", ""))
-            seen = known.get(identifier)
-            history = seen.history if seen is not None else await self._docker.image_history(identifier)
         except NotFound:
             return None
+        identifier = str(inspected.get("Id", ""))
+        seen = known.get(identifier)
+        return self._entry(inspected, seen.history if seen is not None else await self._history(identifier))
+
+    async def _history(self, identifier: str) -> Sequence[JSONObject]:
+        """The image's history; empty if the engine cannot tell it, for it is but a part of a verbose status."""
+        try:
+            return await self._docker.image_history(identifier)
+        except (EngineFailure, NotFound) as error:
+            self._log.info("image {image} has no history: {error}", image=identifier, error=str(error))
+            return ()
+
+    def _entry(self, told: JSONObject, history: Sequence[JSONObject]) -> ImageEntry:
         pinned = is_pinned(
-            inspected,
+            told,
             patterns=(*self._config.pinned_images, *self._always_pinned),
             labels=self._config.pinned_image_labels,
         )
-        return ImageEntry(image(inspected, pinned=pinned), inspected, history)
+        return ImageEntry(image(told, pinned=pinned), told, history)
 
     def _publish_one(self, entry: ImageEntry) -> None:
         """Publish *entry*; a tag that it has now, no other image has."""

@@ -147,10 +147,20 @@ class LookupTests(ImagesCase):
         """And the copy stays as it is."""
         self.memory.fail("GET /images/json", 500, "no")
         self.failure(self.images.refresh(), EngineFailure)
-        self.memory.images.add("new")
-        self.memory.fail("GET /images/.*/json", 500, "no")
-        self.failure(self.images.refresh(), EngineFailure)
         self.assertEqual(self.found("busybox"), self.busybox.id)
+        self.memory.away()
+        self.failure(self.images.refresh(), Unavailable)
+        self.assertEqual(self.found("busybox"), self.busybox.id)
+
+    def test_a_damaged_image_hides_nothing(self) -> None:
+        """One that cannot be inspected is shown as it is listed; one without a history has none."""
+        images = self.make()
+        self.memory.fail(f"GET /images/{self.busybox.id}/json", 500, "damaged")
+        self.memory.fail(f"GET /images/{self.app.id}/history", 404, "no config")
+        self.result(images.refresh())
+        self.assertEqual(images.snapshot.status("busybox").id, self.busybox.id)
+        self.assertEqual(images.snapshot.status(NAME).id, self.app.id)
+        self.assertEqual(len(images.snapshot.list()), 3)
 
     def test_the_document_of_an_image(self) -> None:
         """By id."""

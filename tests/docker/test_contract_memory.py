@@ -9,7 +9,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from criwist.testing import docker_contract as contract
+from criwist.testing import contract_situation as contract
+from criwist.testing.docker_contract import docker_contract
 from criwist.testing.memory_docker import MemoryDocker
 from criwist.testing.memory_processes import Program
 
@@ -41,4 +42,4 @@ class MemoryCase(SynchronousTestCase):
         self.successResultOf(done)
 
 
-MemoryDockerTests = contract.docker_contract(MemoryCase)
+MemoryDockerTests = docker_contract(MemoryCase)

@@ -17,7 +17,7 @@ from criwist.config import TLSFiles
 from criwist.docker.agent import connections
 from criwist.docker.client import Docker
 from criwist.errors import CriwistError, NotFound, Unavailable
-from criwist.testing.docker_contract import Feed, Output
+from criwist.testing.contract_situation import Feed, Output
 from criwist.wire.stdcopy import Stream
 from tests.harness import images
 from tests.harness.certificates import Authority

@@ -11,7 +11,8 @@ from twisted.trial.unittest import TestCase
 
 from criwist.docker.agent import connections
 from criwist.docker.client import Docker
-from criwist.testing import docker_contract as contract
+from criwist.testing import contract_situation as contract
+from criwist.testing.docker_contract import docker_contract
 from tests.harness.clock import scaled
 from tests.harness.engine import Engine
 from tests.harness.images import BUSYBOX
@@ -42,4 +43,4 @@ class EngineCase(TestCase):
         return Deferred.fromCoroutine(scenario)
 
 
-EngineTests = contract.docker_contract(EngineCase)
+EngineTests = docker_contract(EngineCase)
