@@ -1,0 +1,170 @@
+"""Rotation by kubelet, rotation by Docker, and what else happens to a log's files while a container writes."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+from criwist.api.runtime.v1 import api_pb2 as api
+from tests.harness.client import CRI, refused
+from tests.harness.clock import eventually, scaled
+from tests.harness.crilogs import lines, log_path, numbers, rotate
+from tests.harness.daemon import Daemon
+from tests.harness.engine import Engine
+
+MakeDaemon = Callable[..., Daemon]
+ClientOf = Callable[[Daemon], CRI]
+
+_ONE_AND_TWO = "echo one; while ! [ -e /tmp/go ]; do sleep 0.1; done; echo two; sleep 1000"
+
+
+def flood(count: int, width: int = 100) -> tuple[str, ...]:
+    """A command that writes numbered lines of *width* bytes as fast as it can."""
+    script = 'BEGIN { p = sprintf("%%%ds", w); gsub(/ /, "x", p); for (i = 0; i < n; i++) printf "%d %s\\n", i, p }'
+    return ("awk", "-v", f"n={count}", "-v", f"w={width - 12}", script.replace("%%", "%"))
+
+
+@pytest.mark.second_opinion
+def test_reopen(cri: CRI) -> None:
+    """After a rename and ReopenContainerLog the old file keeps what it has, and the new one gets what follows."""
+    _, container_id = cri.run_in_pod("sh", "-c", _ONE_AND_TWO)
+    path = log_path(cri, container_id)
+    eventually(lambda: path.read_bytes().endswith(b"one\n"))
+    rotated = rotate(cri, container_id, path)
+    cri.shell(container_id, "touch /tmp/go")
+    eventually(lambda: path.read_bytes().endswith(b"two\n"))
+    assert [line.content for line in lines(path)] == [b"one", b"two"]
+    assert rotated.read_bytes().endswith(b"one\n")
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.second_opinion
+def test_reopen_without_rename(cri: CRI) -> None:
+    """ReopenContainerLog on a file in its place changes nothing."""
+    _, container_id = cri.run_in_pod("sh", "-c", "echo one; sleep 1000")
+    path = log_path(cri, container_id)
+    eventually(lambda: path.read_bytes().endswith(b"one\n"))
+    cri.runtime.ReopenContainerLog(api.ReopenContainerLogRequest(container_id=container_id))
+    assert [line.content for line in lines(path)] == [b"one"]
+
+
+@pytest.mark.second_opinion
+def test_reopen_needs_a_running_container(cri: CRI) -> None:
+    """ReopenContainerLog is for running containers only."""
+    _, container_id = cri.run_in_pod("true")
+    cri.wait_for_exit(container_id)
+    request = api.ReopenContainerLogRequest(container_id=container_id)
+    refused(lambda: cri.runtime.ReopenContainerLog(request))
+
+
+def test_rotation_under_flood(cri: CRI) -> None:
+    """Rotated five times a second under a flood, the files together hold every line once and in order."""
+    count = 200_000
+    _, container_id = cri.run_in_pod(*flood(count))
+    path = log_path(cri, container_id)
+    rotations = 0
+    while cri.status(container_id).state == api.CONTAINER_RUNNING:
+        time.sleep(0.2)
+        try:
+            rotate(cri, container_id, path)
+            rotations += 1
+        except grpc.RpcError:
+            break  # it has ended
+    cri.wait_for_exit(container_id, within=60)
+    assert rotations > 3
+    eventually(lambda: numbers(lines(path)) == list(range(count)), within=20)
+
+
+def test_docker_rotates_while_we_are_behind(criwist_daemon: MakeDaemon, client_of: ClientOf) -> None:
+    """What Docker has rotated, and packed, while criwist stood still is read from the rotated files."""
+    daemon = criwist_daemon(container_log_driver="json-file", container_log_max_size="1m", container_log_max_files="90")
+    daemon.start()
+    cri = client_of(daemon)
+    count = 100_000
+    _, container_id = cri.run_in_pod("sh", "-c", f"echo 0 x; sleep 1; {_shell(flood(count))}; sleep 1000")
+    path = log_path(cri, container_id)
+    eventually(lambda: path.read_bytes().endswith(b"0 x\n"))
+    daemon.program.signal(signal.SIGSTOP)
+    time.sleep(scaled(6))
+    daemon.program.signal(signal.SIGCONT)
+    eventually(lambda: len(lines(path)) > count, within=60)
+    assert numbers(lines(path)) == [0, *range(count)]
+
+
+def _shell(command: tuple[str, ...]) -> str:
+    return " ".join(f"'{word}'" for word in command)
+
+
+def test_container_log_options(criwist_daemon: MakeDaemon, client_of: ClientOf, engine: Engine) -> None:
+    """Driver and sizes of ``--container-log-*`` are the container's."""
+    daemon = criwist_daemon(container_log_driver="local", container_log_max_size="3m", container_log_max_files="4")
+    daemon.start()
+    cri = client_of(daemon)
+    _, container_id = cri.run_in_pod("sh", "-c", "echo out; sleep 1000")
+    assert engine.inspect(container_id)["HostConfig"]["LogConfig"] == {
+        "Type": "local",
+        "Config": {"max-size": "3m", "max-file": "4"},
+    }
+    eventually(lambda: [line.content for line in lines(log_path(cri, container_id))] == [b"out"])
+
+
+def test_log_directory_is_removed(cri: CRI) -> None:
+    """A log whose directory is removed under it is begun anew, with what was not written to the old one."""
+    _, container_id = cri.run_in_pod("sh", "-c", _ONE_AND_TWO)
+    path = log_path(cri, container_id)
+    eventually(lambda: path.read_bytes().endswith(b"one\n"))
+    shutil.rmtree(path.parent)
+    cri.shell(container_id, "touch /tmp/go")
+    eventually(lambda: path.exists() and [line.content for line in lines(path)] == [b"two"])
+
+
+@pytest.fixture
+def small_disk(session_root: Path) -> Iterator[Path]:
+    """A file system of one megabyte."""
+    place = session_root / "small-disk"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)], check=True)
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+    place.rmdir()
+
+
+def test_full_disk(cri: CRI, criwist: Daemon, small_disk: Path) -> None:
+    """A log on a full disk stands still, is reported once, and goes on with nothing lost when there is room."""
+    count = 20_000
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(b"x" * 300_000)
+    pod = cri.pod()
+    pod.log_directory = str(small_disk / "pod")
+    pod_id = cri.run_pod(pod)
+    container_id = cri.run(pod_id, cri.container("sh", "-c", f"{_shell(flood(count))}; sleep 1000"), pod)
+    path = log_path(cri, container_id)
+    eventually(lambda: "No space left" in criwist.program.log_text(), within=20)
+    time.sleep(scaled(2.5))
+    assert criwist.program.log_text().count("No space left") == 1
+    # A rotation on a full disk: kubelet renames, and the torn line must not end up in both files.
+    rotated = path.with_name(path.name + ".1")
+    path.rename(rotated)
+    ballast.unlink()
+    cri.runtime.ReopenContainerLog(api.ReopenContainerLogRequest(container_id=container_id))
+    eventually(lambda: rotated.stat().st_size + path.stat().st_size > 700_000, within=20)
+    found = lines(path)
+    assert numbers(found) == list(range(len(found)))
+    # The rest goes where there is room: as kubelet does, remove the oldest.
+    read = numbers(lines(path))
+    while read[-1] < count - 1:
+        rotated.unlink()
+        path.rename(rotated)
+        already = len(numbers(lines(path)))
+        cri.runtime.ReopenContainerLog(api.ReopenContainerLogRequest(container_id=container_id))
+        eventually(lambda: path.stat().st_size > 0, within=20)
+        time.sleep(scaled(1.5))
+        read += numbers(lines(path))[already:]
+    assert read == list(range(count))
