@@ -144,6 +144,8 @@ class Front(Protocol):
         return switching(headers), self._switchboard.over_spdy(request, version == REMOTE_COMMAND_VERSIONS[0])
 
     def _websocket(self, offer: UpgradeOffer, request: Request) -> tuple[bytes, IProtocol]:
+        if offer.method != "GET":
+            raise _Refused(HTTPStatus.BAD_REQUEST, "a WebSocket handshake is a GET")
         connection = WSConnection(ConnectionType.SERVER)
         try:
             connection.initiate_upgrade_connection(list(offer.headers), offer.target)

@@ -76,6 +76,7 @@ class _ToClient(Protocol):
         pass
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.said_all |= reason.check(ConnectionDone) is not None
         self.lost.callback(None)
 
 
