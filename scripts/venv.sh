@@ -37,6 +37,6 @@ fi
 
 echo "installing criwist and its tools into $venv"
 pip="$venv/bin/python -m pip --disable-pip-version-check --quiet"
-$pip install "setuptools>=64"
+$pip install "setuptools>=70.1"  # which can make wheels by itself
 # Editable by a plain path: twistd looks for plugins in the directories of sys.path.
 $pip install --no-build-isolation --config-settings editable_mode=compat --editable "$root[dev]"
