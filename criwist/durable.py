@@ -35,9 +35,10 @@ def valid_key(key: str) -> bool:
     return len(key) <= _KEY_LIMIT and _KEY.match(key) is not None
 
 
-def write_file(path: str, content: bytes, mode: int = 0o600) -> None:
+def write_file(path: str, content: bytes, mode: int = 0o600, *, durable: bool = True) -> None:
     """Make *content* what is found at *path*, atomically and durably.  The directory must exist.
 
+    :param durable: False: it need not outlive the machine, only us.
     :raises OSError: nothing has changed then.
     """
     temporary = _beside(path)
@@ -47,13 +48,15 @@ def write_file(path: str, content: bytes, mode: int = 0o600) -> None:
             os.fchmod(stream.fileno(), mode)
             stream.write(content)
             stream.flush()
-            os.fsync(stream.fileno())
+            if durable:
+                os.fsync(stream.fileno())
         os.replace(temporary, path)
     except BaseException:
         with suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
-    _sync_directory(os.path.dirname(path))
+    if durable:
+        _sync_directory(os.path.dirname(path))
 
 
 def remove_file(path: str) -> bool:
@@ -99,12 +102,12 @@ class Documents:
             raise ValueError(f"not a name for a record: {key!r}")
         return os.path.join(self.directory, key + _SUFFIX)
 
-    def write(self, key: str, document: Mapping[str, Any]) -> None:
-        """Keep *document*, durable on return.  Replaces."""
+    def write(self, key: str, document: Mapping[str, Any], *, durable: bool = True) -> None:
+        """Keep *document*, durable on return unless it need not outlive the machine.  Replaces."""
         path = self.path(key)
         os.makedirs(self.directory, mode=0o700, exist_ok=True)
         whole = {"version": self.version, "checksum": _checksum(document), "document": document}
-        write_file(path, json.dumps(whole, sort_keys=True).encode("utf-8"))
+        write_file(path, json.dumps(whole, sort_keys=True).encode("utf-8"), durable=durable)
 
     def read(self, key: str) -> dict[str, Any] | None:
         """The document, or None if there is none that can be read; a damaged one is logged and set aside."""

@@ -45,6 +45,8 @@ class Entry:
     netns_inode: int = 0
     #: Of ADD, in the form of ``version``; None: it has not come back.
     result: Mapping[str, Any] | None = None
+    #: Of the plugin before the one that ADD was at, while it has not come back.
+    partial: Mapping[str, Any] | None = None
     #: The loopback plugin was run as well.
     loopback: bool = False
 
@@ -91,6 +93,7 @@ def entry_document(entry: Entry) -> dict[str, Any]:
         "arguments": [list(pair) for pair in attachment.arguments],
         "capability_arguments": dict(attachment.capability_arguments),
         "result": None if entry.result is None else dict(entry.result),
+        "partial": None if entry.partial is None else dict(entry.partial),
         "loopback": entry.loopback,
     }
 
@@ -113,6 +116,7 @@ def read_entry(document: Mapping[str, Any]) -> Entry:
             ),
             netns_inode=document["netns_inode"],
             result=document["result"],
+            partial=document["partial"],
             loopback=document["loopback"],
         )
     except (KeyError, TypeError) as problem:
@@ -138,6 +142,14 @@ class Attachments:
         """
         with _as_internal(f"network of sandbox {entry.sandbox_id} cannot be recorded"):
             self._journal.write(entry.sandbox_id, entry_document(entry))
+
+    def progress(self, entry: Entry) -> None:
+        """ADD has come further.  Outlives us and not the machine, with which what plugins make goes too.
+
+        :raises Internal: it cannot be written.
+        """
+        with _as_internal(f"network of sandbox {entry.sandbox_id} cannot be recorded"):
+            self._journal.write(entry.sandbox_id, entry_document(entry), durable=False)
 
     def stands(self, entry: Entry) -> None:
         """ADD has come back with the entry's result.  Durable on return.

@@ -78,13 +78,22 @@ class PluginChains:
         except Malformed as problem:
             raise PluginFailure(f"CNI plugin {executable} answers nonsense to VERSION: {problem}") from problem
 
-    async def add(self, network: NetworkList, version: str, attachment: Attachment) -> Mapping[str, Any]:
+    async def add(
+        self,
+        network: NetworkList,
+        version: str,
+        attachment: Attachment,
+        progress: Callable[[Mapping[str, Any]], None] = lambda result: None,
+    ) -> Mapping[str, Any]:
         """Attach a pod; returns the result in the form of *version*.
 
+        :param progress: called with the result of each plugin before the next one is called.
         :raises PluginFailure: a plugin failed; those before it are not undone here.
         """
         result: Mapping[str, Any] | None = None
         for plugin in network.plugins:
+            if result is not None:
+                progress(result)
             document = configuration(network, plugin, version, attachment=attachment, previous=result)
             output = await self._command("ADD", network, plugin, document, attachment)
             try:

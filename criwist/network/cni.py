@@ -8,8 +8,8 @@ Set-up of a pod:
    namespace is pinned.
 4. The plugins are run: ADD.  Their result is kept in the journal, in libcni's cache, and in the sandbox's record.
 
-Whatever fails from 3 on is undone by DEL at once; if even that fails, the journal still has the attachment, and DEL
-is tried again every minute until it succeeds.
+Whatever fails from 3 on is undone by DEL at once, with the result of the last plugin that succeeded.  If even that
+fails, the journal still has the attachment, and DEL is tried again every minute until it succeeds.
 
 Teardown takes configuration, arguments and result from the record, or else from the journal, or else, for a pod
 that cri-dockerd made, from the cache; what is in the configuration directory by then does not matter.  A network
@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from typing import Any
 
 from attrs import define, evolve, field
@@ -158,7 +159,7 @@ class CNINetwork(Service):
             except Exception as problem:
                 if isinstance(problem, CriwistError):
                     self._last_error = str(problem)
-                await self._undo(entry)
+                await self._undo(self._attachments.journaled(request.sandbox_id) or entry)
                 raise
 
     def _plan(self, request: PodNetworkRequest, pause: JSONObject) -> Entry:
@@ -202,12 +203,16 @@ class CNINetwork(Service):
         entry = evolve(entry, attachment=evolve(entry.attachment, netns=netns))
         if entry.loopback:
             await self._chains.add(_LOOPBACK, _LOOPBACK.versions[0], entry.attachment)
-        result = await self._chains.add(entry.network, entry.version, entry.attachment)
+        result = await self._chains.add(entry.network, entry.version, entry.attachment, partial(self._progress, entry))
         entry = evolve(entry, result=result)
         if not entry.addresses:
             raise PluginFailure(f"network {entry.network.name} gave sandbox {entry.sandbox_id} no address")
         self._attachments.stands(entry)
         return PodNetwork(entry.addresses, entry_document(entry))
+
+    def _progress(self, entry: Entry, result: Mapping[str, Any]) -> None:
+        """Keep what the next plugin is given: some release what they made only if DEL tells them the addresses."""
+        self._attachments.progress(evolve(entry, partial=result))
 
     async def _undo(self, entry: Entry) -> None:
         try:
@@ -262,7 +267,7 @@ class CNINetwork(Service):
         if entry.result is None:
             await self._end_strays({entry.sandbox_id})
         attachment = evolve(entry.attachment, netns=self._live_namespace(entry, pause))
-        result = entry.result if has_previous_result_on_delete(entry.version) else None
+        result = (entry.result or entry.partial) if has_previous_result_on_delete(entry.version) else None
         try:
             await self._chains.delete(entry.network, entry.version, attachment, result)
         except PluginFailure as failure:

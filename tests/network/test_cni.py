@@ -173,6 +173,13 @@ class SetUpTests(Case):
         self.assertEqual((self.left(), self.pins.held), ([], {}))
         self.assertEqual(self.network.verbose()["last_error"], str(problem.value))
 
+    def test_what_is_known_of_a_failed_set_up(self) -> None:
+        """DEL after a failed ADD is told the addresses that the plugins before the failing one gave."""
+        self.world.outcomes["ADD portmap"] = complaint("no such table", 5)
+        self.failureResultOf(self.call(self.network.set_up(pod("a"), PAUSE)), PluginFailure)
+        told = self.world.last("DEL portmap").configuration["prevResult"]
+        self.assertEqual(told, self.world.last("ADD portmap").configuration["prevResult"])
+
     def test_no_address(self) -> None:
         """A network that gives no address has failed."""
         self.world.outcomes["ADD portmap"] = Output(0, b'{"cniVersion": "1.0.0"}')
@@ -418,13 +425,15 @@ class LeftoverTests(Case):
 
     def test_killed_in_add(self) -> None:
         """An ADD that we did not live to see the end of is undone at start: strays first, then DEL."""
-        self.world.outcomes["ADD bridge"] = Deferred()
+        self.world.outcomes["ADD portmap"] = Deferred()
         self.call(self.network.set_up(pod("a", port_mappings=PORTS), PAUSE))
         self.world.outcomes.clear()
         network = self.restarted()
         self._reconcile(network)
         self.assertEqual(self.ended[0], {"a" * 64})
-        self.assertEqual(self.world.pod_calls(), ["ADD bridge", "DEL portmap", "DEL bridge"])
+        self.assertEqual(self.world.pod_calls(), ["ADD bridge", "ADD portmap", "DEL portmap", "DEL bridge"])
+        told = self.world.last("DEL portmap").configuration["prevResult"]
+        self.assertEqual(told["ips"][0]["address"], "10.1.0.2/24")
         self.assertEqual((self.left(), self.pins.held), ([], {}))
         self.set_up(pod("b", port_mappings=PORTS), network)
 
