@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, Final
 
@@ -38,6 +39,10 @@ BACKLOG: Final = 512
 SHUTDOWN_GRACE: Final = LINGER + 1.0
 
 
+_ADDRESS: Final = re.compile(r"(?:\[(?P<bracketed>[^\]]+)\]|(?P<host>[^:\[\]]*))(?::(?P<port>[0-9]{1,5}))?")
+_NAMES: Final = {"localhost": "127.0.0.1", "": "0.0.0.0"}
+
+
 class IStreamingReactor(IReactorTCP, IReactorSocket, IReactorTime):
     """What the server asks of a reactor."""
 
@@ -55,20 +60,17 @@ class BindAddress:
 
         :raises InvalidArgument: it is none of these.
         """
-        host, port = text, "0"
-        if text.startswith("["):
-            host, _, rest = text[1:].partition("]")
-            port = rest.removeprefix(":") or "0"
-        elif text.count(":") == 1:
-            host, port = text.split(":")
-        host = {"localhost": "127.0.0.1", "": "0.0.0.0"}.get(host, host)
+        # An address of IPv6 may stand bare if no port follows it.
+        found = _ADDRESS.fullmatch(text)
+        host = (found["bracketed"] or found["host"]) if found else text
+        port = int(found["port"] or 0) if found else 0
         try:
-            address = ip_address(host)
+            address = ip_address(_NAMES.get(host, host) if text else host)
         except ValueError:
             raise InvalidArgument("streaming-bind-addr", f"{text!r} is no IP address, with or without a port") from None
-        if not port.isascii() or not port.isdigit() or int(port) > 65535:
-            raise InvalidArgument("streaming-bind-addr", f"{text!r} has no port from 0 to 65535")
-        return cls(address, int(port))
+        if port > 65535:
+            raise InvalidArgument("streaming-bind-addr", f"{port} is no port")
+        return cls(address, port)
 
     @property
     def local(self) -> str:

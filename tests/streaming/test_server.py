@@ -1,0 +1,200 @@
+"""The streaming server: addresses, URLs, listening, limits, shutdown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
+from twisted.internet.testing import MemoryReactorClock
+from twisted.trial.unittest import SynchronousTestCase
+
+from criwist.api.runtime.v1 import api_pb2 as pb
+from criwist.config import Config
+from criwist.errors import InvalidArgument, ResourceExhausted, Unavailable
+from criwist.interfaces import RemoteCommand
+from criwist.streaming.requests import Attach, Exec, PortForward
+from criwist.streaming.server import MAX_SILENT, SHUTDOWN_GRACE, BindAddress, StreamingServer
+from criwist.streaming.tokens import MAX_TOKENS
+from criwist.streaming.urls import Streams
+from criwist.testing.memory_network import MemoryNetwork
+from criwist.testing.memory_runtime import MemoryRuntime
+from criwist.testing.streaming_peers import SpdyClient
+
+COMMAND = RemoteCommand("container", ("run",), stdout=True)
+
+
+class AddressTests(SynchronousTestCase):
+    """Where to listen, as operators write it."""
+
+    def test_forms(self) -> None:
+        """A host, a host and port, in either family; the port is the system's choice where none is named."""
+        for text, host, port, local in (
+            ("127.0.0.1", "127.0.0.1", 0, "127.0.0.1"),
+            ("127.0.0.1:10010", "127.0.0.1", 10010, "127.0.0.1"),
+            ("localhost:1", "127.0.0.1", 1, "127.0.0.1"),
+            ("::1", "::1", 0, "[::1]"),
+            ("[::1]:10010", "::1", 10010, "[::1]"),
+            ("10.1.2.3:5", "10.1.2.3", 5, "10.1.2.3"),
+            ("0.0.0.0:5", "0.0.0.0", 5, "127.0.0.1"),
+            (":5", "0.0.0.0", 5, "127.0.0.1"),
+            ("[::]:5", "::", 5, "[::1]"),
+        ):
+            address = BindAddress.parse(text)
+            self.assertEqual((str(address.host), address.port, address.local), (host, port, local), text)
+
+    def test_what_is_no_address(self) -> None:
+        """Names, bad ports and nonsense are refused."""
+        for text in ("example.com:80", "127.0.0.1:x", "127.0.0.1:70000", "[::1", "1.2.3.4.5", "127.0.0.1:-1"):
+            with self.assertRaises(InvalidArgument, msg=text):
+                BindAddress.parse(text)
+
+
+class ServerTestCase(SynchronousTestCase):
+    """A server on a reactor that only remembers."""
+
+    def setUp(self) -> None:
+        self.reactor = MemoryReactorClock()
+        self.network = MemoryNetwork(self.reactor)
+        self.runtime = MemoryRuntime(self.network)
+
+    def server(self, **config: Any) -> StreamingServer:
+        """A server that is not started."""
+        return StreamingServer(self.reactor, Config(**config), self.runtime)
+
+    def started(self, **config: Any) -> StreamingServer:
+        """A server that is."""
+        server = self.server(**config)
+        server.startService()
+        return server
+
+    def connect(self, client: Any) -> Any:
+        """Connect a client to what the server listens with."""
+        factory = self.reactor.tcpServers[-1][1]
+        protocol = factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 1))
+        self.network.connect(client, protocol)
+        self.network.settle()
+        return client
+
+
+class ServerTests(ServerTestCase):
+    """What the service does."""
+
+    def test_loopback_by_default(self) -> None:
+        """It listens on 127.0.0.1, on a port that the system chooses."""
+        self.started()
+        port, _, _, interface = self.reactor.tcpServers[0]
+        self.assertEqual((port, interface), (0, "127.0.0.1"))
+
+    def test_elsewhere_only_when_allowed(self) -> None:
+        """Without TLS an address that others can reach needs a flag, and is warned of."""
+        with self.assertRaises(InvalidArgument):
+            self.server(streaming_bind_addr="0.0.0.0:5")
+        self.started(streaming_bind_addr="0.0.0.0:5", streaming_insecure=True)
+        self.assertEqual(self.reactor.tcpServers[0][0], 5)
+
+    def test_urls(self) -> None:
+        """They are absolute, with the port that is listened on, and lead to one request each."""
+        server = self.started(streaming_bind_addr="127.0.0.1:7777")
+        urls = [server.url(request) for request in (Exec(COMMAND), Attach(COMMAND), PortForward("sandbox"))]
+        for url, path in zip(urls, ("exec", "attach", "portforward"), strict=True):
+            self.assertRegex(url, rf"^http://[0-9.]+:\d+/{path}/[A-Za-z0-9_-]{{43}}$")
+        client = self.connect(SpdyClient(urls[0].partition("/exec")[1] + urls[0].partition("/exec")[2]))
+        self.assertTrue(client.answer.startswith(b"HTTP/1.1 101 "))
+
+    def test_no_urls_before_it_listens_or_after(self) -> None:
+        """There is nobody to dial."""
+        server = self.server()
+        with self.assertRaises(Unavailable):
+            server.url(Exec(COMMAND))
+        server.startService()
+        server.url(Exec(COMMAND))
+        self.successResultOf(server.stopService())
+        with self.assertRaises(Unavailable):
+            server.url(Exec(COMMAND))
+
+    def test_too_many_tokens(self) -> None:
+        """The thousand-and-first URL is refused."""
+        server = self.started()
+        for _ in range(MAX_TOKENS):
+            server.url(Exec(COMMAND))
+        with self.assertRaises(ResourceExhausted):
+            server.url(Exec(COMMAND))
+
+    def test_too_many_silent_connections(self) -> None:
+        """Who says nothing is many soon; one too many is turned away, until one has spoken."""
+        server = self.started()
+        silent = [server.front() for _ in range(MAX_SILENT)]
+        self.assertNotIn(None, silent)
+        self.assertEqual(server.front(), None)
+        first = silent[0]
+        if first is not None:
+            self.network.connect(SpdyClient("/exec/wrong"), first)
+            self.network.settle()
+        self.assertNotEqual(server.front(), None)
+
+    def test_shutdown(self) -> None:
+        """Sessions end with their protocol's words, silent connections are dropped; then the service has stopped."""
+        server = self.started()
+        client = self.connect(SpdyClient("/exec/" + server.url(Exec(COMMAND)).rsplit("/")[-1]))
+        for role in ("error", "stdout"):
+            client.open(streamtype=role)
+        self.network.settle()
+        silent = self.connect(SpdyClient("/exec/x"))
+        stopped = server.stopService()
+        self.network.settle()
+        self.reactor.advance(0)
+        self.successResultOf(stopped)
+        self.assertEqual((client.goaway, silent.lost), (0, True))
+        self.assertIn(b"stopping", client.streams[1].received)
+
+    def test_shutdown_does_not_wait_for_ever(self) -> None:
+        """A client that does not let go holds it up for a few seconds only."""
+        server = self.started()
+        client = self.connect(SpdyClient("/exec/" + server.url(Exec(COMMAND)).rsplit("/")[-1]))
+        client.transport.peer.loseWriteConnection = lambda: None
+        client.transport.peer.abortConnection = lambda: None
+        stopped = server.stopService()
+        self.assertNoResult(stopped)
+        self.reactor.advance(SHUTDOWN_GRACE)
+        self.successResultOf(stopped)
+
+
+class StreamsTests(ServerTestCase):
+    """What the servicer calls."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.streams = Streams(self.runtime, self.started())
+
+    def url(self, coroutine: Any) -> str:
+        """The URL that it returns."""
+        url: str = self.successResultOf(Deferred.fromCoroutine(coroutine))
+        return url
+
+    def test_exec(self) -> None:
+        """An ExecRequest becomes a command with its streams."""
+        request = pb.ExecRequest(container_id="c", cmd=["ls", "-l"], stdin=True, stdout=True, tty=True)
+        url = self.url(self.streams.exec_url(request))
+        client = self.connect(SpdyClient("/exec/" + url.rsplit("/")[-1]))
+        for role in ("error", "stdin", "stdout"):
+            client.open(streamtype=role)
+        self.network.settle()
+        expected = RemoteCommand("c", ("ls", "-l"), stdin=True, stdout=True, tty=True)
+        self.assertEqual(self.runtime.processes[0].request, expected)
+
+    def test_attach(self) -> None:
+        """An AttachRequest too."""
+        url = self.url(self.streams.attach_url(pb.AttachRequest(container_id="c", stdout=True, stderr=True)))
+        client = self.connect(SpdyClient("/attach/" + url.rsplit("/")[-1]))
+        for role in ("error", "stdout", "stderr"):
+            client.open(streamtype=role)
+        self.network.settle()
+        self.assertEqual(self.runtime.processes[0].request, RemoteCommand("c", stdout=True, stderr=True))
+
+    def test_port_forward(self) -> None:
+        """Ports must be ports."""
+        self.assertIn("/portforward/", self.url(self.streams.port_forward_url(pb.PortForwardRequest(port=[80]))))
+        for port in (0, -1, 65536):
+            with self.assertRaises(InvalidArgument):
+                self.streams.port_forward_url(pb.PortForwardRequest(port=[port])).send(None)
