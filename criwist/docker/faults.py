@@ -16,7 +16,7 @@ from service_identity import VerificationError
 from twisted.internet.defer import CancelledError
 from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
 from twisted.python.failure import Failure
-from twisted.web._newclient import ParseError
+from twisted.web._newclient import ParseError  # what Agent raises for an answer that is not HTTP; not exported
 from twisted.web.client import RequestGenerationFailed, RequestTransmissionFailed, ResponseFailed
 from twisted.web.iweb import IResponse
 
@@ -124,7 +124,6 @@ def _not_found(message: str, kind: str, name: str) -> NotFound:
 
 _NAME_TAKEN = re.compile(r'is already in use by container "?([0-9a-f]{64})')
 _NOT_RUNNING = re.compile(r"is not running", re.IGNORECASE)
-_BEING_REMOVED = re.compile(r"removal of container \S+ is already in progress", re.IGNORECASE)
 _IMAGE_IN_USE = re.compile(r"must (?:be forced|force)|is using its referenced image|is being used by", re.IGNORECASE)
 
 
@@ -140,11 +139,6 @@ def name_holder(error: CriwistError) -> str | None:
 def says_not_running(error: CriwistError) -> bool:
     """Whether a kill, exec or resize was refused because the container does not run."""
     return isinstance(error, FailedPrecondition) and bool(_NOT_RUNNING.search(str(error)))
-
-
-def says_being_removed(error: CriwistError) -> bool:
-    """Whether a removal was refused because another one of the same container is under way."""
-    return isinstance(error, FailedPrecondition) and bool(_BEING_REMOVED.search(str(error)))
 
 
 def says_image_in_use(error: CriwistError) -> bool:

@@ -18,7 +18,6 @@ from criwist.docker.faults import (
     fault,
     name_holder,
     registry_status,
-    says_being_removed,
     says_image_in_use,
     says_not_running,
     says_registry_denied,
@@ -110,14 +109,12 @@ class WordsTests(SynchronousTestCase):
         self.assertIsNone(name_holder(FailedPrecondition("Conflict. Something else")))
 
     def test_states_of_containers(self) -> None:
-        """Not running, and being removed."""
+        """Not running, which only a conflict can say."""
         self.assertTrue(
             says_not_running(FailedPrecondition(f"Cannot kill container: x: Container {ID} is not running"))
         )
         self.assertFalse(says_not_running(EngineFailure("x is not running")))
-        text = f"removal of container {ID} is already in progress"
-        self.assertTrue(says_being_removed(FailedPrecondition(text)))
-        self.assertFalse(says_being_removed(FailedPrecondition("is not running")))
+        self.assertFalse(says_not_running(FailedPrecondition("Conflict. Something else")))
 
     def test_an_image_in_use(self) -> None:
         """Of engines 20.10 to 29, by name and by id."""

@@ -49,9 +49,7 @@ class JSONObjectsTests(SynchronousTestCase):
 
     def test_deep_nesting_does_not_overflow(self) -> None:
         """It is refused like any other malformed object."""
-        self.assertRaises(
-            JSONStreamError, JSONObjects().receive_data, b'{"a":' + b"[" * 20_000 + b"]" * 20_000 + b"}"
-        )
+        self.assertRaises(JSONStreamError, JSONObjects().receive_data, b'{"a":' + b"[" * 20_000 + b"]" * 20_000 + b"}")
 
 
 _VALUES = st.recursive(
