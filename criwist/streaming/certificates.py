@@ -8,12 +8,11 @@ together, as while they are being replaced, or that cannot be read, leave the ce
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
-from OpenSSL import SSL, crypto
+from OpenSSL import SSL
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
-from twisted.internet.ssl import CertificateOptions
+from twisted.internet.ssl import CertificateOptions, TLSVersion
 from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from zope.interface import implementer
@@ -38,7 +37,7 @@ class ReloadedCertificate:
         self._signature = self._look()
         try:
             self._context = self._load()
-        except (OSError, crypto.Error, SSL.Error, ValueError) as error:
+        except (OSError, SSL.Error) as error:
             raise InvalidArgument("streaming-tls", f"the files cannot be used: {error!r}") from error
 
     def serverConnectionForTLS(self, protocol: TLSMemoryBIOProtocol) -> SSL.Connection:
@@ -53,7 +52,7 @@ class ReloadedCertificate:
         self._signature = signature
         try:
             self._context = self._load()
-        except (OSError, crypto.Error, SSL.Error, ValueError) as error:
+        except (OSError, SSL.Error) as error:
             self._log.warn(
                 "the new streaming certificate cannot be used, the old one stays: {error}", error=repr(error)
             )
@@ -74,25 +73,11 @@ class ReloadedCertificate:
 
     def _load(self) -> Any:
         """A context of the files; with ``ca``, clients must show a certificate that it has signed."""
-        chain = _certificates(self._files.certificate)
-        key = crypto.load_privatekey(crypto.FILETYPE_PEM, Path(self._files.key).read_bytes())
-        authorities = _certificates(self._files.ca) if self._files.ca else None
-        options = CertificateOptions(
-            privateKey=key,
-            certificate=chain[0],
-            extraCertChain=chain[1:],
-            verify=authorities is not None,
-            caCerts=authorities,
-        )
-        context = options.getContext()
+        context = CertificateOptions(raiseMinimumTo=TLSVersion.TLSv1_2).getContext()
+        context.use_certificate_chain_file(self._files.certificate)
+        context.use_privatekey_file(self._files.key)
         context.check_privatekey()
+        if self._files.ca:
+            context.load_verify_locations(self._files.ca)
+            context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT)
         return context
-
-
-def _certificates(path: str) -> list[crypto.X509]:
-    """All certificates in a PEM file."""
-    marker = b"-----BEGIN CERTIFICATE-----"
-    parts = Path(path).read_bytes().split(marker)[1:]
-    if not parts:
-        raise ValueError(f"{path} holds no certificate")
-    return [crypto.load_certificate(crypto.FILETYPE_PEM, marker + part) for part in parts]
