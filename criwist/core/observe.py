@@ -7,6 +7,8 @@ machine has its processes there: what is under the pid here is somebody else's, 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from attrs import frozen
 
 from criwist import errors
@@ -16,8 +18,9 @@ from criwist.kernel.cgroups import belongs_to, process_cgroup
 from criwist.kernel.identity import read_identity
 from criwist.kernel.limits import Limits
 from criwist.kernel.oom_scores import read_oom_score_adj
-from criwist.kernel.resources import read_limits
-from criwist.translate.answers import flag, number, text
+from criwist.kernel.resources import read_limits, read_unified
+from criwist.translate.answers import flag, number, text, text_map
+from criwist.translate.cgroup import recorded_writes
 
 
 @frozen
@@ -36,17 +39,19 @@ def observe(inspected: JSONObject) -> Observed:
     host_config = inspected.get("HostConfig") or {}
     try:
         who = read_identity(pid)
-        limits = read_limits(process_cgroup(pid, identifier), number(host_config, "CpuShares"))
+        cgroup = process_cgroup(pid, identifier)
+        limits = read_limits(cgroup, number(host_config, "CpuShares"))
+        unified = read_unified(cgroup, recorded_writes(text_map(inspected, "Config", "Labels")).unified)
         score = read_oom_score_adj(pid)
     except errors.NotFound:
         return Observed()  # it has ended since
     return Observed(
-        resources=_resources(limits, score or 0),
+        resources=_resources(limits, unified, score or 0),
         user=pb.LinuxContainerUser(uid=who.uid, gid=who.gid, supplemental_groups=who.groups),
     )
 
 
-def _resources(limits: Limits, oom_score_adj: int) -> pb.LinuxContainerResources:
+def _resources(limits: Limits, unified: Mapping[str, str], oom_score_adj: int) -> pb.LinuxContainerResources:
     """The CRI's 0 stands for "no limit" as well as for "not specified"."""
     return pb.LinuxContainerResources(
         cpu_period=limits.cpu_period or 0,
@@ -57,6 +62,7 @@ def _resources(limits: Limits, oom_score_adj: int) -> pb.LinuxContainerResources
         oom_score_adj=oom_score_adj,
         cpuset_cpus=limits.cpuset_cpus,
         cpuset_mems=limits.cpuset_mems,
+        unified=unified,
         hugepage_limits=[
             pb.HugepageLimit(page_size=size, limit=limit) for size, limit in sorted(limits.hugepages.items())
         ],
