@@ -8,6 +8,8 @@
 #   make bench    criwist beside containerd's CRI plugin; ONLY=lists for one scenario   (root)
 #   make proto    the CRI modules from criwist/api/runtime/v1/api.proto
 #   make pause    the pause programs from criwist/pause/pause.c                     (root, for the compilers)
+#   make node-test    the tests on a whole Debian 13 node in an emulated machine; TESTS=… for a part   (root)
+#   make node-shell   a shell on such a node                                        (root)
 #
 # The first three install what is missing with apt-get, once.  ARGS="…" is passed on to twistd or pytest.
 
@@ -64,3 +66,14 @@ $(READY): setup.cfg pyproject.toml scripts/venv.sh
 
 clean:
 	rm -rf $(VENV) .cache build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# A whole node, see docs/testing.md.  TESTS is what is tested there, of all by default.
+.PHONY: node-image node-test node-shell
+node-image: $(READY)
+	$(PYTHON) -m tools.node image
+
+node-test: $(READY)
+	$(PYTHON) -m tools.node test $(filter-out tests,$(TESTS)) $(ARGS)
+
+node-shell: $(READY)
+	$(PYTHON) -m tools.node shell

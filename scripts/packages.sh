@@ -1,5 +1,5 @@
 #!/bin/sh
-# Install the Debian packages of a purpose that are missing here:  scripts/packages.sh python|engine|demo|tests|pause…
+# Install the Debian packages of a purpose that are missing here:  scripts/packages.sh python|engine|demo|tests|pause|node…
 #
 # What counts is the program, not the package: an engine of Docker's own packages is as good as Debian's.
 set -eu
@@ -77,6 +77,14 @@ for purpose in "$@"; do
             compiler x86_64
             compiler aarch64
             need qemu-user-static has qemu-aarch64-static
+            ;;
+        node)
+            need debootstrap has debootstrap
+            need qemu-system-x86 has qemu-system-x86_64
+            need qemu-utils has qemu-img
+            need e2fsprogs has mkfs.ext4
+            need openssh-client has ssh
+            need util-linux has setpriv
             ;;
         *)
             echo "unknown purpose: $purpose" >&2

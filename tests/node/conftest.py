@@ -1,0 +1,69 @@
+"""Fixtures of the tests that stop, kill and reboot what they test: they run outside of the node, which is a whole one.
+
+``make node-test`` starts the node and says in ``CRIWIST_NODE`` how to reach it; elsewhere these tests are skipped.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.harness import images
+from tests.harness.client import CRI, answers_version
+from tests.harness.clock import eventually
+from tests.node.readiness import engine_ready
+from tools.node.guest import Guest
+
+SOCKET = "/run/criwist.sock"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark all tests here as functional, and skip them where there is no node."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker("functional")
+            if "CRIWIST_NODE" not in os.environ:
+                item.add_marker(pytest.mark.skip(reason="needs a whole node: make node-test"))
+
+
+@pytest.fixture(scope="session")
+def node() -> Iterator[Guest]:
+    """The node, with the engine and criwist running and the test image loaded."""
+    guest = Guest.load(Path(os.environ["CRIWIST_NODE"]))
+    guest.write(images.image(images.BUSYBOX).archive(images.BUSYBOX), "/root/busybox.tar")
+    guest.run("docker load --quiet --input /root/busybox.tar")
+    yield guest
+    guest.close_socket()
+
+
+@pytest.fixture
+def connect(node: Guest) -> Iterator[Callable[[], CRI]]:
+    """Makes clients of the node's criwist; to be called again after a reboot, and at the end no pods are left."""
+    clients: list[CRI] = []
+
+    def make() -> CRI:
+        socket = node.socket(SOCKET)
+        eventually(lambda: answers_version(socket), within=12, what="criwist serves")
+        client = CRI("criwist", socket, Path("/var/log/criwist-tests"), lambda archive: None)
+        clients.append(client)
+        return client
+
+    yield make
+    for client in clients:
+        client.close()
+    node.run("systemctl start docker.service criwist.service", within=300)
+    last = make()
+    eventually(lambda: engine_ready(last), within=12)
+    last.clean()
+    last.close()
+
+
+@pytest.fixture
+def cri(connect: Callable[[], CRI]) -> CRI:
+    """A client of the node's criwist, which is ready."""
+    client = connect()
+    eventually(lambda: engine_ready(client), within=12)
+    return client

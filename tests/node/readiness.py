@@ -1,0 +1,17 @@
+"""What criwist says of its readiness."""
+
+from __future__ import annotations
+
+from criwist.api.runtime.v1 import api_pb2 as api
+from tests.harness.client import CRI
+
+
+def engine_ready(cri: CRI) -> bool:
+    """Whether criwist says that it can run pods."""
+    return condition(cri, "RuntimeReady").status
+
+
+def condition(cri: CRI, name: str) -> api.RuntimeCondition:
+    """One of the conditions in Status."""
+    conditions = cri.runtime.Status(api.StatusRequest()).status.conditions
+    return next(one for one in conditions if one.type == name)

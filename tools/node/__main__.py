@@ -1,0 +1,157 @@
+"""The node from the command line: ``python -m tools.node image``, ``test [PYTEST ARGUMENT…]``, ``shell``.
+
+``test`` runs tests below ``tests/node`` here, on a node they may reboot, and all others in the node.  What went wrong
+is in ``.cache/node/run``: the console, the journal, the engine's and the tests' leftovers.
+
+``CRIWIST_NODE_CGROUP=v1`` boots with cgroups of version 1, ``CRIWIST_NODE_ACCEL`` names kvm or tcg,
+``CRIWIST_NODE_LIMIT`` is how many minutes a test run may last (120).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from types import FrameType
+
+from tools.node.guest import CommandFailed, Guest
+from tools.node.image import image
+from tools.node.install import install, install_tests, pytest_command
+from tools.node.machine import CGROUP_V1, Machine, only_one
+from tools.node.places import ROOT, RUN, Trouble
+
+#: In emulation everything takes about this many times as long.
+_TIME_FACTOR = "10"
+_FROM_OUTSIDE = "tests/node"
+_INSIDE = "tests/functional"
+
+#: What is brought back after a failure.
+_EVIDENCE = {
+    "journal.log": "journalctl --no-pager --boot=all 2>/dev/null || journalctl --no-pager",
+    "units.log": "systemctl --no-pager --full status criwist docker containerd; systemctl --no-pager --failed",
+    "engine.log": "docker version; docker info; docker ps -a",
+    "mounts.log": "cat /proc/self/mountinfo",
+    "tests.tar": "cd /var/tmp && tar -c --exclude=*/data/* criwist-tests-* 2>/dev/null",
+}
+
+
+@contextlib.contextmanager
+def _stage(name: str) -> Iterator[None]:
+    """Say how long a part took."""
+    print(f"node: {name} …", flush=True)
+    began = time.monotonic()
+    try:
+        yield
+    finally:
+        print(f"node: {name}: {time.monotonic() - began:.0f} s", flush=True)
+
+
+@contextlib.contextmanager
+def _node(limit: float) -> Iterator[Guest]:
+    """A node that runs; powered off at the end, with the evidence kept if the body raised."""
+    with _stage("image"):
+        built = image()
+    options = {"": "", "v2": "", "v1": CGROUP_V1}.get(os.environ.get("CRIWIST_NODE_CGROUP", ""))
+    if options is None:
+        raise Trouble("CRIWIST_NODE_CGROUP: expected v1 or v2")
+    with only_one():
+        machine = Machine(built, options, limit)
+        guest: Guest | None = None
+        try:
+            with _stage("boot"):
+                guest = machine.start()
+            yield guest
+        except (CommandFailed, subprocess.SubprocessError) as error:
+            if guest is not None:
+                _keep_evidence(guest)
+            raise Trouble(f"{error}\nthe console ends:\n{machine.console_tail()}") from error
+        finally:
+            with _stage("power off"):
+                machine.power_off(guest)
+
+
+def _keep_evidence(guest: Guest) -> None:
+    for name, command in _EVIDENCE.items():
+        with contextlib.suppress(subprocess.SubprocessError):
+            guest.fetch(command, RUN / name, within=120)
+    print(f"node: journal and logs are in {RUN}", flush=True)
+
+
+def test(arguments: Sequence[str]) -> int:
+    """Run tests; returns 0 if all went well."""
+    limit = 60 * float(os.environ.get("CRIWIST_NODE_LIMIT", "120"))
+    outside, inside = _divide(arguments)
+    status = 0
+    with _node(limit) as guest:
+        with _stage("install"):
+            install(guest)
+        if inside is not None:
+            with _stage("install the tests"):
+                install_tests(guest)
+            with _stage("tests in the node"):
+                status |= guest.stream(pytest_command(shlex.join(inside), _environment()), within=limit)
+        if outside is not None:
+            with _stage("tests of the node"):
+                command = [sys.executable, "-m", "pytest", *outside]
+                environment = os.environ | _environment() | {"CRIWIST_NODE": str(guest.save())}
+                status |= subprocess.run(command, cwd=ROOT, env=environment, check=False, timeout=limit).returncode
+        if status != 0:
+            _keep_evidence(guest)
+    return status
+
+
+def _divide(arguments: Sequence[str]) -> tuple[list[str] | None, list[str] | None]:
+    """Arguments for pytest outside and inside; None where there is nothing to run."""
+    paths = [word for word in arguments if word.startswith("tests")] or [_FROM_OUTSIDE, _INSIDE]
+    others = [word for word in arguments if not word.startswith("tests")]
+    outside = [path for path in paths if path.startswith(_FROM_OUTSIDE)]
+    inside = [path for path in paths if not path.startswith(_FROM_OUTSIDE)]
+    return ([*outside, *others] if outside else None), ([*inside, *others] if inside else None)
+
+
+def _environment() -> dict[str, str]:
+    variables = {"CRIWIST_TEST_REQUIRED": "1", "CRIWIST_TEST_SYSTEMD_CGROUPS": "1", "CRIWIST_TEST_NODE": "1"}
+    return variables | {"CRIWIST_TEST_TIME_FACTOR": os.environ.get("CRIWIST_TEST_TIME_FACTOR", _TIME_FACTOR)}
+
+
+def shell() -> int:
+    """Boot, install, and give a shell; what is done there is forgotten."""
+    with _node(24 * 3600) as guest:
+        with _stage("install"):
+            install(guest)
+            install_tests(guest)
+        return guest.shell()
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Do as the command line says."""
+    match arguments:
+        case ["image"]:
+            with _stage("image"):
+                print(image().disk)
+            return 0
+        case ["test", *rest]:
+            return test(rest)
+        case ["shell"]:
+            return shell()
+        case _:
+            raise Trouble("expected image, test or shell")
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _end)
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except Trouble as trouble:
+        sys.exit(f"node: {trouble}")
+    except KeyboardInterrupt:
+        sys.exit(130)
