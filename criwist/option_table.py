@@ -73,7 +73,7 @@ _ENGINE = (
         "runtime-request-timeout",
         "2m0s",
         values.some_time,
-        "time limit of calls to the engine that should be short",
+        "time limit of calls that change something in the engine; reads get half of it, starts and removals twice",
         "runtime_request_timeout",
     ),
     Option(

@@ -145,7 +145,11 @@ class Criwist(Service):
     def _build(self, reactor: Any) -> None:
         config = self._config
         os.makedirs(config.root_directory, mode=0o711, exist_ok=True)
-        docker = Docker(reactor, connections(reactor, config.docker_endpoint, config.docker_tls))
+        docker = Docker(
+            reactor,
+            connections(reactor, config.docker_endpoint, config.docker_tls),
+            request_timeout=config.runtime_request_timeout,
+        )
         processes = Processes(reactor, reactor.getThreadPool())
         engine = Engine(docker, lambda: local_oom_score_floor(config.docker_endpoint))
         records = SandboxRecords(posixpath.join(config.root_directory, "sandboxes"), mirror=mirror_directory())

@@ -47,15 +47,22 @@ _ENGINE = Subject("engine", "engine")
 @implementer(IDocker)
 @define(eq=False)
 class Docker:
-    """The engine behind *connections*.  All calls are made on the thread of *reactor*."""
+    """The engine behind *connections*.  All calls are made on the thread of *reactor*.
+
+    :param request_timeout: seconds that calls which change little may take; those that read get half of it, starts
+        and removals twice as much.
+    """
 
     _reactor: IReactorTime
     _connections: EngineConnections
+    request_timeout: float = field(default=CHANGE_LIMIT, kw_only=True)
     facts: EngineFacts | None = field(default=None, init=False)
     _calls: Calls = field(init=False)
+    _patience: float = field(init=False)
     _log: Logger = field(factory=Logger, init=False)
 
     def __attrs_post_init__(self) -> None:
+        self._patience = self.request_timeout / CHANGE_LIMIT
         self._calls = Calls(self._reactor, self._connections, version_text(OLDEST_API))
 
     # -- The engine
@@ -99,7 +106,7 @@ class Docker:
         """Create a container."""
         subject = Subject("container", name)
         request = Request("POST", "/containers/create", subject, {"name": name}, _encoded(body))
-        answer = json_object(await self._calls.json(request, CHANGE_LIMIT))
+        answer = json_object(await self._calls.json(request, self._patience * CHANGE_LIMIT))
         for warning in answer.get("Warnings") or ():
             self._log.warn(
                 "The engine says of the new container {container}: {warning}", container=name, warning=warning
@@ -108,7 +115,7 @@ class Docker:
 
     async def start_container(self, container: str) -> None:
         """Start a container."""
-        await self._on_container(container, "start", WORK_LIMIT)
+        await self._on_container(container, "start", self._patience * WORK_LIMIT)
 
     async def stop_container(self, container: str, grace: int) -> None:
         """Stop a container."""
@@ -116,25 +123,29 @@ class Docker:
 
     async def kill_container(self, container: str, signal: str) -> None:
         """Signal a container's first process."""
-        await self._on_container(container, "kill", CHANGE_LIMIT, {"signal": signal})
+        await self._on_container(container, "kill", self._patience * CHANGE_LIMIT, {"signal": signal})
 
     async def remove_container(self, container: str, *, force: bool, volumes: bool) -> None:
         """Remove a container."""
         subject = Subject("container", container)
         parameters = {"force": _flag(force), "v": _flag(volumes)}
-        await self._calls.call(Request("DELETE", f"/containers/{subject.segment}", subject, parameters), WORK_LIMIT)
+        await self._calls.call(
+            Request("DELETE", f"/containers/{subject.segment}", subject, parameters), self._patience * WORK_LIMIT
+        )
 
     async def rename_container(self, container: str, name: str) -> None:
         """Rename a container."""
-        await self._on_container(container, "rename", CHANGE_LIMIT, {"name": name})
+        await self._on_container(container, "rename", self._patience * CHANGE_LIMIT, {"name": name})
 
     async def update_container(self, container: str, body: JSONObject) -> None:
         """Change a container's resources."""
-        await self._on_container(container, "update", CHANGE_LIMIT, body=body)
+        await self._on_container(container, "update", self._patience * CHANGE_LIMIT, body=body)
 
     async def resize_container(self, container: str, *, height: int, width: int) -> None:
         """Resize a container's terminal."""
-        await self._on_container(container, "resize", CHANGE_LIMIT, {"h": str(height), "w": str(width)})
+        await self._on_container(
+            container, "resize", self._patience * CHANGE_LIMIT, {"h": str(height), "w": str(width)}
+        )
 
     async def create_checkpoint(self, container: str, body: JSONObject) -> None:
         """Checkpoint a container."""
@@ -158,7 +169,7 @@ class Docker:
         """A file of a container."""
         subject = Subject("container", container)
         request = Request("GET", f"/containers/{subject.segment}/archive", subject, {"path": path})
-        return await self._calls.call(request, READ_LIMIT)
+        return await self._calls.call(request, self._patience * READ_LIMIT)
 
     # -- Execs
 
@@ -166,7 +177,7 @@ class Docker:
         """Create an exec."""
         subject = Subject("container", container)
         request = Request("POST", f"/containers/{subject.segment}/exec", subject, body=_encoded(body))
-        return _identifier(json_object(await self._calls.json(request, CHANGE_LIMIT)))
+        return _identifier(json_object(await self._calls.json(request, self._patience * CHANGE_LIMIT)))
 
     async def start_exec(self, exec_id: str, *, tty: bool) -> IHijackedStream:
         """Start an exec."""
@@ -185,7 +196,9 @@ class Docker:
         """Resize an exec's terminal."""
         subject = Subject("exec", exec_id)
         parameters = {"h": str(height), "w": str(width)}
-        await self._calls.call(Request("POST", f"/exec/{subject.segment}/resize", subject, parameters), CHANGE_LIMIT)
+        await self._calls.call(
+            Request("POST", f"/exec/{subject.segment}/resize", subject, parameters), self._patience * CHANGE_LIMIT
+        )
 
     # -- Images
 
@@ -207,13 +220,17 @@ class Docker:
         """Untag or remove an image."""
         subject = Subject("image", reference)
         parameters = {"force": _flag(force), "noprune": _flag(not prune)}
-        await self._calls.call(Request("DELETE", f"/images/{subject.segment}", subject, parameters), WORK_LIMIT)
+        await self._calls.call(
+            Request("DELETE", f"/images/{subject.segment}", subject, parameters), self._patience * WORK_LIMIT
+        )
 
     async def tag_image(self, reference: str, *, repository: str, tag: str) -> None:
         """Tag an image."""
         subject = Subject("image", reference)
         parameters = {"repo": repository, "tag": tag}
-        await self._calls.call(Request("POST", f"/images/{subject.segment}/tag", subject, parameters), CHANGE_LIMIT)
+        await self._calls.call(
+            Request("POST", f"/images/{subject.segment}/tag", subject, parameters), self._patience * CHANGE_LIMIT
+        )
 
     async def pull_image(self, reference: str, auth: JSONObject | None, progress: Callable[[JSONObject], None]) -> None:
         """Pull an image."""
@@ -236,7 +253,7 @@ class Docker:
         self, path: str, subject: Subject, parameters: Mapping[str, str] | None = None, *, unversioned: bool = False
     ) -> Any:
         request = Request("GET", path, subject, parameters or {}, unversioned=unversioned)
-        return await self._calls.json(request, READ_LIMIT)
+        return await self._calls.json(request, self._patience * READ_LIMIT)
 
     async def _on_container(
         self,

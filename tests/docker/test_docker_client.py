@@ -301,6 +301,17 @@ class TimeTests(ScriptedCase):
             self.network.settle()
             self.assertEqual(len(self.gone), 1, str(error))
 
+    def test_request_timeout(self) -> None:
+        """An operator's own limit holds for changes; reads get half of it."""
+        where = over_endpoint(self.clock, MemoryEndpoint(self.network, self.build), "http://docker")
+        docker = Docker(self.clock, where, request_timeout=30)
+        changing, reading = self.call(docker.create_container("x", {})), self.call(docker.inspect_container("x"))
+        self.clock.advance(15.1)
+        self.failureResultOf(reading, DeadlineExceeded)
+        self.assertNoResult(changing)
+        self.clock.advance(15)
+        self.failureResultOf(changing, DeadlineExceeded)
+
     def test_the_limit_covers_the_body(self) -> None:
         """An answer that begins and does not end is no answer."""
         self.answer = lambda exchange: (exchange.begin(), exchange.write(b"{"))
