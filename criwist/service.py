@@ -197,7 +197,7 @@ class Criwist(Service):
         )
         checkpoints.clear()
         door = Door(reactor)
-        node = NodeStatus(config, docker, engine, cache, network, {})
+        node = NodeStatus(config, docker, engine, cache, network)
         verbose = Verbose(
             engine, records, lambda one: door.wait(lambda: docker.inspect_container(one), INSPECT_WITHIN, "inspection")
         )

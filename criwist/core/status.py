@@ -7,7 +7,6 @@ that is false, not an error.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
@@ -30,17 +29,13 @@ DEFAULT_ALIAS = "docker"
 
 @define(eq=False)
 class NodeStatus:
-    """Answers about the node.  All methods may be called from any thread.
-
-    :param details: more to show in Status(verbose), each JSON-able, by name.
-    """
+    """Answers about the node.  All methods may be called from any thread."""
 
     _config: Config
     _docker: IDocker
     _engine: Engine
     _cache: Cache
     _network: IPodNetwork
-    _details: Mapping[str, Callable[[], Any]]
 
     def version(self, api_version: str) -> pb.VersionResponse:
         """VersionResponse under *api_version*.
@@ -101,7 +96,7 @@ class NodeStatus:
             "network": dict(self._network.verbose()),
             "sandboxes": len(self._cache.snapshot.sandboxes),
             "containers": len(self._cache.snapshot.containers),
-        } | {name: tell() for name, tell in self._details.items()}
+        }
 
 
 def _handlers(facts: EngineFacts) -> list[pb.RuntimeHandler]:
