@@ -33,6 +33,8 @@ from criwist.core.accounts import ImageAccounts
 from criwist.core.cache import Cache
 from criwist.core.checkpoints import Checkpoints
 from criwist.core.containers import Containers
+from criwist.core.credential_programs import CredentialPrograms
+from criwist.core.credentials import DockerConfigs
 from criwist.core.describe import Describe
 from criwist.core.engine import Engine
 from criwist.core.execs import Execs
@@ -159,7 +161,8 @@ class Criwist(Service):
         logs: IContainerLogs = ContainerLogs(config, docker, reactor)
         trees = posixpath.join(config.root_directory, "image-volumes")
         volumes = ImageVolumes(docker, LayerMounts(reactor, reactor.getThreadPool(), trees), trees)
-        images = Images(docker, config, reactor, spared=volumes.in_use)
+        configs = DockerConfigs(self._environment, os.getcwd(), CredentialPrograms(reactor, self._environment).get)
+        images = Images(docker, config, reactor, configs, volumes.in_use)
         describe = Describe(engine, records, networks, images.image, observe, volumes.volume_at, config.root_directory)
         cache = Cache(docker, logs, describe)
         locks = Locks()

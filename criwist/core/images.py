@@ -5,17 +5,14 @@ Our own pulls and removals are looked at before they return, so who pulls sees t
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection
-from pathlib import Path
 
-from attrs import Factory, define, field
+from attrs import define, field
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from criwist.api.runtime.v1 import api_pb2 as pb
 from criwist.config import Config
-from criwist.core.credential_programs import CredentialPrograms
 from criwist.core.credentials import DockerConfigs, engine_credentials
 from criwist.core.image_copy import ImageCopy, names
 from criwist.core.image_filesystem import ImageFilesystem
@@ -33,14 +30,14 @@ from criwist.translate.image import is_pinned
 class Images:
     """The images of the engine.
 
-    :param configs: where credentials of the node are; by default those of this process's environment.
+    :param configs: where credentials of the node are; by default where the file system alone has some.
     :param spared: ids of images that may not be removed now, since something of ours has them mounted.
     """
 
     _docker: IDocker
     _config: Config
     _clock: IReactorTime
-    _configs: DockerConfigs = field(default=Factory(lambda self: _own_configs(self._clock), takes_self=True))
+    _configs: DockerConfigs = field(factory=DockerConfigs)
     _spared: Callable[[], Collection[str]] = field(default=tuple)
     _copy: ImageCopy = field(init=False)
     _pulls: Pulls = field(init=False)
@@ -160,10 +157,6 @@ class Images:
         if identifier is None:
             raise NotFound("image", reference.familiar, "it was pulled, and removed at once")
         return identifier
-
-
-def _own_configs(reactor: IReactorTime) -> DockerConfigs:
-    return DockerConfigs(os.environ, str(Path.cwd()), CredentialPrograms(reactor, os.environ).get)
 
 
 def _engine_name(text: str) -> str:

@@ -6,20 +6,16 @@ crash between create and answer, or by an engine that could not remove it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable
 from secrets import token_hex
 
 from twisted.logger import Logger
 
 from criwist import errors
+from criwist.docker.faults import name_holder
 from criwist.interfaces import IDocker, JSONObject
 
 _log = Logger()
-
-#: Engine API, POST /containers/create, 409: ``Conflict. The container name "/x" is already in use by container
-#: "<id>". You have to remove (or rename) …``
-_HOLDER = re.compile(r'already in use by container "?([0-9a-f]{12,64})')
 
 
 async def create_named(docker: IDocker, name: str, body: JSONObject, stale: Callable[[str], Awaitable[bool]]) -> str:
@@ -35,10 +31,9 @@ async def create_named(docker: IDocker, name: str, body: JSONObject, stale: Call
     try:
         return await docker.create_container(name, body)
     except errors.FailedPrecondition as conflict:
-        match = _HOLDER.search(str(conflict))
-        if match is None:
+        holder = name_holder(conflict)
+        if holder is None:
             raise
-        holder = match.group(1)
         if not await stale(holder):
             raise errors.AlreadyExists(f"{name} exists already: it is container {holder}") from conflict
     try:
