@@ -68,7 +68,11 @@ class PodNetwork:
         document = {"cniVersion": version, "name": NAME, "plugins": self.plugins() if plugins is None else plugins}
         beside = self.root / "new"
         beside.write_text(json.dumps(document))
-        beside.rename(self.conf_dir / file)
+        place = self.conf_dir / file
+        beside.rename(place)
+        # containerd 1.6 looks at files that are written, not at those that are moved in.
+        with place.open("a") as again:
+            again.write("\n")
 
     def unconfigure(self) -> None:
         """Empty the configuration directory."""
