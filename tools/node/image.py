@@ -65,7 +65,13 @@ DefaultTimeoutStopSec=300s
 DefaultDeviceTimeoutSec=600s
 """
 
+#: Docker chooses systemd's driver by itself where cgroups are of version 2; said here because of version 1.
+_ENGINE = """\
+{"exec-opts": ["native.cgroupdriver=systemd"]}
+"""
+
 _FILES = {
+    "etc/docker/daemon.json": _ENGINE,
     "etc/systemd/system.conf.d/emulation.conf": _PATIENCE,
     "etc/hostname": "node\n",
     "etc/hosts": "127.0.0.1 localhost\n127.0.1.1 node\n::1 localhost\n",

@@ -23,19 +23,14 @@ _PATIENCE = """\
 TimeoutStartSec=900s
 """
 
-#: Docker takes systemd's cgroup driver by itself where cgroups are version 2; said here, for version 1 is tested too.
-_ENGINE = """\
-{"exec-opts": ["native.cgroupdriver=systemd"], "live-restore": false}
-"""
-
 
 def install(guest: Guest) -> None:
     """Install and start criwist, as README says."""
-    guest.write(_ENGINE, "/etc/docker/daemon.json")
-    guest.run("systemctl restart docker.service", within=300)
     directory = wheels()
     guest.put(directory, (path.name for path in directory.iterdir()), _WHEELS)
-    pip = f"{_PREFIX}/bin/pip install --quiet --no-compile --no-index --find-links {_WHEELS} --disable-pip-version-check"
+    pip = (
+        f"{_PREFIX}/bin/pip install --quiet --no-compile --no-index --find-links {_WHEELS} --disable-pip-version-check"
+    )
     guest.run(f"python3 -m venv {_PREFIX}", within=600)
     guest.run(f"{pip} criwist", within=1200)
     guest.write((ROOT / "etc/systemd/criwist.service").read_bytes(), "/etc/systemd/system/criwist.service")
@@ -46,7 +41,9 @@ def install(guest: Guest) -> None:
 
 def install_tests(guest: Guest) -> None:
     """Put the tests beside it, with what they import."""
-    pip = f"{_PREFIX}/bin/pip install --quiet --no-compile --no-index --find-links {_WHEELS} --disable-pip-version-check"
+    pip = (
+        f"{_PREFIX}/bin/pip install --quiet --no-compile --no-index --find-links {_WHEELS} --disable-pip-version-check"
+    )
     guest.run(f"{pip} {' '.join(map(shlex.quote, FOR_TESTS))}", within=1200)
     guest.put(ROOT, tree(*TREE), TESTS)
 
