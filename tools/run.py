@@ -162,5 +162,7 @@ if __name__ == "__main__":
         sys.exit(main(sys.argv[1:]))
     except Trouble as trouble:
         sys.exit(f"criwist: {trouble}")
+    except subprocess.CalledProcessError as error:  # which has said itself what is wrong
+        sys.exit(error.returncode)
     except KeyboardInterrupt:
         sys.exit(130)
