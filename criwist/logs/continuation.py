@@ -33,7 +33,7 @@ class Continuation:
     _overlap: Overlap = field(factory=lambda: Overlap(Anchor(), ()), init=False)
     #: Lines that are not in the file yet.
     _held: list[bytes] = field(factory=list, init=False)
-    #: The file that is open was renamed, and what it lacks comes first.
+    #: There is a new file, but what the one that is open lacks comes first.
     _reopen_due: bool = field(default=False, init=False)
     _unrecorded: int = field(default=0, init=False)
     _recorded: Record | None = field(default=None, init=False)
@@ -52,7 +52,7 @@ class Continuation:
             self._anchors = Anchors(Anchor(count=UNKNOWN if self._output.length else 0))
         else:
             self._resume(record, record.source)
-        self._reopen_due = not self._output.is_in_place
+        self._reopen_due = self._output.is_replaced
         self.save()
         return record is not None and record.complete
 

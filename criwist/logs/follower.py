@@ -8,7 +8,7 @@ generation of Docker's log, from the recorded offset on.*  Hence
    more is appended.  In between the record may lag behind; it is renewed every megabyte.
 3. At a restart reading begins at the recorded offset.  The batches are the same, so what the file already has of them
    is passed over (see :mod:`criwist.logs.output`), a torn last line is completed, and the rest is written.
-4. If kubelet renamed the file and we did not live to open a new one, what is due to the renamed file is completed
+4. If kubelet renamed the file and we did not live to write to the new one, what is due to the renamed file is completed
    first.
 
 Where the invariant does not hold, because the record is lost or the file is not the one that we left, the file's last
@@ -57,7 +57,7 @@ class Follower:
     _recorded: Record | None = field(default=None, init=False)
     #: Nothing may be appended before a record is written.
     _record_due: bool = field(default=False, init=False)
-    #: The file that is open was renamed, and what it lacks comes first.
+    #: There is a new file, but what the one that is open lacks comes first.
     _reopen_due: bool = field(default=False, init=False)
     _unrecorded: int = field(default=0, init=False)
     #: The file does not go on as expected.
@@ -159,7 +159,7 @@ class Follower:
             self._look_up()
         else:
             self._resume(record, record.source)
-        self._reopen_due = not self._output.is_in_place
+        self._reopen_due = self._output.is_replaced
         self._record_due = True
 
     def _resume(self, record: Record, position: Position) -> None:
@@ -208,7 +208,7 @@ class Follower:
         self._output.append(result.output)
         self._source.advance(result.consumed)
         self._unrecorded += len(result.output)
-        if self._unrecorded >= RECORD_EVERY or self._is_recorded_blank():
+        if self._unrecorded >= RECORD_EVERY or self._is_record_poor():
             self.save()
         return Progress.MORE if result.consumed > SLICE // 2 else Progress.DONE
 
@@ -221,6 +221,8 @@ class Follower:
             self._finding = None
             # Should it have more than Docker's log, so be it.
             self._output.keep()
+            if self._is_record_poor():
+                self.save()
             return Progress.DONE
         if self._finding is None:
             self._output.keep()
@@ -249,9 +251,12 @@ class Follower:
 
     # -- Records
 
-    def _is_recorded_blank(self) -> bool:
-        """Whether the record is of a time when nothing had been read, and no file of Docker's could be told."""
-        return self._recorded is not None and self._recorded.source == Position(None, 0)
+    def _is_record_poor(self) -> bool:
+        """Whether the record is of a time when no file of Docker's could be told yet, or of another file of ours."""
+        recorded = self._recorded
+        if recorded is None:
+            return False
+        return recorded.source == Position(None, 0) or recorded.mark[:2] != self._output.mark[:2]
 
     def _record(self) -> None:
         record = Record(self._output.path, self._output.mark, self._source.position)

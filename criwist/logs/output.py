@@ -79,13 +79,17 @@ class Output:
         return False
 
     @property
-    def is_in_place(self) -> bool:
-        """Whether the file that is open is the one at the path."""
+    def is_replaced(self) -> bool:
+        """Whether another file than the one that is open is at the path.
+
+        If there is none, kubelet has renamed the file and will yet ask for a new one, or rename it back, over a new one
+        should there be one.
+        """
         try:
             status = os.stat(self.path, follow_symlinks=False)
         except FileNotFoundError:
             return False
-        return (status.st_dev, status.st_ino) == self._identity
+        return (status.st_dev, status.st_ino) != self._identity
 
     def append(self, batch: bytes) -> None:
         """Have the file hold *batch* behind its length, which then includes it.
@@ -103,7 +107,7 @@ class Output:
         self._write(batch)
         if os.fstat(self._descriptor).st_nlink == 0:
             # Removed since we looked: what was written may be in nobody's file.
-            self.open()
+            self._replace(self.length - len(batch))
             self._write(batch)
 
     def keep(self) -> None:
@@ -116,6 +120,8 @@ class Output:
             self.length += whole
         self.ahead = 0
         self._unseen = False
+        if os.fstat(self._descriptor).st_nlink == 0 and os.path.lexists(self.path):
+            self._replace(self.length)
         self._end_line()
 
     def cut(self) -> None:
@@ -134,7 +140,7 @@ class Output:
         The old one loses what it holds of a batch that is not whole; the new one gets it.  Stays with the old one if
         this raises.
         """
-        if self.is_in_place:
+        if os.path.lexists(self.path) and not self.is_replaced:
             return
         descriptor = open_log(self.path)
         if self.ahead:
@@ -177,13 +183,34 @@ class Output:
         """Have a file that is somewhere, and know how long it is."""
         status = os.fstat(self._descriptor)
         if status.st_nlink == 0:
-            self.open()
+            self._replace(self.length)
         elif status.st_size != self.length + self.ahead:
             # Emptied by an operator, or added to by somebody.
             self.length = status.st_size
             self.ahead = 0
             self._unseen = False
             self._end_line()
+
+    def _replace(self, length: int) -> None:
+        """The file has lost its name: go on with the one at the path.
+
+        If that is not new, kubelet has renamed the file before ours over ours, having missed that we reopened it: it
+        gets the first *length* bytes of ours.
+        """
+        replaced = os.path.lexists(self.path)
+        descriptor = open_log(self.path)
+        if replaced:
+            size = os.fstat(descriptor).st_size
+            try:
+                for start in range(0, length, TAIL):
+                    part = memoryview(os.pread(self._descriptor, min(TAIL, length - start), start))
+                    while part:
+                        part = part[os.write(descriptor, part) :]
+            except OSError:
+                os.ftruncate(descriptor, size)
+                os.close(descriptor)
+                raise
+        self._take(descriptor)
 
     def _end_line(self) -> None:
         """Have what we write begin on a line of its own, whatever others have written."""

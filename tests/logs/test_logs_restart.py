@@ -73,9 +73,9 @@ class MortalOutput(Output):
         return done
 
     def _take(self, descriptor: int) -> None:
-        super()._take(descriptor)
         self.fuse.burn()
         self.fuse.check()
+        super()._take(descriptor)
 
 
 class MortalPositions(Positions):
@@ -102,6 +102,7 @@ class Node:
         self._root = root
         self._path = root / "pods" / "0.log"
         self._rotated: list[Path] = []
+        self._renamed: Path | None = None
         self._numbers = itertools.count(100)
         self.fuse = Fuse()
         self.follower: Follower | None = None
@@ -140,25 +141,45 @@ class Node:
         self.kill()
         shutil.rmtree(self._root / "state", ignore_errors=True)
 
+    def kubelet_renames(self) -> None:
+        """Rename the file."""
+        if self._renamed is None and self._path.exists():
+            self._renamed = self._path.with_name(f"0.log.{next(self._numbers)}")
+            self._path.rename(self._renamed)
+
     def kubelet_rotates(self, fuse: float = float("inf"), error: BaseException | None = None) -> None:
-        """Rename the file and have it reopened; if that fails, kubelet renames it back over whatever there is."""
-        if not self._path.exists():
+        """Rename the file, if that is not done, and have it reopened; if that fails, rename it back over a new one."""
+        self.kubelet_renames()
+        renamed, self._renamed = self._renamed, None
+        if renamed is None:
             return
-        rotated = self._path.with_name(f"0.log.{next(self._numbers)}")
-        self._path.rename(rotated)
         self.fuse.set(fuse, error)
         if self.follower is None:
-            rotated.rename(self._path)
+            renamed.rename(self._path)
             return
         try:
             self.follower.reopen()
         except Killed:
             self.kill()
-            rotated.rename(self._path)
+            renamed.rename(self._path)
         except OSError:
-            rotated.rename(self._path)
+            renamed.rename(self._path)
         else:
-            self._rotated.append(rotated)
+            self._rotated.append(renamed)
+
+    def kubelet_misses_the_answer(self) -> None:
+        """Rename the file and have it reopened, but take the call for failed, a while later.
+
+        The container writes before the next time that kubelet looks.
+        """
+        self.kubelet_renames()
+        if self._renamed is not None and self.follower is not None:
+            self.fuse.set(float("inf"))
+            self.follower.reopen()
+            self.step()
+            self._renamed.rename(self._path)
+            self._renamed = None
+            self.step()
 
     def finish(self) -> bytes:
         """Follow to the end; all that the files hold, the oldest first."""
@@ -170,7 +191,8 @@ class Node:
         else:
             pytest.fail("the follower does not come to an end")
         self.kill()
-        return b"".join(path.read_bytes() for path in (*self._rotated, self._path) if path.exists())
+        renamed = [] if self._renamed is None else [self._renamed]
+        return b"".join(path.read_bytes() for path in (*self._rotated, *renamed, self._path) if path.exists())
 
 
 moments = st.integers(0, 3)
@@ -188,6 +210,8 @@ actions = st.one_of(
     st.tuples(st.just("docker rotates")),
     st.tuples(st.just("step")),
     st.tuples(st.just("step and be killed"), fuses),
+    st.tuples(st.just("kubelet renames")),
+    st.tuples(st.just("kubelet misses the answer")),
     st.tuples(st.just("kubelet rotates")),
     st.tuples(st.just("kubelet rotates, killed"), fuses),
     st.tuples(st.just("kill")),
@@ -220,6 +244,10 @@ def _play(node: Node, play: list[tuple[object, ...]]) -> None:
                 node.step()
             case "step and be killed", [int() as fuse]:
                 node.step(fuse)
+            case "kubelet misses the answer", _:
+                node.kubelet_misses_the_answer()
+            case "kubelet renames", _:
+                node.kubelet_renames()
             case "kubelet rotates", _:
                 node.kubelet_rotates()
             case "kubelet rotates, killed", [int() as fuse]:
