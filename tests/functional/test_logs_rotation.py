@@ -15,7 +15,7 @@ import pytest
 from criwist.api.runtime.v1 import api_pb2 as api
 from tests.harness.client import CRI, refused
 from tests.harness.clock import eventually, scaled
-from tests.harness.crilogs import lines, log_path, numbers, rotate
+from tests.harness.crilogs import flood, lines, log_path, numbers, rotate, shell
 from tests.harness.daemon import Daemon
 from tests.harness.engine import Engine
 
@@ -23,12 +23,6 @@ MakeDaemon = Callable[..., Daemon]
 ClientOf = Callable[[Daemon], CRI]
 
 _ONE_AND_TWO = "echo one; while ! [ -e /tmp/go ]; do sleep 0.1; done; echo two; sleep 1000"
-
-
-def flood(count: int, width: int = 100) -> tuple[str, ...]:
-    """A command that writes numbered lines of *width* bytes as fast as it can."""
-    script = 'BEGIN { p = sprintf("%%%ds", w); gsub(/ /, "x", p); for (i = 0; i < n; i++) printf "%d %s\\n", i, p }'
-    return ("awk", "-v", f"n={count}", "-v", f"w={width - 12}", script.replace("%%", "%"))
 
 
 @pytest.mark.second_opinion
@@ -88,7 +82,7 @@ def test_docker_rotates_while_we_are_behind(criwist_daemon: MakeDaemon, client_o
     daemon.start()
     cri = client_of(daemon)
     count = 100_000
-    _, container_id = cri.run_in_pod("sh", "-c", f"echo 0 x; sleep 1; {_shell(flood(count))}; sleep 1000")
+    _, container_id = cri.run_in_pod("sh", "-c", f"echo 0 x; sleep 1; {shell(flood(count))}; sleep 1000")
     path = log_path(cri, container_id)
     eventually(lambda: path.read_bytes().endswith(b"0 x\n"))
     daemon.program.signal(signal.SIGSTOP)
@@ -96,10 +90,6 @@ def test_docker_rotates_while_we_are_behind(criwist_daemon: MakeDaemon, client_o
     daemon.program.signal(signal.SIGCONT)
     eventually(lambda: len(lines(path)) > count, within=60)
     assert numbers(lines(path)) == [0, *range(count)]
-
-
-def _shell(command: tuple[str, ...]) -> str:
-    return " ".join(f"'{word}'" for word in command)
 
 
 def test_container_log_options(criwist_daemon: MakeDaemon, client_of: ClientOf, engine: Engine) -> None:
@@ -144,7 +134,7 @@ def test_full_disk(cri: CRI, criwist: Daemon, small_disk: Path) -> None:
     pod = cri.pod()
     pod.log_directory = str(small_disk / "pod")
     pod_id = cri.run_pod(pod)
-    container_id = cri.run(pod_id, cri.container("sh", "-c", f"{_shell(flood(count))}; sleep 1000"), pod)
+    container_id = cri.run(pod_id, cri.container("sh", "-c", f"{shell(flood(count))}; sleep 1000"), pod)
     path = log_path(cri, container_id)
     eventually(lambda: "No space left" in criwist.program.log_text(), within=20)
     time.sleep(scaled(2.5))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import shlex
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -48,6 +49,17 @@ def rotate(cri: CRI, container_id: str, path: Path) -> Path:
         rotated.rename(path)
         raise
     return rotated
+
+
+def flood(count: int, width: int = 100) -> tuple[str, ...]:
+    """A command that writes lines of *width* bytes or so, numbered from 0 on, as fast as it can."""
+    script = 'BEGIN { p = sprintf("%" w "s", ""); gsub(/ /, "x", p); for (i = 0; i < n; i++) print i, p }'
+    return ("awk", "-v", f"n={count}", "-v", f"w={width - 8}", script)
+
+
+def shell(command: Iterable[str]) -> str:
+    """The command as a shell is told it."""
+    return " ".join(map(shlex.quote, command))
 
 
 def _read(file: Path) -> bytes:

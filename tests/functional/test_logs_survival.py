@@ -1,0 +1,132 @@
+"""Logs over the end of criwist, of the engine, and of both."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import grpc
+import pytest
+
+from criwist.api.runtime.v1 import api_pb2 as api
+from tests.harness import images
+from tests.harness.client import CRI
+from tests.harness.clock import eventually, scaled
+from tests.harness.crilogs import flood, lines, log_path, numbers, rotate, shell
+from tests.harness.daemon import Daemon
+from tests.harness.engine import Engine
+
+MakeDaemon = Callable[..., Daemon]
+ClientOf = Callable[[Daemon], CRI]
+
+
+def test_killed_at_random_moments(criwist_daemon: MakeDaemon, client_of: ClientOf) -> None:
+    """criwist is killed again and again while a container writes a million lines; each is in the log once, in order."""
+    count = 1_000_000
+    chance = random.Random(20231123)
+    daemon = criwist_daemon()
+    daemon.start()
+    cri = client_of(daemon)
+    _, container_id = cri.run_in_pod("sh", "-c", f"{shell(flood(count, 30))}; sleep 1000")
+    path = log_path(cri, container_id)
+    kills = 0
+    while not _ends_with(path, b"%d" % (count - 1)) and kills < 40:
+        time.sleep(scaled(chance.uniform(0.05, 1.0)))
+        daemon.program.kill()
+        kills += 1
+        if chance.random() < 0.3:
+            time.sleep(scaled(chance.uniform(0, 1.0)))
+        daemon.start()
+        if chance.random() < 0.5:
+            # Refused until the log is followed again; kubelet then tries the next time.
+            with suppress(grpc.RpcError):
+                rotate(cri, container_id, path)
+    eventually(lambda: _ends_with(path, b"%d" % (count - 1)), within=60)
+    assert kills >= 5
+    assert numbers(lines(path)) == list(range(count))
+
+
+def _ends_with(path: Path, content: bytes) -> bool:
+    """Whether the last line of the log begins with *content*."""
+    data = path.read_bytes()[-200:]
+    return data.endswith(b"\n") and data.rstrip(b"\n").rpartition(b"\n")[2].split(b" ")[3:4] == [content]
+
+
+def test_stopped_and_started(criwist_daemon: MakeDaemon, client_of: ClientOf) -> None:
+    """What a container writes, and that it ends, while criwist is down, is made good at its start."""
+    daemon = criwist_daemon()
+    daemon.start()
+    cri = client_of(daemon)
+    _, container_id = cri.run_in_pod("sh", "-c", "echo one; sleep 2; echo two; echo three; sleep 0.5; printf four")
+    path = log_path(cri, container_id)
+    eventually(lambda: path.read_bytes().endswith(b"one\n"))
+    daemon.stop()
+    time.sleep(scaled(4))
+    daemon.start()
+    eventually(lambda: cri.status(container_id).state == api.CONTAINER_EXITED)
+    eventually(lambda: [line.content for line in lines(path)] == [b"one", b"two", b"three", b"four"])
+
+
+@pytest.mark.parametrize("live_restore", [True, False])
+def test_engine_restarts(
+    engine_factory: Callable[..., Engine], criwist_daemon: MakeDaemon, client_of: ClientOf, live_restore: bool
+) -> None:
+    """Over a restart of the engine nothing of what Docker kept is lost or doubled."""
+    engine = engine_factory(live_restore=live_restore)
+    engine.start()
+    images.load_all(engine)
+    daemon = criwist_daemon(engine=engine)
+    daemon.start()
+    cri = client_of(daemon)
+    script = "i=0; while [ $i -lt 200 ]; do echo $i x; i=$((i+1)); sleep 0.02; done; sleep 1000"
+    _, container_id = cri.run_in_pod("sh", "-c", script)
+    path = log_path(cri, container_id)
+    eventually(lambda: len(lines(path)) > 20)
+    engine.restart()
+    eventually(lambda: _answers(cri), within=30)
+    if live_restore:
+        eventually(lambda: numbers(lines(path))[-1] == 199, within=30)
+    _, again = cri.run_in_pod("sh", "-c", "echo 0; sleep 1000")
+    eventually(lambda: numbers(lines(log_path(cri, again))) == [0])
+    assert lines(path) == _docker_lines(engine, container_id)
+
+
+def _answers(cri: CRI) -> bool:
+    """Whether the runtime has met the engine again."""
+    try:
+        return bool(cri.container_ids())
+    except grpc.RpcError:
+        return False
+
+
+def _docker_lines(engine: Engine, container_id: str) -> list[tuple[bytes, bytes, bool, bytes]]:
+    """What ``docker logs`` gives now, as lines."""
+    answer = engine.request("GET", f"/containers/{container_id}/logs?stdout=1&stderr=1&timestamps=1")
+    found = []
+    while answer:
+        size = int.from_bytes(answer[4:8], "big")
+        time_text, _, content = answer[8 : 8 + size].partition(b" ")
+        stream = b"stdout" if answer[0] == 1 else b"stderr"
+        found.append((time_text, stream, not content.endswith(b"\n"), content.removesuffix(b"\n")))
+        answer = answer[8 + size :]
+    return found
+
+
+def test_removed_while_down(criwist_daemon: MakeDaemon, client_of: ClientOf, engine: Engine) -> None:
+    """A container that is removed while criwist is down leaves no record of its log behind, and its log to kubelet."""
+    daemon = criwist_daemon()
+    daemon.start()
+    cri = client_of(daemon)
+    _, container_id = cri.run_in_pod("sh", "-c", "echo one; sleep 1000")
+    path = log_path(cri, container_id)
+    eventually(lambda: path.read_bytes().endswith(b"one\n"))
+    records = daemon.state / "logs"
+    assert list(records.iterdir())
+    daemon.program.kill()
+    engine.delete(f"/containers/{container_id}", force="1")
+    daemon.start()
+    eventually(lambda: not list(records.iterdir()))
+    assert [line.content for line in lines(path)] == [b"one"]
