@@ -25,7 +25,7 @@ RELEASE = "trixie"
 #: What a node has, what its tests need, and nothing for comfort.
 PACKAGES = (
     # a machine that boots
-    *("systemd", "systemd-sysv", "dbus", "udev", "kmod", "libpam-systemd", "linux-image-cloud-amd64"),
+    *("systemd", "systemd-sysv", "dbus", "udev", "kmod", "linux-image-cloud-amd64"),
     *("initramfs-tools", "zstd", "openssh-server", "ca-certificates"),
     # the engine as Debian has it, with what confines its containers
     *("docker.io", "docker-cli", "containerd", "runc", "apparmor", "iptables", "containernetworking-plugins"),
@@ -81,6 +81,9 @@ _FILES = {
     "etc/systemd/journald.conf.d/node.conf": _JOURNAL,
     "etc/ssh/sshd_config.d/node.conf": "PermitRootLogin prohibit-password\nUseDNS no\nMaxSessions 100\n",
 }
+
+#: AppArmor profiles that are loaded, of the hundred that Debian has for programs that are not here.
+_PROFILES = ("busybox", "crun", "runc", "unix-chkpwd", "unprivileged_userns")
 
 #: Units that a node with neither network nor keyboard only waits for.
 _MASKED = ("apt-daily.timer", "apt-daily-upgrade.timer", "getty@tty1.service", "serial-getty@ttyS0.service")
@@ -201,6 +204,9 @@ def _configure(root: Path, result: Image) -> None:
     subprocess.run([*systemctl, "-q", "enable", "systemd-networkd.service", "ssh.service"], check=True)
     subprocess.run([*systemctl, "-q", "mask", *_MASKED], check=True)
     (root / "etc/machine-id").write_text("")
+    for profile in (root / "etc/apparmor.d").iterdir():
+        if profile.is_file() and profile.name not in _PROFILES:
+            profile.unlink()
     # Downloaded packages are kept outside.
     for archive in (root / "var/cache/apt/archives").glob("*.deb"):
         archive.unlink()
