@@ -32,6 +32,10 @@ CRIWIST_LOG = Path("/var/log/criwist-demo.log")
 _START_LIMIT = 120.0
 
 
+#: twistd ends in order and then by the signal that it was sent.
+_ASKED_TO_END = (-signal.SIGINT, -signal.SIGTERM)
+
+
 class Trouble(Exception):
     """Something the user has to see to; the text says what."""
 
@@ -124,7 +128,8 @@ def run(options: Sequence[str]) -> int:
         criwist = subprocess.Popen(criwist_command(options), cwd=ROOT)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, lambda number, frame: criwist.terminate())
-        return criwist.wait()
+        status = criwist.wait()
+        return 0 if status in _ASKED_TO_END else status if status >= 0 else 128 - status
 
 
 def _serves() -> bool:
