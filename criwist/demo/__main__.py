@@ -38,6 +38,7 @@ def main(arguments: Sequence[str]) -> int:
         runner.say_who_answers()
         if options.load_busybox and not runner.has_image(BUSYBOX_REFERENCE):
             _load_busybox(options.docker_endpoint)
+            runner.await_image(BUSYBOX_REFERENCE)
         return runner.run(plan, seconds=options.seconds, keep=options.keep)
     finally:
         if not options.keep:

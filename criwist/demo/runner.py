@@ -23,6 +23,8 @@ _OPTIONS = (("grpc.max_receive_message_length", 16 << 20), ("grpc.max_send_messa
 _LIMIT = 120.0
 _PULL_LIMIT = 3600.0
 _POLL = 0.2
+#: Seconds until what others do to the engine shows in the runtime.
+_SHOWN_WITHIN = 10.0
 
 
 class DemoError(Exception):
@@ -55,6 +57,14 @@ class Runner:
         """Whether the runtime has an image."""
         request = api.ImageStatusRequest(image=api.ImageSpec(image=reference))
         return bool(self._images.ImageStatus(request, timeout=_LIMIT).HasField("image"))
+
+    def await_image(self, reference: str) -> None:
+        """Wait for an image that was loaded behind the runtime's back; DemoError if it does not show."""
+        until = time.monotonic() + _SHOWN_WITHIN
+        while not self.has_image(reference):
+            if time.monotonic() > until:
+                raise DemoError(f"{reference} was loaded into the engine, and the runtime does not show it")
+            time.sleep(_POLL)
 
     def run(self, plan: PodPlan, *, seconds: float, keep: bool) -> int:
         """Run the pod until its containers end or *seconds* have passed, and show what became of it.
