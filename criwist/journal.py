@@ -44,7 +44,7 @@ def observer() -> ILogObserver:
     least = LogLevel.levelWithName(_level)
     predicate = LogLevelFilterPredicate(defaultLogLevel=least)
     if least is not LogLevel.debug:
-        for namespace in ("twisted", "-"):
+        for namespace in ("twisted", "log_legacy"):
             predicate.setLogLevelForNamespace(namespace, max(LogLevel.warn, least, key=_rank))
     output = sys.stdout if _path == STANDARD_OUTPUT else LogFile.fromFullPath(_path)
     return FilteringLogObserver(textFileLogObserver(output), [predicate])
