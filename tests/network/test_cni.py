@@ -20,10 +20,11 @@ from criwist.netconf.cache import Cached, write_cached
 from criwist.netconf.invocations import Attachment
 from criwist.network.attachments import Attachments
 from criwist.network.chains import PluginChains
-from criwist.network.cni import RETRY_INTERVAL, CNINetwork
+from criwist.network.cni import CNINetwork
 from criwist.network.plugins import Output
 from criwist.network.pod_cidrs import PodCIDRs
 from criwist.network.readiness import LOOK_INTERVAL, ConfigurationDirectory, Readiness
+from criwist.network.teardown import RETRY_INTERVAL
 from tests.network.plugin_world import LIST, PluginWorld, complaint, pod
 
 #: A pause whose network namespace exists: ours.
@@ -405,13 +406,13 @@ class LeftoverTests(Case):
         self.world.outcomes["ADD portmap"] = complaint("no")
         self.world.outcomes["DEL portmap"] = complaint("no either")
         self.failureResultOf(self.call(self.network.set_up(pod("a"), PAUSE)), PluginFailure)
-        self.assertEqual(self.network.verbose()["leftovers"], ["a" * 64])
+        self.assertEqual(list(self.network.verbose()["leftovers"]), ["a" * 64])
         tries = len(self.world.pod_calls())
         self.clock.pump([LOOK_INTERVAL] * int(RETRY_INTERVAL / LOOK_INTERVAL))
         self.assertEqual(len(self.world.pod_calls()), tries + 1)
         del self.world.outcomes["DEL portmap"]
         self.clock.pump([LOOK_INTERVAL] * int(RETRY_INTERVAL / LOOK_INTERVAL))
-        self.assertEqual((self.left(), self.network.verbose()["leftovers"]), ([], []))
+        self.assertEqual((self.left(), self.network.verbose()["leftovers"]), ([], {}))
 
     def test_host_port_of_a_leftover(self) -> None:
         """A pod that wants the host port of a failed one has its leftovers released first."""
@@ -421,7 +422,7 @@ class LeftoverTests(Case):
         self.failureResultOf(self.call(self.network.set_up(pod("b", port_mappings=PORTS), PAUSE)), FailedPrecondition)
         self.world.outcomes.clear()
         self.set_up(pod("c", port_mappings=PORTS))
-        self.assertEqual(self.network.verbose()["leftovers"], [])
+        self.assertEqual(self.network.verbose()["leftovers"], {})
 
     def test_killed_in_add(self) -> None:
         """An ADD that we did not live to see the end of is undone at start: strays first, then DEL."""
