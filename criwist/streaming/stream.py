@@ -12,6 +12,7 @@ in every other implementation of these protocols, which have no windows.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -84,7 +85,7 @@ class Stream:
         #: Nobody wants what arrives.
         self._discarding = False
         self._paused = False
-        self._kept: list[bytes] = []
+        self._kept: deque[bytes] = deque()
         self._kept_length = 0
 
     def connect(self, protocol: IProtocol) -> None:
@@ -227,10 +228,10 @@ class Stream:
         self.discard()
 
     def _deliver_kept(self) -> None:
+        # Chunk by chunk: joined, they would be copied, and be too large for the allocator's fast path (see BULK).
         while self._kept and not self._paused and self._protocol is not None:
-            data = b"".join(self._kept)
-            self._kept.clear()
-            self._kept_length = 0
+            data = self._kept.popleft()
+            self._kept_length -= len(data)
             self._protocol.dataReceived(data)
         if not self._kept:
             self._carrier.release(self)

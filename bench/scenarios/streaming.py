@@ -1,0 +1,195 @@
+"""Exec and port-forward: a gigabyte each way, and many small ones."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from statistics import median
+
+from attrs import frozen
+
+from bench.ground import Ground, no_pods
+from bench.measure import cpu_seconds
+from bench.spdy import Client
+from bench.table import Table, milliseconds
+from criwist.api.runtime.v1 import api_pb2 as api
+from tests.harness.client import CRI
+from tests.harness.clock import eventually
+
+_GIGABYTE = 1 << 30
+#: Runs of each bulk transfer, the runtimes taking turns; the median counts.
+_RUNS = 3
+_TRUES = 30
+_PARALLEL = 10
+_REQUESTS = 2000
+_AT_ONCE = 10
+_PORT = 8080
+
+
+@frozen
+class Subject:
+    """A runtime with a pod that serves HTTP."""
+
+    ground: Ground
+    cri: CRI
+    sandbox: str
+    container: str
+
+    @classmethod
+    def make(cls, ground: Ground, cri: CRI) -> Subject:
+        """Make the pod."""
+        no_pods(cri)
+        script = f"mkdir /www; truncate -s 1G /www/big; echo hello > /www/small; httpd -f -p {_PORT} -h /www"
+        sandbox, container = cri.run_in_pod("sh", "-c", script)
+        listening = f":{_PORT:04X} "
+        eventually(lambda: listening in cri.shell(container, "cat /proc/net/tcp /proc/net/tcp6"))
+        return cls(ground, cri, sandbox, container)
+
+    def exec(self, *command: str, stdin: bool = False) -> tuple[Client, dict[str, int]]:
+        """A client of an exec, and its streams by role."""
+        # Always with outputs, as kubectl does: containerd ends an exec that has none at once.
+        request = api.ExecRequest(container_id=self.container, cmd=command, stdin=stdin, stdout=True, stderr=True)
+        client = Client(self.cri.runtime.Exec(request).url)
+        roles = ["error", "stdout", "stderr", *(["stdin"] if stdin else [])]
+        numbers = client.open_all(*({"streamtype": role} for role in roles))
+        return client, dict(zip(roles, numbers, strict=True))
+
+    def forward(self) -> Client:
+        """A client of a port-forward."""
+        request = api.PortForwardRequest(pod_sandbox_id=self.sandbox)
+        return Client(self.cri.runtime.PortForward(request).url, "portforward.k8s.io")
+
+    def cpu(self) -> tuple[float, float]:
+        """CPU seconds so far: of the runtime's process, and of the engine behind it."""
+        engine = cpu_seconds(self.ground.engine.program.pid) if self.cri.name == "criwist" else 0.0
+        return cpu_seconds(self.ground.pid(self.cri)), engine
+
+
+@frozen
+class Transfer:
+    """What moving a gigabyte took."""
+
+    seconds: float
+    cpu: float
+    engine: float
+
+    @property
+    def rate(self) -> float:
+        """Megabytes a second."""
+        return _GIGABYTE / self.seconds / 1e6
+
+
+def run(ground: Ground) -> Iterator[Table]:
+    """One table each for exec's bulk, exec's start, and port-forward."""
+    subjects = [Subject.make(ground, cri) for cri in ground.runtimes]
+    names = tuple(cri.name for cri in ground.runtimes)
+    bulk = Table(f"1 GiB, median of {_RUNS}, client and container on the same CPUs", ("", *names))
+    for label, transfer in (("exec, output", _output), ("exec, input", _input), ("port-forward", _download)):
+        _add_transfers(bulk, label, _transfers(subjects, transfer))
+    yield bulk
+    small = Table("small ones", ("", *names))
+    small.add("exec of true, median", *(milliseconds(_true(subject)) for subject in subjects))
+    small.add(f"{_PARALLEL} execs of true at once", *(milliseconds(_trues(subject)) for subject in subjects))
+    requests = [_requests(subject) for subject in subjects]
+    small.add(f"{_REQUESTS} HTTP requests, {_AT_ONCE} at once", *(f"{seconds:.2f} s" for seconds, _ in requests))
+    small.add("  CPU of the daemon, per request", *(milliseconds(cpu / _REQUESTS) for _, cpu in requests))
+    yield small
+
+
+def _add_transfers(table: Table, label: str, results: list[Transfer]) -> None:
+    table.add(label, *(f"{one.rate:.0f} MB/s" for one in results))
+    table.add("  CPU of the daemon", *(f"{one.cpu:.2f} s" for one in results))
+    table.add("  CPU of dockerd", *(f"{one.engine:.2f} s" if one.engine else "" for one in results))
+
+
+def _transfers(subjects: list[Subject], transfer: Callable[[Subject], object]) -> list[Transfer]:
+    """The median transfer of each runtime, by its duration."""
+    taken: dict[str, list[Transfer]] = {subject.cri.name: [] for subject in subjects}
+    for _ in range(_RUNS):
+        for subject in subjects:
+            before, began = subject.cpu(), time.perf_counter()
+            transfer(subject)
+            seconds, after = time.perf_counter() - began, subject.cpu()
+            taken[subject.cri.name].append(Transfer(seconds, after[0] - before[0], after[1] - before[1]))
+    return [sorted(ones, key=lambda one: one.seconds)[len(ones) // 2] for ones in taken.values()]
+
+
+def _output(subject: Subject) -> None:
+    client, streams = subject.exec("dd", "if=/dev/zero", "bs=1M", "count=1024")
+    client.wait_for(streams["error"])
+    _check(client.counts[streams["stdout"]] == _GIGABYTE, "output is incomplete")
+    client.close()
+
+
+def _input(subject: Subject) -> None:
+    # It begins when the command has: containerd 1.6 sometimes loses input that comes before.
+    client, streams = subject.exec("sh", "-c", "echo go; cat > /dev/null; echo done", stdin=True)
+    client.wait_for_data(streams["stdout"])
+    client.flood(streams["stdin"], _GIGABYTE)
+    client.wait_for(streams["error"])
+    _check(client.heads[streams["stdout"]] == b"go\ndone\n", "input was cut off")
+    client.close()
+
+
+def _download(subject: Subject) -> None:
+    client = subject.forward()
+    (data,) = _get(client, "big", 1, 0)
+    client.wait_for(data)
+    _check(client.counts[data] >= _GIGABYTE, "the file is incomplete")
+    client.close()
+
+
+def _get(client: Client, path: str, count: int, first: int) -> list[int]:
+    """Send *count* requests, each on a connection of its own; returns the data streams."""
+    opened = [
+        client.open_all(
+            *({"streamtype": role, "port": str(_PORT), "requestid": str(number)} for role in ("error", "data"))
+        )
+        for number in range(first, first + count)
+    ]
+    client.wait_for_replies(2 * (first + count))
+    for _, data in opened:
+        client.send(data, f"GET /{path} HTTP/1.0\r\n\r\n".encode())
+    return [data for _, data in opened]
+
+
+def _true(subject: Subject) -> float:
+    return median(_one_true(subject) for _ in range(_TRUES))
+
+
+def _one_true(subject: Subject) -> float:
+    began = time.perf_counter()
+    client, streams = subject.exec("true")
+    client.wait_for(streams["error"])
+    client.close()
+    return time.perf_counter() - began
+
+
+def _trues(subject: Subject) -> float:
+    """The time until the last of them has ended; median of three."""
+    taken = []
+    for _ in range(_RUNS):
+        began = time.perf_counter()
+        with ThreadPoolExecutor(_PARALLEL) as pool:
+            list(pool.map(lambda _: _one_true(subject), range(_PARALLEL)))
+        taken.append(time.perf_counter() - began)
+    return median(taken)
+
+
+def _requests(subject: Subject) -> tuple[float, float]:
+    """Seconds and CPU seconds for all of them."""
+    client = subject.forward()
+    before, began = subject.cpu()[0], time.perf_counter()
+    for first in range(0, _REQUESTS, _AT_ONCE):
+        data = _get(client, "small", _AT_ONCE, first)
+        client.wait_for(*data)
+        _check(all(client.heads[one].endswith(b"hello\n") for one in data), "an answer is incomplete")
+    seconds, cpu = time.perf_counter() - began, subject.cpu()[0] - before
+    client.close()
+    return seconds, cpu
+
+
+def _check(right: bool, words: str) -> None:
+    if not right:
+        raise RuntimeError(words)

@@ -1,0 +1,152 @@
+"""A SPDY client that costs little, so that what is measured is the server: blocking, one socket, counting bytes.
+
+Data is sent as kubectl sends it, in frames of 32 KiB; what comes is counted and thrown away, unless it is little.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from urllib.parse import urlsplit
+
+from criwist.wire.spdy_frames import MAX_STREAM_ID, FrameType, Ping, SynStream, data_head
+from criwist.wire.spdy_headers import HeaderCompressor
+
+FRAME = 32 << 10
+#: Frames handed to the kernel at once.
+_BATCH = 8
+_HEAD = struct.Struct(">II")
+#: Bytes of a stream that are kept.
+_KEPT = 4096
+
+
+class Client:
+    """A connection to the URL of an exec, an attach or a port-forward, after the upgrade.
+
+    :param version: the one that is offered.
+    """
+
+    def __init__(self, url: str, version: str = "v4.channel.k8s.io") -> None:
+        where = urlsplit(url)
+        self._socket = socket.create_connection((where.hostname, where.port), timeout=120)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._compressor = HeaderCompressor()
+        self._next = 1
+        self._buffer = bytearray(1 << 20)
+        self._pending = b""
+        self._stream = 0
+        self._left = 0
+        self._fin = False
+        #: By stream: bytes received, and the first of them.
+        self.counts: dict[int, int] = {}
+        self.heads: dict[int, bytearray] = {}
+        self.finished: set[int] = set()
+        self.replied = 0
+        lines = [f"POST {where.path} HTTP/1.1", "Host: node", "Connection: Upgrade", "Upgrade: SPDY/3.1"]
+        lines += [f"X-Stream-Protocol-Version: {version}", "Content-Length: 0", "", ""]
+        self._socket.sendall("\r\n".join(lines).encode())
+        answer = b""
+        while b"\r\n\r\n" not in answer:
+            answer += self._socket.recv(4096)
+        if b" 101 " not in answer[:16]:
+            raise RuntimeError(answer.decode(errors="replace"))
+        self._take(memoryview(answer.partition(b"\r\n\r\n")[2]))
+
+    def open(self, **headers: str) -> int:
+        """Open a stream; returns its number."""
+        return self.open_all(headers)[0]
+
+    def open_all(self, *streams: dict[str, str]) -> list[int]:
+        """Open several streams with one system call."""
+        numbers, wire = [], b""
+        for headers in streams:
+            number, self._next = self._next, self._next + 2
+            block = self._compressor.compress([(name.encode(), value.encode()) for name, value in headers.items()])
+            wire += SynStream(number, block).encode()
+            self.counts[number] = 0
+            self.heads[number] = bytearray()
+            numbers.append(number)
+        self._socket.sendall(wire)
+        return numbers
+
+    def send(self, number: int, data: bytes) -> None:
+        """Send a little."""
+        self._socket.sendall(data_head(number, len(data), False) + data)
+
+    def flood(self, number: int, count: int) -> None:
+        """Send *count* bytes, and the end of the stream."""
+        batch = (data_head(number, FRAME, False) + bytes(FRAME)) * _BATCH
+        for _ in range(count // (FRAME * _BATCH)):
+            self._socket.sendall(batch)
+        rest = count % (FRAME * _BATCH)
+        self._socket.sendall(data_head(number, rest, True) + bytes(rest))
+
+    def wait_for(self, *numbers: int) -> None:
+        """Receive until these streams are finished."""
+        view = memoryview(self._buffer)
+        while not self.finished.issuperset(numbers):
+            count = self._socket.recv_into(self._buffer)
+            if not count:
+                raise RuntimeError("the server closed the connection")
+            self._take(view[:count])
+
+    def wait_for_data(self, number: int) -> None:
+        """Receive until something has come on this stream."""
+        view = memoryview(self._buffer)
+        while not self.counts[number]:
+            self._take(view[: self._socket.recv_into(self._buffer)])
+
+    def wait_for_replies(self, count: int) -> None:
+        """Receive until the server has accepted that many streams."""
+        view = memoryview(self._buffer)
+        while self.replied < count:
+            self._take(view[: self._socket.recv_into(self._buffer)])
+
+    def close(self) -> None:
+        """Close."""
+        self._socket.close()
+
+    def _take(self, view: memoryview) -> None:
+        position, end = 0, len(view)
+        while position < end or (self._fin and not self._left):
+            if self._left:
+                size = min(self._left, end - position)
+                kept = self.heads[self._stream]
+                if len(kept) < _KEPT:
+                    kept += view[position : position + size][: _KEPT - len(kept)]
+                self.counts[self._stream] += size
+                self._left -= size
+                position += size
+            if not self._left and self._fin:
+                self.finished.add(self._stream)
+                self._fin = False
+            elif not self._left:
+                used = self._head(view, position)
+                if not used:
+                    self._pending += bytes(view[position:])
+                    return
+                position += used
+
+    def _head(self, view: memoryview, position: int) -> int:
+        """Read a head, and a control frame with it; returns the bytes taken, 0 if it is not whole."""
+        before = len(self._pending)
+        head = self._pending + bytes(view[position : position + 8 - before]) if before < 8 else self._pending
+        if len(head) < 8:
+            return 0
+        word, rest = _HEAD.unpack_from(head)
+        length = rest & 0xFFFFFF
+        if word <= MAX_STREAM_ID:
+            self._stream, self._left, self._fin = word, length, bool(rest >> 24 & 1)
+            self._pending = b""
+            return 8 - before
+        whole = self._pending + bytes(view[position : position + 8 + length - before])
+        if len(whole) < 8 + length:
+            return 0
+        self._pending = b""
+        if word & 0xFFFF == FrameType.SYN_REPLY:
+            self.replied += 1
+        elif word & 0xFFFF == FrameType.PING:
+            self._socket.sendall(Ping(int.from_bytes(whole[8:12], "big")).encode())
+        elif word & 0xFFFF == FrameType.RST_STREAM:
+            self.finished.add(int.from_bytes(whole[8:12], "big"))
+        return 8 + length - before
