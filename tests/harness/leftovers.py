@@ -24,7 +24,7 @@ def session_directory(parent: Path) -> Path:
     """Make the directory of this session under *parent*, after removing those of dead sessions."""
     for directory in parent.glob(_PREFIX + "*"):
         pid = directory.name.removeprefix(_PREFIX)
-        if pid.isdigit() and (int(pid) == os.getpid() or not Path("/proc", pid).exists()):
+        if pid.isdigit() and (int(pid) == os.getpid() or not _alive(pid)):
             remove_session(directory)
     own = parent / f"{_PREFIX}{os.getpid()}"
     own.mkdir(mode=0o711, parents=True)
@@ -55,6 +55,14 @@ def unmount_below(directory: Path) -> None:
 def cgroup_parent(session: str, *, systemd: bool = False) -> str:
     """The cgroup below which all containers of a session are kept, as ``dockerd --cgroup-parent`` wants it."""
     return session.replace("-", "_") + ".slice" if systemd else f"/{session}"
+
+
+def _alive(pid: str) -> bool:
+    """Whether the process runs; one that is dead and waits to be collected does not."""
+    try:
+        return Path("/proc", pid, "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def _remove_cgroups(session: str) -> None:
