@@ -12,7 +12,6 @@ nanoseconds; inode numbers are used again too soon, and a packed copy has anothe
 from __future__ import annotations
 
 import os
-import re
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
@@ -24,6 +23,7 @@ from attrs import define, field, frozen
 MOST_ENTRY: Final = 1 << 20
 #: Looks at the directory until two agree; Docker renames at most a few times a second.
 _LOOKS: Final = 10
+_PACKED: Final = ".gz"
 _GZIP: Final = 16 + zlib.MAX_WBITS
 _PACKED_READ: Final = 64 << 10
 
@@ -146,13 +146,12 @@ def fingerprint(generation: Generation, first_entry_length: Callable[[bytes], in
 def _look(path: str) -> dict[str, tuple[int, int]]:
     """Names and identities of the generations, the oldest first."""
     directory, name = os.path.split(path)
-    older = re.compile(re.escape(name) + r"\.([0-9]+)(\.gz)?")
     numbered: dict[int, str] = {}
     for entry in sorted(os.listdir(directory)):
-        match = older.fullmatch(entry)
+        number = entry.removeprefix(name + ".").removesuffix(_PACKED)
         # While NAME.1 is being packed, both are there, and the packed one is not whole; it sorts behind.
-        if match is not None:
-            numbered.setdefault(int(match[1]), os.path.join(directory, entry))
+        if number.isascii() and number.isdigit() and entry.startswith(name + "."):
+            numbered.setdefault(int(number), os.path.join(directory, entry))
     names = [numbered[number] for number in sorted(numbered, reverse=True)]
     found = {}
     for candidate in (*names, path):
@@ -168,5 +167,5 @@ def _open(name: str) -> Generation | None:
     except FileNotFoundError:
         return None
     status = os.fstat(descriptor)
-    kind = PackedFile if name.endswith(".gz") else PlainFile
+    kind = PackedFile if name.endswith(_PACKED) else PlainFile
     return kind(descriptor, (status.st_dev, status.st_ino))

@@ -8,8 +8,8 @@ When Docker has begun a new file, the old one is read to its end first, and the 
 result of its own, because the position's owner has to remember it before anything of the new file is written.  The
 files in between are opened as soon as they are seen, so that Docker may remove them while we are behind.
 
-An emptied file (Docker was told to keep one only) is noticed by its size, and, should it have grown again beyond the
-position, by the bytes before the position, which hold a time in nanoseconds.
+An emptied file (Docker was told to keep one only) is noticed by the bytes before the position, which hold a time in
+nanoseconds: they are gone, or others.
 """
 
 from __future__ import annotations
@@ -77,6 +77,9 @@ class Source:
     _fingerprint: Fingerprint | None = field(default=None, init=False)
     _offset: int = field(default=0, init=False)
     _guard: bytes = field(default=b"", init=False)
+    #: What the guard will be behind that many bytes of the last read; None if it has to be read.
+    _next_consumed: int = field(default=0, init=False)
+    _next_guard: bytes | None = field(default=None, init=False)
     #: A size at which there was no whole entry behind the position.
     _torn_at: int = field(default=-1, init=False)
     #: The last read found nothing behind the position.
@@ -151,7 +154,7 @@ class Source:
         generation = self._generations[0]
         if self._fingerprint is None:
             self._fingerprint = fingerprint(generation, self._format.first_entry_length)
-        self._move_to(self._offset + consumed)
+        self._move_to(self._offset + consumed, self._next_guard if consumed == self._next_consumed else None)
 
     def close(self) -> None:
         """Let go of the files."""
@@ -166,13 +169,15 @@ class Source:
         self._torn_at = -1
         self._at_end = False
 
-    def _move_to(self, offset: int) -> None:
+    def _move_to(self, offset: int, guard: bytes | None = None) -> None:
         generation = self._generations[0]
         self._offset = offset
         self._torn_at = -1
         self._at_end = False
-        length = min(_GUARD, offset)
-        self._guard = generation.read(offset - length, length) if generation.size() >= 0 else b""
+        if guard is None:
+            length = min(_GUARD, offset)
+            guard = generation.read(offset - length, length) if generation.size() >= 0 else b""
+        self._guard = guard
 
     def _open_all(self) -> list[Generation]:
         try:
@@ -199,15 +204,14 @@ class Source:
             self._at_end = True
             self._torn_at = self._offset + len(data)
             return None
+        consumed = self._next_consumed = converted.consumed
+        enough = consumed >= _GUARD and generation.size() >= 0
+        self._next_guard = data[consumed - _GUARD : consumed] if enough else None
         return converted
 
     def _is_emptied(self) -> bool:
-        generation = self._generations[0]
-        size = generation.size()
-        if size < 0 or not self._offset:
-            return False
         length = len(self._guard)
-        return size < self._offset or generation.read(self._offset - length, length) != self._guard
+        return length > 0 and self._generations[0].read(self._offset - length, length) != self._guard
 
     def _is_rotated(self) -> bool:
         """Whether Docker writes to another file than the newest that we have."""

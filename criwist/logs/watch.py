@@ -17,7 +17,7 @@ from struct import Struct
 from typing import Any, Final
 
 from attrs import define, field
-from twisted.internet.interfaces import IReadDescriptor
+from twisted.internet.interfaces import IDelayedCall, IReadDescriptor
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -37,6 +37,8 @@ _ONESHOT: Final = 0x80000000
 _EVENT: Final = Struct("iIII")
 #: Read at once: some two thousand events.
 _READ: Final = 64 << 10
+#: Seconds between two looks.  Where many write a line now and then, what is done for each look is done for many.
+GATHER: Final = 0.02
 
 #: There is nothing at the path that could be watched.
 MISSING: Final = -1
@@ -47,7 +49,7 @@ REFUSED: Final = -2
 @implementer(IReadDescriptor)
 @define(eq=False)
 class Watch:
-    """Calls back on the thread of *reactor*, an IReactorFDSet, from :meth:`start` to :meth:`stop`."""
+    """Calls back on the thread of *reactor*, an IReactorFDSet and IReactorTime, from :meth:`start` to :meth:`stop`."""
 
     _reactor: Any
     _log: Logger = field(factory=Logger, kw_only=True)
@@ -55,6 +57,7 @@ class Watch:
     _libc: Any = field(default=None, init=False)
     _calls: dict[int, Callable[[], None]] = field(factory=dict, init=False)
     _complained: bool = field(default=False, init=False)
+    _pause: IDelayedCall | None = field(default=None, init=False)
 
     def start(self) -> None:
         """Open the descriptor.  If the kernel has none left, that is logged, and nothing can be watched."""
@@ -67,6 +70,9 @@ class Watch:
 
     def stop(self) -> None:
         """Close it.  Idempotent."""
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
         if self._descriptor >= 0:
             self._reactor.removeReader(self)
             os.close(self._descriptor)
@@ -125,7 +131,9 @@ class Watch:
         return "log watch"
 
     def doRead(self) -> None:
-        """Take the events that there are, and call once for each watch."""
+        """Take the events that there are, and call once for each watch; and then let some gather."""
+        self._reactor.removeReader(self)
+        self._pause = self._reactor.callLater(GATHER, self._resume)
         try:
             data = os.read(self._descriptor, _READ)
         except BlockingIOError:
@@ -144,6 +152,10 @@ class Watch:
                 calls[watch] = self._calls[watch]
         for call in calls.values():
             call()
+
+    def _resume(self) -> None:
+        self._pause = None
+        self._reactor.addReader(self)
 
     def connectionLost(self, reason: Failure) -> None:
         """The reactor ends, or cannot read."""

@@ -1,0 +1,166 @@
+"""Logs: floods from container to CRI file, by each source and beside containerd; and many quiet ones.
+
+A flood is written as fast as its writer can; the clock runs from StartContainer until the CRI file is whole.  CPU is
+that of the daemon that writes the CRI file and, for criwist, of dockerd, which has to take what the container writes,
+keep it and, through the API, send it again.  containerd does it all by itself.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from attrs import frozen
+
+from bench.ground import Ground
+from bench.measure import cpu_seconds, resident
+from bench.table import Table, mebibytes
+from criwist.api.runtime.v1 import api_pb2 as api
+from tests.harness import images
+from tests.harness.client import CRI
+from tests.harness.daemon import Daemon
+from tests.harness.far import FarDaemon
+
+#: Seconds that one flood may take.
+_LIMIT = 600.0
+#: The file is looked at that often.
+_LOOK = 0.02
+
+
+@frozen
+class Flood:
+    """Equal lines: how many, and of how many bytes, their newline included."""
+
+    lines: int
+    width: int
+
+    @property
+    def command(self) -> Sequence[str]:
+        """What writes them: blocks of about 64 KiB, so that the writer is not what is measured."""
+        each = max(65536 // self.width, 1)
+        script = (
+            f'BEGIN {{ line = sprintf("%{self.width - 1}s", ""); gsub(/ /, "x", line); '
+            f'for (i = 0; i < {each}; i++) block = block line "\\n"; '
+            f'for (i = 0; i < {self.lines // each}; i++) printf "%s", block }}'
+        )
+        return ("awk", script)
+
+    @property
+    def size(self) -> int:
+        """Bytes that are written."""
+        each = max(65536 // self.width, 1)
+        return self.lines // each * each * self.width
+
+
+FLOODS = (Flood(2_000_000, 100), Flood(16_384, 65_536))
+
+
+@frozen
+class Measured:
+    """What a flood cost, in seconds."""
+
+    written: float
+    whole: float
+    cpu: float
+    dockerd: float
+    memory: int
+
+
+def run(ground: Ground) -> Iterator[Table]:
+    """One table for each flood, and one for many quiet containers."""
+    for flood in FLOODS:
+        yield _floods(ground, flood)
+    yield _many(ground)
+
+
+def _floods(ground: Ground, flood: Flood) -> Table:
+    table = Table(
+        f"{flood.size // flood.width:,} lines of {flood.width:,} bytes, {flood.size / 1e6:,.0f} MB",
+        ("by", "written", "file whole", "its CPU", "dockerd's CPU", "its CPU : dockerd's", "its memory"),
+    )
+    options = {"container_log_driver": "local", "container_log_max_size": "4g", "container_log_max_files": "2"}
+    ways: list[tuple[str, Daemon]] = [
+        ("criwist, json-file", Daemon(ground.root / "logs-json", ground.engine.endpoint)),
+        ("criwist, local", Daemon(ground.root / "logs-local", ground.engine.endpoint, **options)),
+        ("criwist, API on json-file", FarDaemon(ground.root / "logs-far-json", ground.engine)),
+        ("criwist, API on local", FarDaemon(ground.root / "logs-far-local", ground.engine, **options)),
+    ]
+    for name, daemon in ways:
+        daemon.start()
+        cri = CRI("criwist", daemon.socket, daemon.root, lambda archive: images.load(ground.engine, archive))
+        try:
+            measured = measure_flood(cri, flood, daemon.pid, ground.engine.program.pid)
+        finally:
+            cri.clean()
+            cri.close()
+            daemon.stop()
+        ratio = f"{measured.cpu / measured.dockerd:.2f}" if measured.dockerd else ""
+        table.add(name, *_seconds(measured), f"{measured.dockerd:.1f} s", ratio, mebibytes(measured.memory))
+    cri = ground.client("containerd")
+    measured = measure_flood(cri, flood, ground.pid(cri), 0)
+    table.add("containerd", *_seconds(measured), "", "", mebibytes(measured.memory))
+    return table
+
+
+def _seconds(measured: Measured) -> tuple[str, str, str]:
+    return f"{measured.written:.1f} s", f"{measured.whole:.1f} s", f"{measured.cpu:.1f} s"
+
+
+def measure_flood(cri: CRI, flood: Flood, pid: int, dockerd: int) -> Measured:
+    """Run a container that writes *flood*, and remove it."""
+    pod = cri.pod()
+    pod_id = cri.run_pod(pod)
+    container_id = cri.create(pod_id, cri.container(*flood.command), pod)
+    path = Path(pod.log_directory, cri.status(container_id).log_path.rpartition("/")[2])
+    before = cpu_seconds(pid), cpu_seconds(dockerd) if dockerd else 0.0
+    began = time.monotonic()
+    cri.start(container_id)
+    written, memory = 0.0, 0
+    while not (written and _is_whole(path, flood)):
+        if time.monotonic() - began > _LIMIT:
+            raise RuntimeError(f"the log of {cri.name} is not whole after {_LIMIT:g} s: {path.stat().st_size} bytes")
+        time.sleep(_LOOK)
+        memory = max(memory, resident(pid))
+        if not written and cri.status(container_id).state == api.CONTAINER_EXITED:
+            written = time.monotonic() - began
+    whole = time.monotonic() - began
+    # A whole file is recognized a while after it has become so.
+    cpu = cpu_seconds(pid) - before[0], (cpu_seconds(dockerd) if dockerd else 0.0) - before[1]
+    cri.remove(container_id)
+    cri.stop_pod(pod_id)
+    cri.remove_pod(pod_id)
+    path.unlink()
+    return Measured(written, whole, cpu[0], cpu[1], memory)
+
+
+def _is_whole(path: Path, flood: Flood) -> bool:
+    """Whether all that was written is there: looked at closely when it is long enough."""
+    if path.stat().st_size < flood.size:
+        return False
+    content = newlines = 0
+    with path.open("rb") as file:
+        for line in file:
+            newlines += line[:60].split(b" ", 3)[2] == b"F"
+            content += len(line) - len(b" ".join(line[:60].split(b" ", 3)[:3])) - 2
+    return content + newlines == flood.size
+
+
+def _many(ground: Ground) -> Table:
+    """Followers of files that grow as Docker's would; the engine itself could not run that many here."""
+    table = Table(
+        "containers that write a line a second each, criwist's followers alone",
+        ("containers", "CPU per second", "memory for them"),
+    )
+    for count in (100, 500):
+        command = [sys.executable, "-m", "bench.many_logs", str(ground.root / "many-logs"), str(count)]
+        answer = json.loads(subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout)
+        table.add(
+            str(count),
+            f"{answer['cpu'] * 1e3:.0f} ms",
+            mebibytes(answer["memory"]),
+        )
+    return table
