@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.harness import images
-from tests.harness.client import CRI, answers_version
+from tests.harness.client import CRI
 from tests.harness.clock import eventually
-from tests.node.readiness import engine_ready
+from tests.node.readiness import engine_ready, serves
 from tools.node.guest import Guest
 
 SOCKET = "/run/criwist.sock"
@@ -46,9 +46,9 @@ def connect(node: Guest) -> Iterator[Callable[[], CRI]]:
 
     def make() -> CRI:
         socket = node.socket(SOCKET)
-        eventually(lambda: answers_version(socket), within=12, what="criwist serves")
         client = CRI("criwist", socket, Path("/var/log/criwist-tests"), lambda archive: None)
         clients.append(client)
+        eventually(lambda: serves(client), within=12, what="criwist serves")
         return client
 
     yield make

@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+import grpc
+
 from criwist.api.runtime.v1 import api_pb2 as api
 from tests.harness.client import CRI
+
+
+def serves(cri: CRI) -> bool:
+    """Whether the CRI is answered.  Status is, with or without an engine; Version is not until one was there."""
+    try:
+        cri.runtime.Status(api.StatusRequest())
+    except grpc.RpcError:
+        return False
+    return True
 
 
 def engine_ready(cri: CRI) -> bool:
