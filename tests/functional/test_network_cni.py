@@ -23,7 +23,7 @@ from criwist.netconf.cache import read_cached
 from criwist.network.attachments import Attachments
 from tests.harness.client import CRI, refused
 from tests.harness.clock import eventually, scaled
-from tests.harness.cni import BRIDGE, GATEWAYS, IPV4, IPV6, PodNetwork, interfaces, queueing, strays
+from tests.harness.cni import BRIDGE, GATEWAYS, IPV4, IPV6, PodNetwork, interfaces, queueing, rules, strays
 from tests.harness.daemon import Daemon
 from tests.harness.engine import Engine
 from tests.harness.namespaces import NODE_ADDRESS
@@ -240,6 +240,14 @@ def test_udp_host_port(node: CRI) -> None:
     finally:
         server.kill()
         server.wait()
+
+
+def test_sctp_host_port(node: CRI) -> None:
+    """An SCTP host port has its rule; whether packets follow it is the kernel's affair, which may have no SCTP."""
+    pod_id = node.run_pod(node.pod(port_mappings=mapping(23104, protocol=api.SCTP)))
+    assert any("-p sctp" in rule and "--dport 23104" in rule for rule in rules())
+    node.stop_pod(pod_id)
+    assert rules() == []
 
 
 def test_order_of_addresses(network: PodNetwork, daemon: Daemon, client_of: Callable[[Daemon], CRI]) -> None:
