@@ -54,12 +54,12 @@ def _stage(name: str) -> Iterator[None]:
 @contextlib.contextmanager
 def _node(limit: float) -> Iterator[Guest]:
     """A node that runs; powered off at the end, with the evidence kept if the body raised."""
-    with _stage("image"):
-        built = image()
     options = {"": "", "v2": "", "v1": CGROUP_V1}.get(os.environ.get("CRIWIST_NODE_CGROUP", ""))
     if options is None:
         raise Trouble("CRIWIST_NODE_CGROUP: expected v1 or v2")
     with only_one():
+        with _stage("image"):
+            built = image()
         machine = Machine(built, options, limit)
         guest: Guest | None = None
         try:
@@ -132,7 +132,7 @@ def main(arguments: Sequence[str]) -> int:
     """Do as the command line says."""
     match arguments:
         case ["image"]:
-            with _stage("image"):
+            with only_one(), _stage("image"):
                 print(image().disk)
             return 0
         case ["test", *rest]:

@@ -136,7 +136,7 @@ class Machine:
 
 @contextlib.contextmanager
 def only_one() -> Iterator[None]:
-    """Hold the right to run a machine here, in an empty run directory.
+    """Hold the right to build images and run a machine here, in an empty run directory.
 
     :raises Trouble: another one runs.
     """

@@ -20,8 +20,8 @@ from tools.node.places import CACHE, ROOT
 PYTHON = "3.13"
 _PLATFORMS = ("manylinux2014_x86_64", "manylinux_2_17_x86_64", "manylinux_2_28_x86_64", "manylinux_2_34_x86_64")
 
-#: What the functional tests import beside criwist's own dependencies.
-FOR_TESTS = ("pytest>=7.4",)
+#: What conftest files and functional tests import beside criwist's own dependencies.
+FOR_TESTS = ("pytest>=7.4", "hypothesis>=6")
 
 #: What the tests in the node read of the repository.  Not criwist itself: that is tested as it is installed.
 TREE = ("tests", "bench", "tools", "scripts", "etc", "docs", "pyproject.toml", "setup.cfg", "Makefile")
