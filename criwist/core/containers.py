@@ -128,7 +128,8 @@ class Containers:
         path = self._resolv_confs.path(sandbox_id)
         mounts = body["HostConfig"].setdefault("Mounts", [])
         if path and all(mount["Target"] != TARGET for mount in mounts):
-            mounts.append({"Type": "bind", "Source": path, "Target": TARGET})
+            read_only = bool(body["HostConfig"].get("ReadonlyRootfs"))
+            mounts.append({"Type": "bind", "Source": path, "Target": TARGET, "ReadOnly": read_only})
 
     async def _may_go(self, holder: str) -> bool:
         await self._cache.refresh(holder)

@@ -55,7 +55,7 @@ async def all_or_nothing(operation: Callable[[Undo], Awaitable[_T]]) -> _T:
     undo = Undo()
     try:
         return await operation(undo)
-    except BaseException:
+    except Exception:  # a cancellation is one; the collection of a coroutine is not, and must not start anything
         await undo.unwind()
         raise
 

@@ -13,6 +13,7 @@ pause makes the pod look ready again.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
@@ -45,6 +46,8 @@ from criwist.translate.sandbox import needed_files, sandbox_body
 
 #: Seconds the pause has between SIGTERM and SIGKILL.  Ours ends at once; another image's may not.
 PAUSE_GRACE = 10
+#: There where the kernel has IPv6.
+IPV6_SETTINGS = "/proc/sys/net/ipv6"
 
 
 @define(eq=False)
@@ -142,6 +145,7 @@ class Pods:
                 runtime=runtime,
                 network_mode=network.docker_network_mode,
                 publish_ports=network.publishes_ports,
+                ipv6=os.path.isdir(IPV6_SETTINGS),
                 engine=self._engine.facts,
                 oom_score_floor=self._engine.oom_score_floor,
                 files=files,
@@ -153,7 +157,7 @@ class Pods:
                 if self._engine.learns_from(error, int(body["HostConfig"].get("OomScoreAdj") or 0)):
                     continue
                 raise
-            except BaseException:
+            except Exception:
                 await attempt.unwind()
                 raise
             undo.push(f"remove sandbox {sandbox_id}", attempt.unwind)

@@ -12,6 +12,7 @@ it for the end of the whole session.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from socket import socket
 
 from attrs import define, evolve, field
@@ -231,8 +232,13 @@ class _Attached:
             return
 
     async def ended(self, output_ended: Deferred[None]) -> int | None:
-        """Its streams' end is the session's.  How the container ended is told by its status, not to who watches."""
+        """Its streams' end is the session's.  How the container ended is told by its status, not to who watches.
+
+        :raises Unavailable: the engine has ended, not the container.
+        """
         await first_of(output_ended)
+        with suppress(errors.NotFound):
+            await self._docker.inspect_container(self._container_id)
         return None
 
     async def hang_up(self) -> None:

@@ -31,6 +31,7 @@ SHM_SIZE = 64 * 1024 * 1024
 
 _PROTOCOLS = {pb.TCP: "tcp", pb.UDP: "udp", pb.SCTP: "sctp"}
 _CONTEXT = "config.linux.security_context"
+_IPV6_ON = {f"net.ipv6.conf.{name}.disable_ipv6": "0" for name in ("all", "default")}
 
 
 def needed_files(config: pb.PodSandboxConfig) -> tuple[str, ...]:
@@ -48,6 +49,7 @@ def sandbox_body(
     engine: EngineFacts,
     oom_score_floor: int,
     files: Mapping[str, bytes],
+    ipv6: bool = False,
 ) -> dict[str, Any]:
     """The create body of the pause container of *config*.
 
@@ -57,12 +59,14 @@ def sandbox_body(
     :param publish_ports: whether the engine is to publish the pod's host ports.
     :param oom_score_floor: the least oom_score_adj that the engine may set.
     :param files: bytes of the :func:`needed_files` that exist.
+    :param ipv6: whether the engine's kernel has IPv6.
     :raises InvalidArgument: the request is wrong in itself.
     :raises FailedPrecondition: this engine cannot do what is asked, or a needed file does not exist.
     :raises Unimplemented: no engine can.
     """
     context = config.linux.security_context
     user = sandbox_user(context, _CONTEXT)
+    sysctls = _sysctls(config, network_mode=network_mode, ipv6=ipv6)
     ports = _port_bindings(config.port_mappings if publish_ports and not node_network(config) else ())
     host_config: dict[str, Any] = {
         "CgroupParent": cgroup_parent(config.linux.cgroup_parent, driver=engine.cgroup_driver),
@@ -76,7 +80,7 @@ def sandbox_body(
         "ShmSize": SHM_SIZE,
         **({"Runtime": runtime} if runtime else {}),
         **({"GroupAdd": user.pop("GroupAdd")} if "GroupAdd" in user else {}),
-        **({"Sysctls": dict(config.linux.sysctls)} if config.linux.sysctls else {}),
+        **({"Sysctls": sysctls} if sysctls else {}),
         **({"PortBindings": ports} if ports else {}),
         **sandbox_namespaces(config, network_mode=network_mode, engine=engine),
         **_dns(config.dns_config),
@@ -93,10 +97,23 @@ def sandbox_body(
     }
 
 
+def _sysctls(config: pb.PodSandboxConfig, *, network_mode: str, ipv6: bool) -> dict[str, str]:
+    """The pod's sysctls; in a namespace that Docker leaves to others, IPv6 is on unless the pod says otherwise.
+
+    Docker turns IPv6 off in namespaces without a network of its own: no ``::1``, and no address from a CNI plugin.
+    """
+    bare = network_mode == "none" and not node_network(config)
+    return dict(_IPV6_ON if bare and ipv6 else {}) | dict(config.linux.sysctls)
+
+
 def _dns(config: pb.DNSConfig) -> dict[str, list[str]]:
-    """What Docker writes into the ``resolv.conf`` that it makes; what is empty it takes from the host's."""
-    values = (("Dns", config.servers), ("DnsSearch", config.searches), ("DnsOptions", config.options))
-    return {key: list(value) for key, value in values if value}
+    """What Docker writes into the ``resolv.conf`` that it makes.
+
+    What is empty it takes from the host's.  That is meant where all is empty; else ``.`` stands for no search list.
+    """
+    searches = list(config.searches) or (["."] if config.servers or config.options else [])
+    values = (("Dns", list(config.servers)), ("DnsSearch", searches), ("DnsOptions", list(config.options)))
+    return {key: value for key, value in values if value}
 
 
 def _port_bindings(mappings: Sequence[pb.PortMapping]) -> dict[str, list[dict[str, str]]]:

@@ -1,0 +1,63 @@
+"""What a sandbox's body says of names and of IPv6."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from criwist.api.runtime.v1 import api_pb2 as pb
+from criwist.interfaces import EngineFacts
+from criwist.translate.sandbox import sandbox_body
+
+
+def host_config(config: pb.PodSandboxConfig, network_mode: str = "none", ipv6: bool = True) -> dict[str, Any]:
+    """``HostConfig`` of the sandbox."""
+    body = sandbox_body(
+        config,
+        image="pause",
+        runtime="",
+        network_mode=network_mode,
+        publish_ports=False,
+        engine=EngineFacts(),
+        oom_score_floor=-1000,
+        files={},
+        ipv6=ipv6,
+    )
+    found: dict[str, Any] = body["HostConfig"]
+    return found
+
+
+class IPv6Tests(SynchronousTestCase):
+    """Docker turns IPv6 off where it gives no network; plugins want it."""
+
+    def test_on_where_plugins_give_the_network(self) -> None:
+        """A namespace that Docker leaves alone has IPv6."""
+        self.assertEqual(host_config(pb.PodSandboxConfig())["Sysctls"]["net.ipv6.conf.all.disable_ipv6"], "0")
+
+    def test_the_pod_has_the_last_word(self) -> None:
+        """A pod that turns it off has it off."""
+        config = pb.PodSandboxConfig()
+        config.linux.sysctls["net.ipv6.conf.all.disable_ipv6"] = "1"
+        self.assertEqual(host_config(config)["Sysctls"]["net.ipv6.conf.all.disable_ipv6"], "1")
+
+    def test_nowhere_else(self) -> None:
+        """Neither Docker's bridge nor the node's network nor a kernel without IPv6 is told anything."""
+        node = pb.PodSandboxConfig()
+        node.linux.security_context.namespace_options.network = pb.NODE
+        self.assertNotIn("Sysctls", host_config(node))
+        self.assertNotIn("Sysctls", host_config(pb.PodSandboxConfig(), network_mode="bridge"))
+        self.assertNotIn("Sysctls", host_config(pb.PodSandboxConfig(), ipv6=False))
+
+
+class NameServersTests(SynchronousTestCase):
+    """Docker fills in from the host what it is not told."""
+
+    def test_no_searches_are_none(self) -> None:
+        """A pod with name servers and no search list does not get the host's."""
+        config = pb.PodSandboxConfig(dns_config=pb.DNSConfig(servers=["10.0.0.10"]))
+        self.assertEqual(host_config(config)["DnsSearch"], ["."])
+
+    def test_nothing_is_the_hosts(self) -> None:
+        """A pod without any DNS configuration gets the host's."""
+        self.assertNotIn("DnsSearch", host_config(pb.PodSandboxConfig()))
