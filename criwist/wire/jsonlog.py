@@ -133,6 +133,11 @@ def _in_order(pieces: list[bytes]) -> tuple[list[bytes], int]:
         if middle is not None:
             add((piece[-TIME_LENGTH:], middle, piece[:_MIDDLE_START], b"\n"))
             continue
+        # One in ten ends in a zero, which is left out.
+        middle = middles(piece[_MIDDLE_START + 1 : 1 - TIME_LENGTH])
+        if middle is not None:
+            add((piece[1 - TIME_LENGTH : -1], b"0Z", middle, piece[: _MIDDLE_START + 1], b"\n"))
+            continue
         middle = _CUT_MIDDLES.get(piece[_CUT_MIDDLE_START:-TIME_LENGTH])
         if middle is not None and piece[_CUT_MIDDLE_START - 1 : _CUT_MIDDLE_START] != b"n":
             add((piece[-TIME_LENGTH:], middle, piece[:_CUT_MIDDLE_START], b"\n"))
