@@ -54,7 +54,7 @@ def connect(node: Guest) -> Iterator[Callable[[], CRI]]:
     yield make
     for client in clients:
         client.close()
-    node.run("systemctl start docker.service criwist.service", within=300)
+    node.run("systemctl start docker.service criwist.service")
     last = make()
     eventually(lambda: engine_ready(last), within=12)
     last.clean()

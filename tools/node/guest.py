@@ -16,6 +16,9 @@ from attrs import define, field
 
 from tools.node.places import ROOT
 
+#: Seconds.  Restarting a service may take minutes where the machine below has other things to do.
+COMMAND_LIMIT = 600.0
+
 
 class CommandFailed(Exception):
     """A command in the node ended with another status than 0."""
@@ -64,7 +67,7 @@ class Guest:
             words += ["-o", f"{name}={value}"]
         return [*words, *options, "root@127.0.0.1"]
 
-    def run(self, command: str, *, within: float = 120, check: bool = True) -> str:
+    def run(self, command: str, *, within: float = COMMAND_LIMIT, check: bool = True) -> str:
         """Run a shell command; returns what it wrote, both streams together.
 
         :raises CommandFailed: it failed and *check* is true.
@@ -83,7 +86,7 @@ class Guest:
             raise CommandFailed(f"{command}: status {run.returncode}\n{run.stdout}")
         return run.stdout
 
-    def succeeds(self, command: str, *, within: float = 120) -> bool:
+    def succeeds(self, command: str, *, within: float = COMMAND_LIMIT) -> bool:
         """Whether a shell command ends with status 0."""
         try:
             self.run(command, within=within)
