@@ -52,7 +52,8 @@ class Answer(Protocol):
         self._reports = reports
         self._gathered: list[bytes] = []
         self._size = 0
-        self._due: IDelayedCall | None = None
+        #: What is yet to be done: convert what is gathered, try to write again, end.
+        self._timers: dict[str, IDelayedCall] = {}
         self._received = False
         self._stuck = False
         self._result: bool | Failure | None = None
@@ -67,8 +68,8 @@ class Answer(Protocol):
         self._size += len(data)
         if self._size >= MOST_GATHERED and not self._stuck:
             self._convert()
-        elif self._due is None and not self._stuck:
-            self._due = self._reactor.callLater(GATHER, self._convert)
+        elif not self._stuck:
+            self._later("convert", GATHER, self._convert)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The answer is whole, or the connection broke.
@@ -84,6 +85,10 @@ class Answer(Protocol):
             self._convert()
             self._end(Failure(Unavailable(f"Docker has ended the log it was sending: {reason.getErrorMessage()}")))
 
+    def drop_within(self, seconds: float) -> None:
+        """Have it end after that time, if it has not ended by itself."""
+        self._later("drop", seconds, self.drop)
+
     def drop(self) -> None:
         """Have it end here.  Idempotent."""
         if self._result is None:
@@ -93,9 +98,7 @@ class Answer(Protocol):
 
     def _convert(self, *, whole: bool = False) -> None:
         """Give on the lines of what is gathered."""
-        if self._due is not None and self._due.active():
-            self._due.cancel()
-        self._due = None
+        self._not_later("convert")
         data = b"".join(self._gathered)
         self._gathered.clear()
         self._size = 0
@@ -117,11 +120,9 @@ class Answer(Protocol):
         if not self._stuck and self._result is None and self.transport is not None:
             self.transport.pauseProducing()  # type: ignore[attr-defined] # a body's transport is a producer
         self._stuck = True
-        self._reactor.callLater(RETRY, self._again)
+        self._later("write", RETRY, self._again)
 
     def _again(self) -> None:
-        if self._fired:
-            return
         try:
             self._write()
         except OSError as error:
@@ -146,16 +147,29 @@ class Answer(Protocol):
     def _fire(self, result: bool | Failure) -> None:
         if not self._fired:
             self._fired = True
+            self._not_later(*self._timers)
             self.done.callback(result)
 
     def _cancelled(self, done: Deferred[bool]) -> None:
         self._fired = True
         self._result = False
-        if self._due is not None:
-            self._due.cancel()
-            self._due = None
+        self._not_later(*self._timers)
         self._disconnect()
 
     def _disconnect(self) -> None:
         if self.transport is not None:
             self.transport.loseConnection()
+
+    def _later(self, name: str, seconds: float, call: Callable[[], None]) -> None:
+        def due() -> None:
+            del self._timers[name]
+            call()
+
+        if name not in self._timers:
+            self._timers[name] = self._reactor.callLater(seconds, due)
+
+    def _not_later(self, *names: str) -> None:
+        for name in names:
+            timer = self._timers.pop(name, None)
+            if timer is not None:
+                timer.cancel()

@@ -87,7 +87,7 @@ class RequestedLog:
         waiting: Deferred[None] = Deferred(self._waiting.remove)
         self._waiting.append(waiting)
         if self._answer is not None:
-            self._reactor.callLater(END_LIMIT, self._answer.drop)
+            self._answer.drop_within(END_LIMIT)
         self._run()
         await waiting
 

@@ -23,7 +23,6 @@ from criwist.wire.stdcopy import HEADER_LENGTH, StdcopyError, Stream
 _STREAMS: Final = {bytes((Stream.STDOUT, 0, 0, 0)): b" stdout ", bytes((Stream.STDERR, 0, 0, 0)): b" stderr "}
 #: No message is longer: a piece, of which json-file makes three bytes of one, and a time.
 _MOST: Final = 1 << 20
-_SPACE: Final = ord(" ")
 _NEWLINE: Final = ord("\n")
 _PREFIX_LENGTH: Final = TIME_LENGTH + 1
 _PREFIX: Final = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z ")
@@ -60,7 +59,7 @@ class Messages:
                 break
             content = start + _PREFIX_LENGTH
             stream = _STREAMS.get(buffer[position : position + 4])
-            if stream is None or size < _PREFIX_LENGTH or buffer[content - 1] != _SPACE:
+            if stream is None or size < _PREFIX_LENGTH or not _begins_with_time(buffer, start):
                 if not lines:
                     raise EngineWords(buffer[start:stop].decode("utf-8", "replace").strip())
                 break
@@ -87,6 +86,11 @@ class Messages:
     def end(self) -> list[bytes]:
         """The stream has ended: the lines that were waiting for more.  A frame that is not whole is dropped."""
         return self.receive_data(b"")
+
+
+def _begins_with_time(buffer: bytes, start: int) -> bool:
+    """Whether a time and a space are there, as far as their marks tell: words of the engine's are told from a log."""
+    return buffer[start + 10 : start + 20 : 9] == b"T." and buffer[start + TIME_LENGTH - 1 : start + 31] == b"Z "
 
 
 class TerminalMessages:

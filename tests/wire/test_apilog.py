@@ -72,6 +72,12 @@ class MessagesTests(SynchronousTestCase):
         with self.assertRaisesRegex(EngineWords, "too large"):
             messages.end()
 
+    def test_engine_words_of_that_length(self) -> None:
+        """Words are not taken for a time because a space is where one would be."""
+        words = frame(Stream.STDERR, b"Error grabbing logs: something is wrong\n")
+        with self.assertRaisesRegex(EngineWords, "something"):
+            Messages().receive_data(words)
+
     def test_system_error(self) -> None:
         """So do those in a frame of their own kind."""
         with self.assertRaisesRegex(EngineWords, "gone"):
