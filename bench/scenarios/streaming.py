@@ -11,11 +11,11 @@ from attrs import frozen
 
 from bench.ground import Ground, no_pods
 from bench.measure import cpu_seconds
-from bench.spdy import Client
 from bench.table import Table, milliseconds
 from criwist.api.runtime.v1 import api_pb2 as api
 from tests.harness.client import CRI
 from tests.harness.clock import eventually
+from tests.harness.spdy_client import Client
 
 _GIGABYTE = 1 << 30
 #: Runs of each bulk transfer, the runtimes taking turns; the median counts.

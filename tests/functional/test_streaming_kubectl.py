@@ -1,7 +1,8 @@
 """exec, attach, cp and port-forward as users know them: real kubectls, old and new, over both transports.
 
 Newer kubectls speak WebSocket and fall back to SPDY; the environment variables that choose are set for each test.
-Against containerd, which knows no v5, the WebSocket variants show the fall-back.
+Against containerd 1.6, which knows no v5, the WebSocket variants show the fall-back; tests without the second opinion
+say what it does instead.
 """
 
 from __future__ import annotations
@@ -33,8 +34,6 @@ from tests.harness.client import CRI
 from tests.harness.clock import eventually, scaled
 from tests.harness.kube_api import KubeAPI, PodContainer
 from tests.harness.kubectls import Kubectl, kubectls
-
-pytestmark = pytest.mark.second_opinion
 
 #: From here on kubectl can do remote commands and port-forward over WebSocket.
 _FIRST_WEBSOCKETS = (1, 30)
@@ -145,6 +144,7 @@ def pod(cri: CRI, kube: Kube) -> Callable[..., str]:
 # -- exec
 
 
+@pytest.mark.second_opinion
 def test_exec_keeps_outputs_apart_and_tells_the_exit_code(kube: Kube, pod: Callable[..., str]) -> None:
     """Standard output and error arrive where they belong, and the command's exit code is kubectl's."""
     pod()
@@ -154,6 +154,7 @@ def test_exec_keeps_outputs_apart_and_tells_the_exit_code(kube: Kube, pod: Calla
     assert run.returncode == 3
 
 
+@pytest.mark.second_opinion
 def test_exec_feeds_a_command_to_the_end_of_its_input(kube: Kube, pod: Callable[..., str]) -> None:
     """Three megabytes go in unharmed, and the command sees their end."""
     pod()
@@ -162,6 +163,7 @@ def test_exec_feeds_a_command_to_the_end_of_its_input(kube: Kube, pod: Callable[
     assert output.split()[0].decode() == hashlib.sha256(data).hexdigest()
 
 
+@pytest.mark.second_opinion
 def test_exec_answers_after_the_end_of_input(kube: Kube, pod: Callable[..., str]) -> None:
     """What a command says only after its input has ended still arrives: half-close."""
     pod()
@@ -169,6 +171,7 @@ def test_exec_answers_after_the_end_of_input(kube: Kube, pod: Callable[..., str]
     assert output == b"late\n"
 
 
+@pytest.mark.second_opinion
 def test_exec_brings_back_a_lot(kube: Kube, pod: Callable[..., str]) -> None:
     """Fifty megabytes of output arrive, all of them and in order."""
     pod()
@@ -178,6 +181,7 @@ def test_exec_brings_back_a_lot(kube: Kube, pod: Callable[..., str]) -> None:
     assert output.count(b"0") == len(output)
 
 
+@pytest.mark.second_opinion
 def test_exec_of_what_is_not_there_fails_with_words(kube: Kube, pod: Callable[..., str]) -> None:
     """The user is told that the program does not exist."""
     pod()
@@ -191,8 +195,6 @@ def test_exec_ends_although_a_child_holds_the_output_open(kube: Kube, pod: Calla
 
     containerd waits for the child: see containerd issue 7166.
     """
-    if cri.name == "containerd":
-        pytest.skip("containerd waits for the child")
     pod()
     began = time.monotonic()
     output = kube.output("exec", "p", "--", "sh", "-c", "sleep 60 & echo done")
@@ -200,6 +202,7 @@ def test_exec_ends_although_a_child_holds_the_output_open(kube: Kube, pod: Calla
     assert time.monotonic() - began < scaled(20)
 
 
+@pytest.mark.second_opinion
 def test_ten_execs_at_once(kube: Kube, pod: Callable[..., str]) -> None:
     """Parallel execs all get their own output and code."""
     pod()
@@ -275,6 +278,7 @@ class Terminal:
         os.close(self._master)
 
 
+@pytest.mark.second_opinion
 def test_an_interactive_shell(kube: Kube, pod: Callable[..., str]) -> None:
     """A shell in a terminal has the user's size from the start, follows its changes, and ends with its exit code."""
     pod()
@@ -293,6 +297,7 @@ def test_an_interactive_shell(kube: Kube, pod: Callable[..., str]) -> None:
     assert terminal.exit_code() == 7
 
 
+@pytest.mark.second_opinion
 def test_control_characters_reach_the_terminal(kube: Kube, pod: Callable[..., str]) -> None:
     """Ctrl-c interrupts the program, ctrl-p is the shell's own at once, ctrl-d ends it."""
     pod()
@@ -314,8 +319,6 @@ def test_a_shell_whose_user_is_gone_is_hung_up_on(kube: Kube, pod: Callable[...,
 
     containerd leaves the shell.
     """
-    if cri.name == "containerd":
-        pytest.skip("containerd leaves the shell")
     container = pod()
     terminal = Terminal(kube, "exec", "-it", "p", "--", "sh", "-c", "echo re''ady; sleep 3333")
     terminal.expect("ready")
@@ -327,6 +330,7 @@ def test_a_shell_whose_user_is_gone_is_hung_up_on(kube: Kube, pod: Callable[...,
 # -- going away
 
 
+@pytest.mark.second_opinion
 def test_a_command_whose_client_is_gone_gets_the_end_of_its_input(
     kube: Kube, pod: Callable[..., str], cri: CRI
 ) -> None:
@@ -344,6 +348,7 @@ def test_a_command_whose_client_is_gone_gets_the_end_of_its_input(
 _TICKS = "n=0; while :; do n=$((n+1)); echo tick $n; sleep 0.1; done"
 
 
+@pytest.mark.second_opinion
 def test_attach_shows_what_a_container_says_from_now_on(kube: Kube, pod: Callable[..., str], cri: CRI) -> None:
     """Two may watch at once; when both are gone the container runs on."""
     container = pod("sh", "-c", _TICKS)
@@ -358,6 +363,7 @@ def test_attach_shows_what_a_container_says_from_now_on(kube: Kube, pod: Callabl
     assert cri.status(container).state == api.CONTAINER_RUNNING
 
 
+@pytest.mark.second_opinion
 def test_attach_ends_when_the_container_does(kube: Kube, pod: Callable[..., str], cri: CRI) -> None:
     """The last words arrive, and kubectl ends well: how the container ended is told by its status."""
     pod("sh", "-c", "until [ -e /tmp/go ]; do sleep 0.05; done; echo last words; exit 4", stdin=True)
@@ -369,6 +375,7 @@ def test_attach_ends_when_the_container_does(kube: Kube, pod: Callable[..., str]
     assert process.returncode == 0
 
 
+@pytest.mark.second_opinion
 def test_input_of_an_attached_container_stays_open(kube: Kube, pod: Callable[..., str], cri: CRI) -> None:
     """Without stdin_once, a client that goes leaves the container's input open for the next."""
     container = pod("sh", "-c", "while read line; do echo got $line; done; sleep 1000", stdin=True)
@@ -386,6 +393,7 @@ def test_input_of_an_attached_container_stays_open(kube: Kube, pod: Callable[...
     assert cri.status(container).state == api.CONTAINER_RUNNING
 
 
+@pytest.mark.second_opinion
 def test_stdin_once_ends_the_input_with_the_first_client(kube: Kube, pod: Callable[..., str], cri: CRI) -> None:
     """With stdin_once, the container's input ends when the first attached client's does."""
     container = pod("sh", "-c", "cat; exit 5", stdin=True, stdin_once=True)
@@ -396,6 +404,7 @@ def test_stdin_once_ends_the_input_with_the_first_client(kube: Kube, pod: Callab
     assert cri.wait_for_exit(container).exit_code == 5
 
 
+@pytest.mark.second_opinion
 def test_attach_to_a_terminal(kube: Kube, pod: Callable[..., str]) -> None:
     """A container with a terminal can be typed into, and has the size of whoever attaches."""
     pod("sh", stdin=True, tty=True)
@@ -413,6 +422,7 @@ def test_attach_to_a_terminal(kube: Kube, pod: Callable[..., str]) -> None:
 # -- cp
 
 
+@pytest.mark.second_opinion
 def test_cp_of_a_tree_both_ways(kube: Kube, pod: Callable[..., str], tmp_path: Path) -> None:
     """A tree goes into the container and comes back as it was."""
     pod()
@@ -467,6 +477,7 @@ def listening(cri: CRI, container: str, port: int) -> None:
 _WEB = "mkdir /www; i=0; while [ $i -lt 40 ]; do seq $((i*500)) > /www/$i; i=$((i+1)); done; httpd -f -p {} -h /www"
 
 
+@pytest.mark.second_opinion
 def test_port_forward_to_a_web_server(kube: Kube, pod: Callable[..., str], cri: CRI) -> None:
     """Forty files over ten connections at once arrive as they are."""
     container = pod("sh", "-c", _WEB.format(8080))
@@ -481,6 +492,7 @@ def test_port_forward_to_a_web_server(kube: Kube, pod: Callable[..., str], cri: 
         assert all(pool.map(right, range(40)))
 
 
+@pytest.mark.second_opinion
 def test_port_forward_to_a_pod_on_the_host_network(kube: Kube, pod: Callable[..., str], cri: CRI) -> None:
     """A pod without a network of its own is reached on the host's."""
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -496,8 +508,6 @@ def test_port_forward_to_ipv6_loopback(kube: Kube, pod: Callable[..., str], cri:
 
     containerd 1.6 tries 127.0.0.1 alone.
     """
-    if cri.name == "containerd":
-        pytest.skip("containerd 1.6 tries 127.0.0.1 alone")
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as free:
         number = free.getsockname()[1]
     container = pod("sh", "-c", _WEB.format(f"[::1]:{number}"), host=True)
@@ -506,6 +516,7 @@ def test_port_forward_to_ipv6_loopback(kube: Kube, pod: Callable[..., str], cri:
     assert fetch(port, "1").startswith(b"1\n2\n")
 
 
+@pytest.mark.second_opinion
 def test_port_forward_to_nobody_harms_nobody(kube: Kube, pod: Callable[..., str], cri: CRI) -> None:
     """A connection to a port without a listener ends; one to another port, open meanwhile, goes on."""
     container = pod("sh", "-c", "nc -ll -p 7000 -e cat")
@@ -528,8 +539,6 @@ def test_port_forward_with_half_close(kube: Kube, pod: Callable[..., str], cri: 
 
     containerd 1.6 closes both directions when one ends.
     """
-    if cri.name == "containerd":
-        pytest.skip("containerd 1.6 closes both directions when one ends")
     container = pod("sh", "-c", "nc -ll -p 7002 -e sha256sum")
     listening(cri, container, 7002)
     (port,) = forwarded(kube, 7002)
@@ -546,8 +555,6 @@ def test_the_transport_is_the_one_that_was_asked_for(kube: Kube, pod: Callable[.
 
     containerd does not know v5.
     """
-    if cri.name == "containerd":
-        pytest.skip("containerd does not know v5")
     pod()
     kube.output("exec", "p", "--", "true")
     upgrades = [upgrade.lower() for _, upgrade, _ in kube.api.seen]

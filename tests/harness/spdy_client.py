@@ -6,6 +6,7 @@ Data is sent as kubectl sends it, in frames of 32 KiB; what comes is counted and
 from __future__ import annotations
 
 import socket
+import ssl
 import struct
 from urllib.parse import urlsplit
 
@@ -20,16 +21,29 @@ _HEAD = struct.Struct(">II")
 _KEPT = 4096
 
 
+class Refused(Exception):
+    """The server answered otherwise; 0 if it did not."""
+
+    def __init__(self, status: int, answer: bytes) -> None:
+        super().__init__(f"{status}: {answer!r}")
+        self.status = status
+        self.answer = answer
+
+
 class Client:
     """A connection to the URL of an exec, an attach or a port-forward, after the upgrade.
 
     :param version: the one that is offered.
+    :param tls: for https.
+    :raises Refused: the server does not upgrade.
     """
 
-    def __init__(self, url: str, version: str = "v4.channel.k8s.io") -> None:
+    def __init__(self, url: str, version: str = "v4.channel.k8s.io", *, tls: ssl.SSLContext | None = None) -> None:
         where = urlsplit(url)
-        self._socket = socket.create_connection((where.hostname, where.port), timeout=120)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket = socket.create_connection((where.hostname, where.port), timeout=120)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls is not None:
+            self.socket = tls.wrap_socket(self.socket, server_hostname=where.hostname)
         self._compressor = HeaderCompressor()
         self._next = 1
         self._buffer = bytearray(1 << 20)
@@ -44,12 +58,15 @@ class Client:
         self.replied = 0
         lines = [f"POST {where.path} HTTP/1.1", "Host: node", "Connection: Upgrade", "Upgrade: SPDY/3.1"]
         lines += [f"X-Stream-Protocol-Version: {version}", "Content-Length: 0", "", ""]
-        self._socket.sendall("\r\n".join(lines).encode())
+        self.socket.sendall("\r\n".join(lines).encode())
         answer = b""
         while b"\r\n\r\n" not in answer:
-            answer += self._socket.recv(4096)
+            received = self.socket.recv(4096)
+            if not received:
+                raise Refused(0, answer)
+            answer += received
         if b" 101 " not in answer[:16]:
-            raise RuntimeError(answer.decode(errors="replace"))
+            raise Refused(int(answer.split()[1]), answer)
         self._take(memoryview(answer.partition(b"\r\n\r\n")[2]))
 
     def open(self, **headers: str) -> int:
@@ -66,26 +83,26 @@ class Client:
             self.counts[number] = 0
             self.heads[number] = bytearray()
             numbers.append(number)
-        self._socket.sendall(wire)
+        self.socket.sendall(wire)
         return numbers
 
     def send(self, number: int, data: bytes) -> None:
         """Send a little."""
-        self._socket.sendall(data_head(number, len(data), False) + data)
+        self.socket.sendall(data_head(number, len(data), False) + data)
 
     def flood(self, number: int, count: int) -> None:
         """Send *count* bytes, and the end of the stream."""
         batch = (data_head(number, FRAME, False) + bytes(FRAME)) * _BATCH
         for _ in range(count // (FRAME * _BATCH)):
-            self._socket.sendall(batch)
+            self.socket.sendall(batch)
         rest = count % (FRAME * _BATCH)
-        self._socket.sendall(data_head(number, rest, True) + bytes(rest))
+        self.socket.sendall(data_head(number, rest, True) + bytes(rest))
 
     def wait_for(self, *numbers: int) -> None:
         """Receive until these streams are finished."""
         view = memoryview(self._buffer)
         while not self.finished.issuperset(numbers):
-            count = self._socket.recv_into(self._buffer)
+            count = self.socket.recv_into(self._buffer)
             if not count:
                 raise RuntimeError("the server closed the connection")
             self._take(view[:count])
@@ -94,17 +111,17 @@ class Client:
         """Receive until something has come on this stream."""
         view = memoryview(self._buffer)
         while not self.counts[number]:
-            self._take(view[: self._socket.recv_into(self._buffer)])
+            self._take(view[: self.socket.recv_into(self._buffer)])
 
     def wait_for_replies(self, count: int) -> None:
         """Receive until the server has accepted that many streams."""
         view = memoryview(self._buffer)
         while self.replied < count:
-            self._take(view[: self._socket.recv_into(self._buffer)])
+            self._take(view[: self.socket.recv_into(self._buffer)])
 
     def close(self) -> None:
         """Close."""
-        self._socket.close()
+        self.socket.close()
 
     def _take(self, view: memoryview) -> None:
         position, end = 0, len(view)
@@ -146,7 +163,7 @@ class Client:
         if word & 0xFFFF == FrameType.SYN_REPLY:
             self.replied += 1
         elif word & 0xFFFF == FrameType.PING:
-            self._socket.sendall(Ping(int.from_bytes(whole[8:12], "big")).encode())
+            self.socket.sendall(Ping(int.from_bytes(whole[8:12], "big")).encode())
         elif word & 0xFFFF == FrameType.RST_STREAM:
             self.finished.add(int.from_bytes(whole[8:12], "big"))
         return 8 + length - before

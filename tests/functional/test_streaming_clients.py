@@ -1,0 +1,310 @@
+"""The streaming server from its clients' side: who else dials it, and what they may expect when things go wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import grpc
+import kubernetes
+import pytest
+from kubernetes.stream import portforward, stream
+
+from criwist.api.runtime.v1 import api_pb2 as api
+from tests.harness import images
+from tests.harness.certificates import Authority
+from tests.harness.client import CRI, refused
+from tests.harness.clock import eventually, scaled
+from tests.harness.daemon import Daemon
+from tests.harness.kube_api import NAMESPACE, KubeAPI, PodContainer
+from tests.harness.spdy_client import Client, Refused
+
+_MEBIBYTE = 1 << 20
+
+
+def resident(pid: int) -> int:
+    """Bytes of memory that a process has resident."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmRSS:"))
+
+
+def execute(
+    cri: CRI, container: str, *command: str, stdin: bool = False, **options: Any
+) -> tuple[Client, dict[str, int]]:
+    """A client of an exec, and the numbers of its streams."""
+    request = api.ExecRequest(container_id=container, cmd=command, stdin=stdin, stdout=True, stderr=True)
+    client = Client(cri.runtime.Exec(request).url, **options)
+    roles = ["error", "stdout", "stderr", *(["stdin"] if stdin else [])]
+    return client, dict(zip(roles, client.open_all(*({"streamtype": role} for role in roles)), strict=True))
+
+
+def said(client: Client, numbers: dict[str, int]) -> bytes:
+    """What a command writes to standard output, all of it and little."""
+    client.wait_for(numbers["error"])
+    assert json.loads(client.heads[numbers["error"]])["status"] == "Success", client.heads
+    return bytes(client.heads[numbers["stdout"]])
+
+
+# -- The RPCs
+
+
+@pytest.mark.second_opinion
+def test_wrong_requests_have_named_errors(cri: CRI) -> None:
+    """No stream, a terminal with stderr: INVALID_ARGUMENT.  No such container or sandbox: NOT_FOUND."""
+    _, container = cri.run_in_pod()
+    invalid, missing = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND
+    refused(lambda: cri.runtime.Exec(api.ExecRequest(container_id=container, cmd=["ls"])), invalid)
+    both = api.ExecRequest(container_id=container, cmd=["ls"], tty=True, stdout=True, stderr=True)
+    refused(lambda: cri.runtime.Exec(both), invalid)
+    refused(lambda: cri.runtime.Attach(api.AttachRequest(container_id=container)), invalid)
+    nobody = "f" * 64
+    refused(lambda: cri.runtime.Exec(api.ExecRequest(container_id=nobody, cmd=["ls"], stdout=True)), missing)
+    refused(lambda: cri.runtime.Attach(api.AttachRequest(container_id=nobody, stdout=True)), missing)
+    refused(lambda: cri.runtime.PortForward(api.PortForwardRequest(pod_sandbox_id=nobody)), missing)
+
+
+def test_the_field_at_fault_is_named(cri: CRI) -> None:
+    """Also where containerd is content: an attach whose terminal is not the container's, an exec of nothing."""
+    _, container = cri.run_in_pod()
+    request = api.AttachRequest(container_id=container, stdout=True, tty=True)
+    assert "tty" in refused(lambda: cri.runtime.Attach(request), grpc.StatusCode.INVALID_ARGUMENT)
+    empty = api.ExecRequest(container_id=container, stdout=True)
+    assert "cmd" in refused(lambda: cri.runtime.Exec(empty), grpc.StatusCode.INVALID_ARGUMENT)
+
+
+def test_a_url_is_absolute_and_good_once(cri: CRI) -> None:
+    """It has a scheme and a loopback address; a second client gets 404 and nothing more."""
+    _, container = cri.run_in_pod()
+    url = cri.runtime.Exec(api.ExecRequest(container_id=container, cmd=["true"], stdout=True)).url
+    where = urlsplit(url)
+    assert (where.scheme, where.hostname) == ("http", "127.0.0.1")
+    Client(url).close()
+    with pytest.raises(Refused) as caught:
+        Client(url)
+    assert caught.value.answer == b"HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
+
+# -- The Python client, which speaks v4 channels
+
+
+@pytest.fixture
+def stand_in(cri: CRI, tmp_path: Path) -> Iterator[KubeAPI]:
+    """API server and kubelet."""
+    made = KubeAPI(cri, tmp_path)
+    made.start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def core(stand_in: KubeAPI) -> Any:
+    """The Python client."""
+    configuration = kubernetes.client.Configuration(host=stand_in.url)
+    return kubernetes.client.CoreV1Api(kubernetes.client.ApiClient(configuration))
+
+
+@pytest.mark.second_opinion
+def test_the_python_client_runs_a_command(cri: CRI, stand_in: KubeAPI, core: Any) -> None:
+    """Input, both outputs and the exit code, over v4 channels."""
+    sandbox, container = cri.run_in_pod()
+    stand_in.add_pod("p", sandbox, c=PodContainer(container))
+    socket_ = stream(
+        core.connect_get_namespaced_pod_exec,
+        "p",
+        NAMESPACE,
+        command=["sh", "-c", "read line; echo got $line; echo err >&2; exit 3"],
+        stdin=True,
+        stdout=True,
+        stderr=True,
+        _preload_content=False,
+    )
+    socket_.write_stdin("hello\n")
+    socket_.run_forever(timeout=scaled(20))
+    assert (socket_.read_stdout(), socket_.read_stderr(), socket_.returncode) == ("got hello\n", "err\n", 3)
+
+
+def test_the_python_client_forwards_a_port(cri: CRI, stand_in: KubeAPI, core: Any) -> None:
+    """Over channels.  containerd answers on these with a reset of the connection."""
+    sandbox, container = cri.run_in_pod("sh", "-c", "mkdir /www; echo hello > /www/f; httpd -f -p 8080 -h /www")
+    stand_in.add_pod("p", sandbox, c=PodContainer(container))
+    eventually(lambda: ":1F90 " in cri.shell(container, "cat /proc/net/tcp /proc/net/tcp6"))
+    forwarding = portforward(core.connect_get_namespaced_pod_portforward, "p", NAMESPACE, ports="8080")
+    connection = forwarding.socket(8080)
+    connection.settimeout(scaled(20))
+    connection.sendall(b"GET /f HTTP/1.0\r\n\r\n")
+    answer = b"".join(iter(lambda: connection.recv(4096), b""))
+    assert answer.endswith(b"hello\n")
+    assert forwarding.error(8080) is None
+
+
+# -- Bounds
+
+
+def test_a_client_that_does_not_read_costs_little(cri: CRI, criwist: Daemon) -> None:
+    """Its command waits, criwist's memory stays what it was, and other sessions go on."""
+    _, container = cri.run_in_pod()
+    assert said(*execute(cri, container, "echo", "warm")) == b"warm\n"
+    before = resident(criwist.pid)
+    stuck = [execute(cri, container, "dd", "if=/dev/zero", "bs=1M", "count=300") for _ in range(8)]
+    time.sleep(scaled(3))
+    assert resident(criwist.pid) - before < 16 * _MEBIBYTE
+    for number in range(3):
+        assert said(*execute(cri, container, "echo", str(number))) == f"{number}\n".encode()
+    for client, numbers in stuck:
+        client.wait_for(numbers["error"])
+        assert client.counts[numbers["stdout"]] == 300 * _MEBIBYTE
+        client.close()
+    assert resident(criwist.pid) - before < 16 * _MEBIBYTE
+
+
+def test_a_command_that_does_not_read_costs_little(cri: CRI, criwist: Daemon) -> None:
+    """Its client is made to wait."""
+    _, container = cri.run_in_pod()
+    client, numbers = execute(cri, container, "sh", "-c", "echo go; sleep 1000", stdin=True)
+    client.wait_for_data(numbers["stdout"])
+    before = resident(criwist.pid)
+    client.socket.settimeout(1.0)
+    with pytest.raises(TimeoutError):
+        client.flood(numbers["stdin"], 500 * _MEBIBYTE)
+    assert resident(criwist.pid) - before < 8 * _MEBIBYTE
+    client.close()
+
+
+def test_execs_leave_nothing_behind(cri: CRI, criwist: Daemon) -> None:
+    """Neither descriptors nor sessions nor, after the first hundred, memory."""
+    _, container = cri.run_in_pod()
+
+    def some(count: int) -> None:
+        for _ in range(count):
+            client, numbers = execute(cri, container, "true")
+            client.wait_for(numbers["error"])
+            client.close()
+
+    def descriptors() -> int:
+        return len(list(Path(f"/proc/{criwist.pid}/fd").iterdir()))
+
+    some(100)
+    memory, files = resident(criwist.pid), descriptors()
+    some(100)
+    eventually(lambda: descriptors() <= files + 2, what="descriptors")
+    assert resident(criwist.pid) - memory < 4 * _MEBIBYTE
+
+
+def test_a_client_that_breaks_the_protocol_harms_nobody(cri: CRI) -> None:
+    """It is sent away with GOAWAY; a session beside it goes on."""
+    _, container = cri.run_in_pod()
+    beside, streams = execute(cri, container, "sh", "-c", "echo go; read line; echo $line", stdin=True)
+    beside.wait_for_data(streams["stdout"])
+    broken, _ = execute(cri, container, "sleep", "1000")
+    broken.socket.sendall(b"\x80\x02\0\x01\0\0\0\x04nope")
+    received = b"".join(iter(lambda: broken.socket.recv(4096), b""))
+    assert received[-16:-8] == b"\x80\x03\0\x07\0\0\0\x08"
+    beside.send(streams["stdin"], b"still here\n")
+    assert said(beside, streams) == b"go\nstill here\n"
+
+
+def test_silent_connections_are_dropped(cri: CRI) -> None:
+    """A connection on which nothing is said is closed after ten seconds."""
+    _, container = cri.run_in_pod()
+    where = urlsplit(cri.runtime.Exec(api.ExecRequest(container_id=container, cmd=["true"], stdout=True)).url)
+    with socket.create_connection((where.hostname, where.port), timeout=scaled(30)) as silent:
+        began = time.monotonic()
+        with contextlib.suppress(ConnectionResetError):
+            assert silent.recv(1) == b""
+        assert 8 < time.monotonic() - began < scaled(20)
+
+
+# -- The end of criwist, and of Docker
+
+
+def test_sessions_end_with_words_when_criwist_stops(
+    criwist_daemon: Callable[..., Daemon], client_of: Callable[[Daemon], CRI]
+) -> None:
+    """The Status says that criwist stops; the container goes on."""
+    daemon = criwist_daemon()
+    daemon.start()
+    cri = client_of(daemon)
+    _, container = cri.run_in_pod()
+    client, numbers = execute(cri, container, "sh", "-c", "echo go; sleep 1000")
+    client.wait_for_data(numbers["stdout"])
+    began = time.monotonic()
+    daemon.stop()
+    assert time.monotonic() - began < scaled(10)
+    client.wait_for(numbers["error"])
+    assert "stopping" in json.loads(client.heads[numbers["error"]])["message"]
+    daemon.start()
+    assert cri.status(container).state == api.CONTAINER_RUNNING
+
+
+def test_sessions_end_with_words_when_docker_goes(
+    engine_factory: Callable[..., Any], criwist_daemon: Callable[..., Daemon], tmp_path: Path
+) -> None:
+    """An exec and an attach whose engine has gone end with an InternalError."""
+    engine = engine_factory(live_restore=True, bridge=False)
+    engine.start()
+    images.load_all(engine)
+    daemon = criwist_daemon(engine=engine)
+    daemon.start()
+    cri = CRI("criwist", daemon.socket, daemon.root, lambda archive: images.load(engine, archive))
+    pod = cri.host_network_pod()
+    _, container = cri.run_in_pod("sh", "-c", "while :; do echo tick; sleep 0.1; done", pod=pod)
+    exec_client, exec_numbers = execute(cri, container, "sh", "-c", "echo go; sleep 1000")
+    exec_client.wait_for_data(exec_numbers["stdout"])
+    attach_client = Client(cri.runtime.Attach(api.AttachRequest(container_id=container, stdout=True)).url)
+    error, stdout = attach_client.open_all({"streamtype": "error"}, {"streamtype": "stdout"})
+    attach_client.wait_for_data(stdout)
+    engine.kill()
+    for client, number in ((exec_client, exec_numbers["error"]), (attach_client, error)):
+        client.wait_for(number)
+        assert json.loads(client.heads[number])["reason"] == "InternalError"
+    engine.start()
+    eventually(lambda: _answers(cri), what="criwist to find the engine again")
+    cri.clean()
+    cri.close()
+
+
+def _answers(cri: CRI) -> bool:
+    try:
+        return bool(cri.pod_ids())
+    except grpc.RpcError:
+        return False
+
+
+# -- TLS
+
+
+def test_tls_with_a_certificate_that_is_renewed(
+    criwist_daemon: Callable[..., Daemon], client_of: Callable[[Daemon], CRI], tmp_path: Path
+) -> None:
+    """The URL is https, bytes arrive to the last, and a renewed certificate is used without a restart."""
+    authority = Authority(tmp_path)
+    first, second = authority.issue("first", "127.0.0.1"), authority.issue("second", "127.0.0.1")
+    certificate, key = tmp_path / "tls.pem", tmp_path / "tls.key"
+    shutil.copy(first.certificate, certificate)
+    shutil.copy(first.key, key)
+    daemon = criwist_daemon(streaming_tls_cert=str(certificate), streaming_tls_key=str(key))
+    daemon.start()
+    cri = client_of(daemon)
+    _, container = cri.run_in_pod()
+    context = ssl.create_default_context(cafile=str(authority.path))
+
+    def name() -> str:
+        client, numbers = execute(cri, container, "dd", "if=/dev/zero", "bs=1M", "count=20", tls=context)
+        client.wait_for(numbers["error"])
+        assert client.counts[numbers["stdout"]] == 20 * _MEBIBYTE
+        subject = client.socket.getpeercert()["subject"]  # type: ignore[attr-defined]
+        client.close()
+        return str(subject[0][0][1])
+
+    assert name() == "first"
+    shutil.copy(second.certificate, certificate)
+    shutil.copy(second.key, key)
+    assert name() == "second"
