@@ -77,20 +77,3 @@ def test_limits_are_in_the_scope(cri: CRI, slice_name: str) -> None:
     cri.runtime.UpdateContainerResources(api.UpdateContainerResourcesRequest(container_id=container_id, linux=more))
     assert (path / "memory.max").read_text().strip() == str(96 * MIB)
     assert (path / "cpu.max").read_text().split() == ["50000", "100000"]
-
-
-def test_memory_usage_is_the_scopes(cri: CRI, slice_name: str) -> None:
-    """ContainerStats has the memory that the scope's files tell."""
-    pod = cri.pod()
-    pod.linux.cgroup_parent = slice_name
-    script = "dd if=/dev/zero of=/dev/shm/file bs=1M count=20 2>/dev/null; trap 'exit 0' TERM; sleep 1000 & wait $!"
-    _, container_id = cri.run_in_pod("sh", "-c", script, pod=pod)
-
-    def enough() -> bool:
-        stats = cri.runtime.ContainerStats(api.ContainerStatsRequest(container_id=container_id)).stats
-        return stats.memory.usage_bytes.value > 20 * MIB
-
-    eventually(enough)
-    current = int((cgroup_of(container_id) / "memory.current").read_text())
-    stats = cri.runtime.ContainerStats(api.ContainerStatsRequest(container_id=container_id)).stats
-    assert abs(stats.memory.usage_bytes.value - current) < 4 * MIB
