@@ -17,6 +17,9 @@ that can be done for all lines at once:
 4. Otherwise, escaped backslashes first become the byte 0xFF, which UTF-8 does not have: from there on a backslash and
    the byte behind it always are one escape.  The lines are put in order and joined, and the whole is unescaped by
    replacing one kind of escape after the other.
+
+Where lines are long it is the other way round: what is done for each line is little, what is done for each byte counts,
+and is left to memchr(3).
 """
 
 from __future__ import annotations
@@ -45,6 +48,9 @@ _MIDDLE_START: Final = -TIME_LENGTH - len(next(iter(_MIDDLES)))
 #: The same for a line that no newline ended.
 _CUT_MIDDLES: Final = {_STREAM_KEY + stream + _TIME_KEY: b" " + stream + b" P " for stream in (b"stdout", b"stderr")}
 _CUT_MIDDLE_START: Final = _MIDDLE_START + len(_NEWLINE)
+_CUT_MIDDLE_LENGTH: Final = len(next(iter(_CUT_MIDDLES)))
+#: Lines are long from here on.
+_LONG: Final = 1000
 
 _BACKSLASH: Final = b"\xff"
 #: The escapes that are common in logs, the most common first.
@@ -75,11 +81,11 @@ def decode(data: bytes) -> Converted:
     end = data.rfind(b"\n") + 1
     if not end:
         return Converted(b"", 0)
-    entries = data[:end]
+    convert = _convert_long if data.find(b"\n") > _LONG else _convert
     try:
-        return Converted(_convert(entries), end)
+        return Converted(convert(data, end), end)
     except _Odd:
-        return _convert_each(entries)
+        return _convert_each(data[:end])
 
 
 def first_entry_length(data: bytes) -> int:
@@ -90,12 +96,12 @@ def first_entry_length(data: bytes) -> int:
 # -- All lines at once
 
 
-def _convert(entries: bytes) -> bytes:
-    if not (entries.startswith(_HEAD) and entries.endswith(_FOOT)):
+def _convert(data: bytes, end: int) -> bytes:
+    if not (data.startswith(_HEAD) and data.endswith(_FOOT, 0, end)):
         raise _Odd
-    pieces = entries[len(_HEAD) : -3].split(_BETWEEN)
-    quotes = entries.count(b'"') - _QUOTES * len(pieces)
-    escapes = entries.count(b"\\")
+    pieces = data[len(_HEAD) : end - 3].split(_BETWEEN)
+    quotes = data.count(b'"', 0, end) - _QUOTES * len(pieces)
+    escapes = data.count(b"\\", 0, end)
     if escapes <= len(pieces):
         parts, ended = _in_order(pieces)
         if ended == escapes:
@@ -103,7 +109,7 @@ def _convert(entries: bytes) -> bytes:
             if quotes:
                 raise _Odd
             return b"".join(parts)
-    return _convert_escaped(entries, quotes)
+    return _convert_escaped(data[:end], quotes)
 
 
 def _convert_escaped(entries: bytes, quotes: int) -> bytes:
@@ -182,6 +188,38 @@ def _meaning(escape: re.Match[bytes]) -> bytes:
     if "\n" in meaning:
         raise _Odd
     return _utf8(meaning)
+
+
+# -- Long lines
+
+
+def _convert_long(data: bytes, end: int) -> bytes:
+    view = memoryview(data)
+    parts: list[bytes | memoryview] = []
+    start = 0
+    while start < end:
+        newline = data.find(b"\n", start)
+        content = start + len(_HEAD)
+        time = data.rfind(b'"', start, newline - 2) + 1
+        stop = time - _CUT_MIDDLE_LENGTH
+        middles = _CUT_MIDDLES
+        if data[stop - 2 : stop] == _NEWLINE:
+            stop -= 2
+            middles = _MIDDLES
+        middle = middles.get(data[stop:time])
+        if (
+            middle is None
+            or newline - 2 - time != TIME_LENGTH
+            or data[newline - 2 : newline] != b'"}'
+            or data[start:content] != _HEAD
+            or data.find(b"\\", content, stop) >= 0
+            or data.find(b'"', content, stop) >= 0
+        ):
+            parts.append(_convert(data[start : newline + 1], newline + 1 - start))
+        else:
+            parts += (view[time : newline - 2], middle, view[content:stop], b"\n")
+        start = newline + 1
+    return b"".join(parts)
 
 
 # -- One line after the other

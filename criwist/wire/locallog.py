@@ -50,7 +50,7 @@ def decode(data: bytes) -> Converted:
 
     Where it is damaged, reading goes on at the next place that looks like an entry.
     """
-    parts: list[bytes] = []
+    parts: list[bytes | memoryview] = []
     position = broken = 0
     while True:
         try:
@@ -70,7 +70,7 @@ def first_entry_length(data: bytes) -> int:
     return length if len(data) >= length else 0
 
 
-def _convert(data: bytes, position: int, parts: list[bytes]) -> int:
+def _convert(data: bytes, position: int, parts: list[bytes | memoryview]) -> int:
     """Add the lines from *position* on to *parts*; returns where the whole entries end.
 
     :raises _Damage: the lines before it are added.
@@ -97,6 +97,7 @@ def _convert(data: bytes, position: int, parts: list[bytes]) -> int:
             seconds, fraction = divmod(moment, _NANOSECOND)
             second, text = moment - fraction, second_text(seconds) + b"."
         start = position + _HEADER.size
+        content: bytes | memoryview
         if start == stop:
             content, tag = b"", b"F "
         elif data[start] == _CONTENT_KEY and data[start + 1] == stop - start - 2 < 0x80:
@@ -118,9 +119,9 @@ def _slow_part(slow: bytes, position: int) -> int:
     return (value << 3 * 7) - (0x80 | 0x80 << 7 | 0x80 << 14)
 
 
-def _long_content(data: bytes, start: int, stop: int, position: int) -> tuple[bytes, bytes]:
+def _long_content(data: bytes, start: int, stop: int, position: int) -> tuple[memoryview, bytes]:
     """The bytes from *start* on of the message that ends at *stop*, and their tag, where they are long or were cut."""
-    content = b""
+    content = memoryview(b"")
     if data[start] == _CONTENT_KEY:
         length = shift = 0
         for byte in data[start + 1 : stop]:
@@ -129,7 +130,7 @@ def _long_content(data: bytes, start: int, stop: int, position: int) -> tuple[by
             if not byte & 0x80:
                 break
         start += 1 + shift // 7 + length
-        content = data[start - length : start]
+        content = memoryview(data)[start - length : start]
     if start > stop:
         raise _Damage(position)
     cut = start < stop and data[start] == _PARTIAL_KEY

@@ -40,6 +40,21 @@ class DecodeTests(SynchronousTestCase):
         data = b"".join(map(json_entry, written))
         self.assertEqual(decode(data), (b"".join(piece.line for piece in written), len(data), 0))
 
+    @settings(max_examples=200)
+    @given(st.lists(st.tuples(pieces, st.sampled_from([0, 0, 1000, 17000])), min_size=1, max_size=4))
+    def test_long_lines(self, written: list[tuple[Piece, int]]) -> None:
+        """Long lines are no different, whatever stands beside them."""
+        longer = [Piece(NOW, b"stderr", b"y" * 1000)]
+        longer += [piece._replace(content=b"x" * length + piece.content) for piece, length in written]
+        data = b"".join(map(json_entry, longer))
+        self.assertEqual(decode(data), (b"".join(piece.line for piece in longer), len(data), 0))
+
+    def test_long_line_torn(self) -> None:
+        """Of long lines too, what is damaged is left out."""
+        long = Piece(NOW, b"stderr", b"y" * 2000)
+        data = json_entry(long) + json_entry(long)[:1500] + json_entry(long) + b"x" * 3000 + b"\n" + json_entry(long)
+        self.assertEqual(decode(data), (long.line * 3, len(data), 2))
+
     @given(st.lists(pieces, min_size=1, max_size=5), st.data())
     def test_cut_anywhere(self, written: list[Piece], data: st.DataObject) -> None:
         """Where a read ends makes no difference: the output of the parts is that of the whole."""
