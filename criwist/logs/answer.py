@@ -68,7 +68,7 @@ class Answer(Protocol):
         self._size += len(data)
         if self._size >= MOST_GATHERED and not self._stuck:
             self._convert()
-        elif not self._stuck:
+        elif len(self._gathered) == 1 and not self._stuck:
             self._later("convert", GATHER, self._convert)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -165,8 +165,8 @@ class Answer(Protocol):
             del self._timers[name]
             call()
 
-        if name not in self._timers:
-            self._timers[name] = self._reactor.callLater(seconds, due)
+        self._not_later(name)
+        self._timers[name] = self._reactor.callLater(seconds, due)
 
     def _not_later(self, *names: str) -> None:
         for name in names:
