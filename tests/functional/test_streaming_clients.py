@@ -131,8 +131,9 @@ def test_the_python_client_runs_a_command(cri: CRI, stand_in: KubeAPI, core: Any
     assert (socket_.read_stdout(), socket_.read_stderr(), socket_.returncode) == ("got hello\n", "err\n", 3)
 
 
+@pytest.mark.second_opinion
 def test_the_python_client_forwards_a_port(cri: CRI, stand_in: KubeAPI, core: Any) -> None:
-    """Over channels.  containerd answers on these with a reset of the connection."""
+    """Over v4 channels."""
     sandbox, container = cri.run_in_pod("sh", "-c", "mkdir /www; echo hello > /www/f; httpd -f -p 8080 -h /www")
     stand_in.add_pod("p", sandbox, c=PodContainer(container))
     eventually(lambda: ":1F90 " in cri.shell(container, "cat /proc/net/tcp /proc/net/tcp6"))

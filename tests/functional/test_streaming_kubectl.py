@@ -193,7 +193,7 @@ def test_exec_of_what_is_not_there_fails_with_words(kube: Kube, pod: Callable[..
 def test_exec_ends_although_a_child_holds_the_output_open(kube: Kube, pod: Callable[..., str], cri: CRI) -> None:
     """A command that leaves a child in the background ends when it ends itself.
 
-    containerd waits for the child: see containerd issue 7166.
+    containerd 1.6 waits for the child.
     """
     pod()
     began = time.monotonic()
@@ -317,7 +317,7 @@ def test_control_characters_reach_the_terminal(kube: Kube, pod: Callable[..., st
 def test_a_shell_whose_user_is_gone_is_hung_up_on(kube: Kube, pod: Callable[..., str], cri: CRI) -> None:
     """When the connection drops, the shell and what it runs in the foreground are gone soon.
 
-    containerd leaves the shell.
+    containerd 1.6 leaves the shell.
     """
     container = pod()
     terminal = Terminal(kube, "exec", "-it", "p", "--", "sh", "-c", "echo re''ady; sleep 3333")
@@ -553,7 +553,7 @@ def test_port_forward_with_half_close(kube: Kube, pod: Callable[..., str], cri: 
 def test_the_transport_is_the_one_that_was_asked_for(kube: Kube, pod: Callable[..., str], cri: CRI) -> None:
     """A kubectl told to use WebSocket gets it for remote commands, with no fall-back to SPDY.
 
-    containerd does not know v5.
+    containerd 1.6 does not know v5.
     """
     pod()
     kube.output("exec", "p", "--", "true")
