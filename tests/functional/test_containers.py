@@ -51,6 +51,18 @@ def test_success_is_completed(cri: CRI) -> None:
 
 
 @pytest.mark.second_opinion
+def test_log_is_complete_at_the_end(cri: CRI) -> None:
+    """Whoever sees EXITED finds the whole log, that of a container that ends while it is being started included."""
+    pod = cri.pod()
+    pod_id = cri.run_pod(pod)
+    for number in range(12):
+        config = cri.container("sh", "-c", "echo one; echo two >&2; echo three")
+        status = cri.wait_for_exit(cri.run(pod_id, config, pod))
+        words = [line.rpartition(" ")[2] for line in Path(status.log_path).read_text().splitlines()]
+        assert sorted(words) == ["one", "three", "two"], number
+
+
+@pytest.mark.second_opinion
 def test_status_tells_what_was_asked_for(cri: CRI) -> None:
     """ContainerStatus has metadata, labels, annotations, image and log path of the configuration."""
     pod = cri.pod()
