@@ -27,6 +27,9 @@ class FollowedLog:
 
     def follow(self, container: LoggedContainer) -> None:
         """Begin, or look again."""
+        # One that was followed before and does not run has ended; it may be about to be started all the same.
+        known = self._positions.load(container.container_id) is not None
+        self._follower.ended = known and not container.running
         try:
             # Now, so that the file is there before the container is started.
             self._follower.start()
@@ -41,8 +44,10 @@ class FollowedLog:
 
     async def settled(self) -> None:
         """Return when all that Docker has is written."""
+        if self._follower.is_parked and not os.path.exists(self._file.path):
+            return
+        self._follower.ended = True
         await self._rounds.finish(self._follower)
-        self._follower.save()
 
     async def reopen(self) -> None:
         """Open the file anew."""

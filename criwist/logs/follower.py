@@ -53,6 +53,8 @@ class Follower:
     _watch: Watch
     _call: Callable[[IStepper], None]
     _reports: Reports
+    #: The container has ended: nothing is held open when all is written.
+    ended: bool = field(default=False, init=False)
     _started: bool = field(default=False, init=False)
     _recorded: Record | None = field(default=None, init=False)
     #: Nothing may be appended before a record is written.
@@ -90,6 +92,8 @@ class Follower:
         self._watches[path] = self._watch.once(path, self._called)
         if self._source.may_have_more:
             return True
+        if self.ended:
+            self._park()
         return None if REFUSED in self._watches.values() else False
 
     def _watch_directory(self, directory: str) -> None:
@@ -114,6 +118,11 @@ class Follower:
         if not self._started:
             self._start()
             self._started = True
+
+    @property
+    def is_parked(self) -> bool:
+        """Whether all is written and nothing held open."""
+        return not self._started
 
     def reopen(self) -> None:
         """Kubelet has renamed the file: write to a new one.
@@ -142,6 +151,15 @@ class Follower:
         for watch in self._watches.values():
             self._watch.forget(watch)
         self._watches.clear()
+        self._let_go()
+
+    def _park(self) -> None:
+        self.save()
+        # Without a record it would have to look for its place.
+        if self._recorded is not None and self._recorded.mark == self._output.mark:
+            self._let_go()
+
+    def _let_go(self) -> None:
         self._source.close()
         self._output.close()
         self._started = False

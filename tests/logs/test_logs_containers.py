@@ -106,6 +106,43 @@ def test_settled(node: Node) -> None:
     assert node.path.read_bytes() == node.engine.lines
 
 
+def test_ended(node: Node) -> None:
+    """An ended container's log is not held open; should somebody start the container again, the log goes on."""
+    before = len(os.listdir("/proc/self/fd"))
+    node.logs.follow(node.container())
+    node.engine.write(numbered_pieces(0, 3))
+    node.turn()
+    watched = 1
+    assert len(os.listdir("/proc/self/fd")) == before + watched + 2
+    node.settle()
+    node.turn()
+    assert len(os.listdir("/proc/self/fd")) == before + watched
+    node.engine.write(numbered_pieces(3, 3))
+    node.turn()
+    assert node.path.read_bytes() == node.engine.lines
+    assert len(os.listdir("/proc/self/fd")) == before + watched
+    node.logs.stop()
+    node.start().follow(node.container())
+    node.turn()
+    assert len(os.listdir("/proc/self/fd")) == before + watched
+    node.logs.follow(evolve(node.container(), running=True))
+    node.turn()
+    assert len(os.listdir("/proc/self/fd")) == before + watched + 2
+
+
+def test_ended_and_removed(node: Node) -> None:
+    """Forgetting an ended container, whose files are gone, has nothing to wait for and nothing to complain of."""
+    node.logs.follow(node.container())
+    node.engine.write(numbered_pieces(0, 3))
+    node.turn()
+    node.settle()
+    node.turn()
+    node.engine.path.unlink()
+    node.engine_directory.rmdir()
+    done(node.logs.forget(CONTAINER))
+    assert node.path.read_bytes() == node.engine.lines
+
+
 def test_settled_limit(node: Node) -> None:
     """A log that cannot be written does not hold up the end of its container for ever, and is written later."""
     node.logs.follow(node.container())
