@@ -139,10 +139,11 @@ class EngineFeed:
         await self._taken_over()
 
     def _went_away(self, why: str) -> None:
-        self._cache.engine_away(f"Docker is away: {why}")
-        if why != self._said:  # once, not at every attempt
-            self._said = why
-            self._log.warn("Docker is away: {why}; trying again", why=why)
+        told = why if why.startswith("Docker ") else f"Docker is away: {why}"
+        self._cache.engine_away(told)
+        if told != self._said:  # once, not at every attempt
+            self._said = told
+            self._log.warn("{why}; trying again", why=told)
 
     def _deliver(self, event: JSONObject) -> None:
         self._since = _resume_point(event) or self._since

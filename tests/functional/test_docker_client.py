@@ -64,15 +64,6 @@ class ClientCase(TestCase):
             return error
         return self.fail(f"{kind.__name__} was not raised, but {result!r} returned")
 
-    async def buried(self, engine: Engine) -> None:
-        """Wait until the killed engine's containerd is no zombie any more: a new engine would wait for it in vain."""
-        pid = (engine.root / "exec/containerd/containerd.pid").read_text()
-        for _ in range(600):
-            if not Path("/proc", pid).exists():
-                return
-            await self.pause(0.1)
-        self.fail("containerd is not gone")
-
     async def pause(self, seconds: float) -> None:
         """Let the reactor run."""
         await deferLater(self.reactor, seconds, lambda: None)
@@ -120,7 +111,6 @@ class RestartTests(ClientCase):
         ):
             error = await self.raises(Unavailable, call)
             self.assertTrue(str(error).startswith("Docker is away"), str(error))
-        await self.buried(engine)
         engine.start()  # in this thread: the engine is ended when the thread that started it ends
         await docker.connect()
 
@@ -138,7 +128,6 @@ class RestartTests(ClientCase):
         await deferToThread(engine.kill)
         await self.raises(Unavailable, stopping)
         await output.ended
-        await self.buried(engine)
 
     async def test_a_cancelled_call_drops_its_connection(self) -> None:
         """The engine sees its client go."""
