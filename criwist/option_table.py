@@ -43,7 +43,8 @@ _GENERAL = (
         "endpoint",
         "unix:///run/criwist.sock",
         cri_endpoint,
-        "where the CRI is served: unix:///path, tcp:// on a loopback address, or fd:// for a socket unit's; also --container-runtime-endpoint",
+        "where the CRI is served: unix:///path, tcp:// on a loopback address, or fd:// for a socket unit's; "
+        "also --container-runtime-endpoint",
         "endpoint",
         ("container-runtime-endpoint",),
     ),
