@@ -69,7 +69,7 @@ class SpdySession(Carrier, Protocol):
 
     def connectionMade(self) -> None:
         """Begin."""
-        self._farewell = Farewell(self.transport, self._clock)
+        self._farewell = Farewell(self.transport, self._clock, self._idle_limit)
         self._vigil = Vigil(self._clock, self._idle_limit, self._ping, self._idle)
         self._outlet = Outlet(self.transport, self.pause_streams, self._room)
 

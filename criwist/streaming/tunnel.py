@@ -14,6 +14,7 @@ from twisted.internet.interfaces import (
     IHalfCloseableDescriptor,
     IProtocol,
     IPushProducer,
+    ISystemHandle,
     ITransport,
 )
 from twisted.python.failure import Failure
@@ -22,7 +23,7 @@ from zope.interface import implementer
 from criwist.streaming.websocket import IMessages, WebSocket
 
 
-@implementer(IMessages, ITransport, IConsumer, IPushProducer, IHalfCloseableDescriptor)
+@implementer(IMessages, ITransport, ISystemHandle, IConsumer, IPushProducer, IHalfCloseableDescriptor)
 class Tunnel:
     """A transport for *protocol*."""
 
@@ -92,6 +93,10 @@ class Tunnel:
     def getHost(self) -> IAddress:
         """Ours."""
         return self._socket.getHost()
+
+    def getHandle(self) -> object:
+        """The socket underneath (ISystemHandle)."""
+        return self._socket.getHandle()
 
     # -- IConsumer, IPushProducer
 

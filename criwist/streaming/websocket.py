@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.interfaces import IAddress, IReactorTime, ISystemHandle
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from wsproto import WSConnection
 from wsproto.connection import ConnectionState
@@ -67,7 +68,7 @@ class WebSocket(Protocol):
 
     def connectionMade(self) -> None:
         """Begin."""
-        self._farewell = Farewell(self.transport, self._clock)
+        self._farewell = Farewell(self.transport, self._clock, self._idle_limit)
         self._vigil = Vigil(self._clock, self._idle_limit, self._ping, self._idle)
         self._outlet = Outlet(self.transport, self._messages.pause_streams, self._room)
         self._messages.connected(self)
@@ -157,6 +158,11 @@ class WebSocket(Protocol):
         """Ours."""
         host: IAddress = self._transport.getHost()
         return host
+
+    def getHandle(self) -> object:
+        """The socket underneath; None if it is none of the system's."""
+        transport = self._transport.transport if isinstance(self._transport, TLSMemoryBIOProtocol) else self._transport
+        return transport.getHandle() if ISystemHandle.providedBy(transport) else None
 
     def _ping(self) -> None:
         if not self._outlet.is_full:

@@ -166,6 +166,33 @@ def test_a_client_that_does_not_read_costs_little(cri: CRI, criwist: Daemon) -> 
     assert resident(criwist.pid) - before < 16 * _MEBIBYTE
 
 
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+def test_a_client_that_reads_late_gets_all(
+    tls: bool,
+    criwist_daemon: Callable[..., Daemon],
+    client_of: Callable[[Daemon], CRI],
+    tmp_path: Path,
+) -> None:
+    """What a command has said before its end is kept for a client that reads long after it, as a pager does."""
+    authority = Authority(tmp_path)
+    files = authority.issue("node", "127.0.0.1")
+    options = {"streaming_tls_cert": files.certificate, "streaming_tls_key": files.key} if tls else {}
+    daemon = criwist_daemon(**options)
+    daemon.start()
+    cri = client_of(daemon)
+    _, container = cri.run_in_pod()
+    context = ssl.create_default_context(cafile=str(authority.path)) if tls else None
+    # Less than what the kernels' buffers and the engine's hold together, more than the client's own holds.
+    late = [
+        execute(cri, container, "dd", "if=/dev/zero", "bs=64k", f"count={count}", tls=context) for count in (16, 32, 48)
+    ]
+    time.sleep(13)
+    for (client, numbers), count in zip(late, (16, 32, 48), strict=True):
+        client.wait_for(numbers["error"])
+        assert client.counts[numbers["stdout"]] == count * 65536
+        client.close()
+
+
 def test_a_command_that_does_not_read_costs_little(cri: CRI, criwist: Daemon) -> None:
     """Its client is made to wait."""
     _, container = cri.run_in_pod()
