@@ -224,7 +224,7 @@ class Cache:
             return
         entry = self._describe(inspected)
         before = self.snapshot.containers.get(identifier)
-        if isinstance(entry, ContainerEntry) and before is not None and before.running and not entry.running:
+        if isinstance(entry, ContainerEntry) and before is not None and entry.exited and not before.exited:
             await self._logs.settled(identifier)
         self._publish(identifier, entry)
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from attrs import field, frozen
 
+from criwist.api.runtime.v1 import api_pb2 as pb
 from criwist.names import ContainerName
 from criwist.translate.cgroup import CgroupWrites
 
@@ -73,3 +74,8 @@ class ContainerEntry:
     item: bytes
     #: A serialized runtime.v1.ContainerStatus.
     status: bytes
+
+    @property
+    def exited(self) -> bool:
+        """Whether it has run, or could not, and will not run again."""
+        return self.state == pb.CONTAINER_EXITED

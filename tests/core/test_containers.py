@@ -62,6 +62,18 @@ class ContainersTests(PodsTestCase):
         self.node.settle()
         self.assertEqual(self.state(container_id), pb.CONTAINER_EXITED)
 
+    def test_short_container_waits_for_the_log_too(self) -> None:
+        """A container that ends while it is being started is not EXITED before its log is complete either."""
+        container_id = self.create()
+        self.node.docker.programs[()] = Program(exit_code=0)
+        self.node.logs.settling = Deferred()
+        starting = self.node.run(self.node.containers.start(container_id))
+        self.assertNotEqual(self.state(container_id), pb.CONTAINER_EXITED)
+        self.node.logs.settling.callback(None)
+        self.node.settle()
+        self.successResultOf(starting)
+        self.assertEqual(self.state(container_id), pb.CONTAINER_EXITED)
+
     def test_unknown_sandbox(self) -> None:
         """A container needs a sandbox that exists."""
         self.sandbox_id = "0" * 64
