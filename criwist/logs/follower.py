@@ -29,7 +29,7 @@ from criwist.logs.output import Diverged, Output
 from criwist.logs.positions import Positions, Record
 from criwist.logs.reports import Reports
 from criwist.logs.rounds import IStepper, Progress
-from criwist.logs.source import SLICE, Position, Source, Step
+from criwist.logs.source import BEGINNING, SLICE, Found, Position, Source, Step
 from criwist.logs.watch import MISSING, REFUSED, Watch
 from criwist.wire.crilog import Converted
 
@@ -184,11 +184,12 @@ class Follower:
         has_file = self._output.resume(record.mark)
         if not has_file:
             self._output.open()
-        if not self._source.resume(position):
+        found = self._source.resume(position)
+        if found is Found.NOTHING:
             # What the file has, it has from a file of Docker's that is gone; all that is left is newer.
-            self._output.keep()
+            self._output.cut()
             self._reports.loss("Docker has removed the log file that was being read")
-        elif has_file and self._output.length == record.mark.length:
+        elif found is Found.PLACE and has_file and self._output.length == record.mark.length:
             self._recorded = record
         else:
             if has_file and self._output.length:
@@ -274,7 +275,7 @@ class Follower:
         recorded = self._recorded
         if recorded is None:
             return False
-        return recorded.source == Position(None, 0) or recorded.mark[:2] != self._output.mark[:2]
+        return recorded.source == BEGINNING or recorded.mark[:2] != self._output.mark[:2]
 
     def _record(self) -> None:
         record = Record(self._output.path, self._output.mark, self._source.position)

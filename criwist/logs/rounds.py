@@ -2,8 +2,9 @@
 
 A follower does its work in steps of a millisecond or two at most.  Those that have work stand in a queue; each turn of
 the reactor takes steps from its front until a millisecond is over, and who is not done goes to its end.  One that
-floods therefore costs the others a step each, and the rest of the daemon no more than a turn.  (In a thread of their own
-the steps would hold up the reactor for longer: it would wait for the interpreter's lock, several times for each RPC.)
+floods therefore costs the others a step each, and the rest of the daemon no more than a turn.  (In a thread of their
+own the steps would hold up the reactor for longer: it would wait for the interpreter's lock, several times for each
+RPC.)
 
 A follower that is done is called when something happens to its file, and then not again for a while: a container that
 writes a thousand lines a second is looked at ten times a second, one that writes a line a second once, one that is

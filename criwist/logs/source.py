@@ -15,6 +15,7 @@ nanoseconds: they are gone, or others.
 from __future__ import annotations
 
 import os
+import zlib
 from collections import deque
 from collections.abc import Callable
 from enum import Enum
@@ -51,6 +52,11 @@ class Position(NamedTuple):
     #: None: at the beginning of all, when nothing had been read yet.
     generation: Fingerprint | None
     offset: int
+    #: CRC-32 of what is just before it.
+    before: int
+
+
+BEGINNING: Final = Position(None, 0, 0)
 
 
 class Step(Enum):
@@ -64,6 +70,18 @@ class Step(Enum):
     EMPTIED = "emptied"
     #: Docker removed files that we had not seen; some entries may be lost.  The position has changed.
     GAP = "gap"
+
+
+class Found(Enum):
+    """What :meth:`Source.resume` found."""
+
+    #: The position.
+    PLACE = "place"
+    #: The file, but not what was before the position: the machine has lost the end of it.  Reading goes on at the
+    #: oldest entry.
+    CUT = "cut"
+    #: Docker has removed the file.  Reading goes on at the oldest entry.
+    NOTHING = "nothing"
 
 
 @define(eq=False)
@@ -90,7 +108,9 @@ class Source:
     @property
     def position(self) -> Position:
         """Where reading goes on."""
-        return Position(self._fingerprint, self._offset if self._fingerprint else 0)
+        if self._fingerprint is None:
+            return BEGINNING
+        return Position(self._fingerprint, self._offset, zlib.crc32(self._guard))
 
     @property
     def may_have_more(self) -> bool:
@@ -111,22 +131,25 @@ class Source:
         self.close()
         self._generations.extend(self._open_all())
 
-    def resume(self, position: Position) -> bool:
-        """Go to *position*; False, and go to the oldest entry, if its file is gone.
+    def resume(self, position: Position) -> Found:
+        """Go to *position*.
 
         :raises OSError: the files cannot be read.
         """
         self.begin()
         if position.generation is None:
-            return True
+            return Found.PLACE
         for number, generation in enumerate(self._generations):
             if fingerprint(generation, self._format.first_entry_length) == position.generation:
                 for _ in range(number):
                     self._generations.popleft().close()
                 self._fingerprint = position.generation
                 self._move_to(position.offset)
-                return True
-        return False
+                if zlib.crc32(self._guard) == position.before:
+                    return Found.PLACE
+                self.begin()
+                return Found.CUT
+        return Found.NOTHING
 
     def read(self, size: int = SLICE) -> Converted | Step:
         """The next entries: at least one, and not more than *size* bytes of them unless the first is longer.
@@ -176,7 +199,7 @@ class Source:
         self._at_end = False
         if guard is None:
             length = min(_GUARD, offset)
-            guard = generation.read(offset - length, length) if generation.size() >= 0 else b""
+            guard = generation.read(offset - length, length)
         self._guard = guard
 
     def _open_all(self) -> list[Generation]:
@@ -205,13 +228,13 @@ class Source:
             self._torn_at = self._offset + len(data)
             return None
         consumed = self._next_consumed = converted.consumed
-        enough = consumed >= _GUARD and generation.size() >= 0
-        self._next_guard = data[consumed - _GUARD : consumed] if enough else None
+        self._next_guard = data[consumed - _GUARD : consumed] if consumed >= _GUARD else None
         return converted
 
     def _is_emptied(self) -> bool:
+        generation = self._generations[0]
         length = len(self._guard)
-        return length > 0 and self._generations[0].read(self._offset - length, length) != self._guard
+        return generation.size() >= 0 and generation.read(self._offset - length, length) != self._guard
 
     def _is_rotated(self) -> bool:
         """Whether Docker writes to another file than the newest that we have."""

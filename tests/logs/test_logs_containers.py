@@ -19,7 +19,7 @@ from criwist.interfaces import EngineFacts, IContainerLogs, LoggedContainer
 from criwist.logs.containers import SETTLE_LIMIT, ContainerLogs
 from criwist.logs.rounds import RETRY
 from criwist.wire.crilog import parse
-from tests.logs.engine_formats import local_entry
+from tests.logs.engine_formats import json_entry, local_entry
 from tests.logs.engine_log import EngineLog, numbered_pieces
 from tests.logs.memory_engine import MemoryEngine
 
@@ -104,6 +104,26 @@ def test_settled(node: Node) -> None:
     node.reactor.advance(0)
     assert settled.called
     assert node.path.read_bytes() == node.engine.lines
+
+
+@pytest.mark.parametrize("ours", [0, 1, 5])
+@pytest.mark.parametrize("dockers", [0, 1, 5])
+def test_machine_crash(node: Node, ours: int, dockers: int) -> None:
+    """When the machine has lost the end of our file, of Docker's, or of both, the log goes on behind its last line."""
+    node.logs.follow(node.container())
+    node.engine.write(numbered_pieces(0, 5))
+    node.turn()
+    node.logs.stop()
+    lost = sum(len(json_entry(piece)) for piece in numbered_pieces(5 - dockers, dockers))
+    os.truncate(node.engine.path, node.engine.path.stat().st_size - lost)
+    os.truncate(node.path, node.path.stat().st_size - 7 * ours)
+    node.engine.write(numbered_pieces(5, 3))
+    node.start().follow(node.container())
+    node.turn()
+    numbers = [int(parse(line).content) for line in node.path.read_bytes().splitlines(keepends=True)]
+    assert numbers[-3:] == [5, 6, 7]
+    kept = {*range(5 - dockers), *numbers}
+    assert numbers == sorted(kept)
 
 
 def test_ended(node: Node) -> None:

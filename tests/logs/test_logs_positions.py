@@ -10,13 +10,13 @@ from criwist.logs.anchors import Anchor
 from criwist.logs.generations import Fingerprint
 from criwist.logs.output import Mark
 from criwist.logs.positions import Positions, Record
-from criwist.logs.source import Position
+from criwist.logs.source import BEGINNING, Position
 
 CONTAINER = "c" * 64
 MARK = Mark(1, 2, 3)
 RECORDS = [
-    Record("/var/log/pods/a/0.log", MARK, Position(Fingerprint(70, 4_000_000_000), 140)),
-    Record("/var/log/pods/ä/0.log", MARK, Position(None, 0)),
+    Record("/var/log/pods/a/0.log", MARK, Position(Fingerprint(70, 4_000_000_000), 140, 7)),
+    Record("/var/log/pods/ä/0.log", MARK, BEGINNING),
     Record("/var/log/pods/a/0.log", MARK, Anchor(1_700_000_000_000_000_001, 5, 6, 7), complete=True),
 ]
 

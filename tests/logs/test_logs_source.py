@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from criwist.logs.generations import MOST_ENTRY, open_generations
-from criwist.logs.source import JSON_FILE, SLICE, Position, Source, Step
+from criwist.logs.source import BEGINNING, JSON_FILE, SLICE, Found, Source, Step
 from criwist.wire.crilog import Converted
 from tests.logs.engine_formats import json_entry
 from tests.logs.engine_log import EngineLog, numbered_pieces
@@ -180,7 +180,7 @@ def test_resume(tmp_path: Path, packed: bool) -> None:
     engine.rotate()
     engine.write(numbered_pieces(7, 2))
     source = Source(str(engine.path), JSON_FILE)
-    assert source.resume(position)
+    assert source.resume(position) is Found.PLACE
     assert result.output + _read(source)[0] == engine.lines
     source.close()
 
@@ -196,16 +196,16 @@ def test_resume_where_it_is_gone(tmp_path: Path) -> None:
     for start in (2, 4):
         engine.rotate()
         engine.write(numbered_pieces(start, 2))
-    assert not source.resume(position)
+    assert source.resume(position) is Found.NOTHING
     assert _read(source)[0] == b"".join(piece.line for piece in numbered_pieces(2, 4))
     source.close()
 
 
 def test_blank_position(source: Source, engine: EngineLog) -> None:
     """A position from before anything was read is the beginning."""
-    assert source.position == Position(None, 0)
+    assert source.position == BEGINNING
     engine.write(numbered_pieces(0, 2))
-    assert source.resume(Position(None, 0))
+    assert source.resume(BEGINNING) is Found.PLACE
     assert _read(source)[0] == engine.lines
 
 
