@@ -101,6 +101,9 @@ class ChannelCarrier(Carrier):
     def reset(self, stream: Stream) -> None:
         """The protocols cannot say it."""
 
+    def abandon(self, stream: Stream) -> None:
+        """Finishing has done it."""
+
     def getPeer(self) -> IAddress:
         """The client's address."""
         return self._socket.getPeer()

@@ -209,6 +209,11 @@ class SpdySession(Carrier, Protocol):
         if not self._farewell.begun:
             self._outlet.send((self._connection.reset(stream.number, ResetStatus.CANCEL),))
 
+    def abandon(self, stream: Stream) -> None:
+        """Forget it in the connection too."""
+        if not self._farewell.begun:
+            self._connection.abandon(stream.number)
+
     def getPeer(self) -> IAddress:
         """The client's address."""
         peer: IAddress = self._transport.getPeer()

@@ -48,6 +48,9 @@ class ICarrier(Interface):
     def reset(stream: Stream) -> None:
         """Tell the peer that *stream* is gone, if the protocol can."""
 
+    def abandon(stream: Stream) -> None:
+        """After :meth:`finish`: drop what the peer may still send on *stream*."""
+
     def hold(stream: Stream) -> None:
         """Stop reading until every stream that holds has released.  Idempotent."""
 
@@ -167,9 +170,12 @@ class Stream:
             self.lost(Failure(ConnectionDone()))
 
     def loseConnection(self) -> None:
-        """Close our direction, and drop what the peer may still send in its."""
+        """Close our direction, and be rid of the stream: what the peer may still send in its is dropped."""
         self.discard()
         self.loseWriteConnection()
+        if not self.gone:
+            self._carrier.abandon(self)
+            self.lost(Failure(ConnectionDone()))
 
     def abortConnection(self) -> None:
         """Be rid of the stream at once."""

@@ -339,6 +339,16 @@ class SpdyConnection:
         self._forget(stream_id)
         return frames.RstStream(stream_id, status).encode()
 
+    def abandon(self, stream_id: int) -> None:
+        """Forget a stream on which nothing is sent any more; what still comes on it is dropped in silence.
+
+        A peer that never finishes its direction would otherwise count as having the stream open for ever.
+        """
+        state = self._streams.get(stream_id)
+        if state is not None and state.sending:
+            raise LocalProtocolError(f"stream {stream_id} is still open for sending")
+        self._forget(stream_id)
+
     def ping(self) -> bytes:
         """Ask for a sign of life: a PongReceived."""
         self._last_ping = self._last_ping % (frames.MAX_STREAM_ID - 1) + 2 if self._last_ping else 1 + self.server

@@ -9,7 +9,7 @@ from criwist.streaming.requests import PortForward
 from criwist.testing.memory_network import HIGH_WATER
 from criwist.testing.memory_runtime import FarEnd
 from criwist.testing.streaming_peers import WebSocketClient
-from criwist.wire.spdy import SpdyConnection, StreamReplied
+from criwist.wire.spdy import MAX_STREAMS, SpdyConnection, StreamReplied
 from criwist.wire.spdy_reader import DataReceived
 from tests.streaming.sessions import SessionTestCase
 
@@ -133,6 +133,15 @@ class SpdyForwardTests(SessionTestCase):
         self.client.send(data, b"x")
         self.settle()
         self.assertEqual(self.runtime.connections[0].received, b"x")
+
+    def test_clients_that_never_finish_their_streams(self) -> None:
+        """Connections that are over do not count, whatever the client left open of them."""
+        for number in range(MAX_STREAMS):
+            _, data = self.pair(request=str(number))
+            self.runtime.connections.pop().connection.loseConnection()
+            self.settle()
+            self.assertTrue(self.client.streams[data].finished)
+            self.assertIsNone(self.client.streams[data].reset)
 
     def test_streams_that_make_no_sense(self) -> None:
         """Without a role or a port, or with those of no pair, a stream is refused."""

@@ -120,6 +120,21 @@ def test_a_reset_ends_a_stream_for_both() -> None:
     assert list(client.receive_data(server.reset(stream_id, ResetStatus.CANCEL))) == [], "known already"
 
 
+def test_an_abandoned_stream_does_not_count() -> None:
+    """A stream on which we have finished may be forgotten; what the peer still sends on it is dropped in silence."""
+    client = SpdyConnection(server=False)
+    server = SpdyConnection(server=True, max_streams=1)
+    stream_id, wire = client.open_stream(ERROR)
+    only(server, wire)
+    server.reply(stream_id)
+    with pytest.raises(LocalProtocolError):
+        server.abandon(stream_id)
+    server.data(stream_id, 0, fin=True)
+    server.abandon(stream_id)
+    assert list(server.receive_data(frames.data_head(stream_id, 1, False) + b"x")) == []
+    assert isinstance(only(server, client.open_stream(ERROR)[1]), StreamOpened)
+
+
 def test_more_headers() -> None:
     """HEADERS frames reach the peer, their block is on the same state as the others."""
     client, server, stream_id = opened()
