@@ -104,6 +104,7 @@ class Criwist(Service):
     _environment: Mapping[str, str]
     _server: Server | None = field(default=None, init=False)
     _feed: EngineFeed | None = field(default=None, init=False)
+    _logs: IContainerLogs | None = field(default=None, init=False)
     _parts: list[IService] = field(factory=list, init=False)
     _notifier: Notifier | None = field(default=None, init=False)
     _log = Logger()
@@ -130,6 +131,8 @@ class Criwist(Service):
             self._notifier.stopping()
         if self._feed is not None:
             self._feed.stop()
+        if self._logs is not None:
+            self._logs.stop()
         if self._server is None:
             return None
         ended: list[Deferred[Any]] = [deferToThread(self._server.stop().wait)]
@@ -158,7 +161,7 @@ class Criwist(Service):
         resolv_confs = ResolvConfs(posixpath.join(config.root_directory, "resolv-confs"))
         networks = PodNetworks(pod_networks(config, reactor, self._environment), config.network_plugin)
         network = networks.for_new(host=False)
-        logs: IContainerLogs = ContainerLogs(config, docker, reactor)
+        logs = self._logs = ContainerLogs(config, docker, reactor)
         trees = posixpath.join(config.root_directory, "image-volumes")
         volumes = ImageVolumes(docker, LayerMounts(reactor, reactor.getThreadPool(), trees), trees)
         configs = DockerConfigs(self._environment, os.getcwd(), CredentialPrograms(reactor, self._environment).get)

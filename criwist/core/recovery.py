@@ -2,7 +2,7 @@
 
 1. Before anything new is made, image volumes that belong to no container are unmounted, and
    containers that were made to look into an image are removed.
-2. Every container that has a log is followed from where its file ends.
+2. Every container that has a log is followed from where its file ends; what is kept of the logs of others goes.
 3. A sandbox record whose sandbox Docker does not know any more is a pod that vanished behind our back: its network
    is released, then the record goes.
 4. At the first meeting, the networks release what belongs to no sandbox that is left, such as addresses that a
@@ -45,6 +45,7 @@ class Recovery:
 
     async def run(self) -> None:
         """Make good what can be; what cannot is logged and tried again at the next meeting."""
+        await self._logs.reconcile(self._cache.snapshot.containers)
         for entry in self._cache.snapshot.newest_containers:
             if entry.log_path:
                 self._logs.follow(logged(entry))

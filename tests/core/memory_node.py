@@ -72,6 +72,12 @@ class NotedLogs:
         """Note it."""
         self.noted.append(("reopen", container_id))
 
+    async def reconcile(self, known: Any) -> None:
+        """Nothing is kept."""
+
+    def stop(self) -> None:
+        """Nothing is followed."""
+
     async def forget(self, container_id: str) -> None:
         """Note it."""
         self.noted.append(("forget", container_id))
