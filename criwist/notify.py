@@ -48,7 +48,9 @@ class Notifier:
             lines.append("STATUS=" + " ".join(status.split()))
         address = os.fsencode("\0" + path[1:] if path[0] == "@" else path)
         try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as sender:
+            with socket.socket(
+                socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+            ) as sender:
                 sender.sendto("\n".join(lines).encode(errors="replace"), address)
         except OSError as error:
             self._log.warn("the service manager at {path} cannot be told: {error}", path=path, error=str(error))
