@@ -184,6 +184,7 @@ def _requests(subject: Subject) -> tuple[float, float]:
     for first in range(0, _REQUESTS, _AT_ONCE):
         data = _get(client, "small", _AT_ONCE, first)
         client.wait_for(*data)
+        client.finish(*data)
         _check(all(client.heads[one].endswith(b"hello\n") for one in data), "an answer is incomplete")
     seconds, cpu = time.perf_counter() - began, subject.cpu()[0] - before
     client.close()

@@ -35,6 +35,10 @@ from criwist.streaming.stream import Stream
 #: Seconds that the second stream of a pair may take after the first.
 PAIR_WAIT: Final = 30.0
 
+#: Seconds of silence that a client may take to finish its direction after the pod has finished its own.  Clients
+#: finish at once; one that never does would keep a descriptor for each connection that it ever had.
+HALF_OPEN_WAIT: Final = 60.0
+
 ERROR: Final = "error"
 DATA: Final = "data"
 
@@ -45,38 +49,47 @@ class IForwardingReactor(IReactorSocket, IReactorTime):
 
 @implementer(IHalfCloseableProtocol)
 class _ToClient(Protocol):
-    """The pod's end: what the pod sends goes to the client's stream."""
+    """The pod's end: what the pod sends goes to the client's stream.
 
-    def __init__(self, data: Stream) -> None:
+    :param said_all: called when the pod has said all that it has to.
+    """
+
+    def __init__(self, data: Stream, said_all: Callable[[], None]) -> None:
         #: Fires when the connection is gone.
         self.lost: Deferred[None] = Deferred()
-        #: Whether the pod had said all that it had to.
-        self.said_all = False
+        #: Whether the pod had said all before.
+        self.whole = False
         self._data = data
+        self._said_all = said_all
 
     def abort(self) -> None:
         """Drop the connection."""
         transport: Any = self.transport
         transport.abortConnection()
 
+    def close(self) -> None:
+        """Close the connection when all is sent."""
+        transport: Any = self.transport
+        transport.loseConnection()
+
     def connectionMade(self) -> None:
         prepare(self.transport)
         self._data.registerProducer(self.transport, True)
-        self._data.connect(_ToPod(self.transport))
 
     def dataReceived(self, data: bytes) -> None:
         self._data.write(data)
 
     def readConnectionLost(self) -> None:
-        self.said_all = True
+        self.whole = True
         self._data.unregisterProducer()
         self._data.loseWriteConnection()
+        self._said_all()
 
     def writeConnectionLost(self) -> None:
         pass
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.said_all |= reason.check(ConnectionDone) is not None
+        self.whole |= reason.check(ConnectionDone) is not None
         self.lost.callback(None)
 
 
@@ -84,19 +97,23 @@ class _ToClient(Protocol):
 class _ToPod(Protocol):
     """The client's end: what the client sends goes to the pod."""
 
-    def __init__(self, pod: Any) -> None:
+    def __init__(self, pod: _ToClient) -> None:
         self._pod = pod
+        self._transport: Any = pod.transport
+        #: Whether the client has sent anything since this was last set to False.
+        self.heard = False
 
     def connectionMade(self) -> None:
         stream: Any = self.transport
-        self._outlet = Outlet(self._pod, stream.pauseProducing, stream.resumeProducing)
+        self._outlet = Outlet(self._transport, stream.pauseProducing, stream.resumeProducing)
 
     def dataReceived(self, data: bytes) -> None:
+        self.heard = True
         self._outlet.send((data,))
 
     def readConnectionLost(self) -> None:
         self._outlet.close()
-        self._pod.loseWriteConnection()
+        self._transport.loseWriteConnection()
 
     def writeConnectionLost(self) -> None:
         pass
@@ -105,9 +122,9 @@ class _ToPod(Protocol):
         """Both directions are closed, or the client has reset the stream."""
         self._outlet.close()
         if reason.check(ConnectionDone):
-            self._pod.loseConnection()
+            self._pod.close()
         else:
-            self._pod.abortConnection()
+            self._pod.abort()
 
 
 @define(eq=False)
@@ -122,6 +139,7 @@ class Forward:
     _error: Stream
     _connect: Callable[[int], Awaitable[socket]]
     _reactor: IForwardingReactor
+    _patience: IDelayedCall | None = field(default=None, init=False)
     _log = Logger()
 
     async def run(self) -> None:
@@ -133,22 +151,39 @@ class Forward:
             self._log.info("port {port} was not forwarded: {error}", port=self._port, error=str(error))
             self._error.write(f"error forwarding port {self._port} to the pod: {error}".encode())
         finally:
+            if self._patience is not None and self._patience.active():
+                self._patience.cancel()
             # The text first: who waits for the data to end looks for it right after.
             self._error.loseConnection()
             self._data.loseConnection()
 
     async def _copy(self) -> None:
-        pod = _ToClient(self._data)
+        pod = _ToClient(self._data, lambda: self._pod_is_done(client))
         with closing(await self._connect(self._port)) as connected:
             factory: Any = Factory.forProtocol(lambda: pod)
             self._reactor.adoptStreamConnection(connected.fileno(), connected.family, factory)
+        client = _ToPod(pod)
+        self._data.connect(client)
         try:
             await pod.lost
         except CancelledError:
             pod.abort()
             raise
-        if not pod.said_all and not self._data.gone:
+        if not pod.whole and not self._data.gone:
             raise Unavailable("the pod's end of the connection broke")
+
+    def _pod_is_done(self, client: _ToPod) -> None:
+        """No error can come any more; kubectl closes the user's connection only when it knows that."""
+        self._error.loseConnection()
+        client.heard = False
+        self._patience = self._reactor.callLater(HALF_OPEN_WAIT, self._lose_patience, client)
+
+    def _lose_patience(self, client: _ToPod) -> None:
+        if client.heard:
+            client.heard = False
+            self._patience = self._reactor.callLater(HALF_OPEN_WAIT, self._lose_patience, client)
+        else:
+            self._data.loseConnection()
 
 
 @define(eq=False)

@@ -534,6 +534,18 @@ def test_port_forward_to_nobody_harms_nobody(kube: Kube, pod: Callable[..., str]
             assert echo.recv(5, socket.MSG_WAITALL) == b"after"
 
 
+@pytest.mark.second_opinion
+def test_port_forward_passes_the_server_s_end_on(kube: Kube, pod: Callable[..., str], cri: CRI) -> None:
+    """A server that speaks and closes ends the user's connection, although the user has not closed it."""
+    container = pod("sh", "-c", "nc -ll -p 7003 -e echo that is all")
+    listening(cri, container, 7003)
+    (port,) = forwarded(kube, 7003)
+    for _ in range(3):
+        with socket.create_connection(("127.0.0.1", port), timeout=scaled(20)) as connection:
+            answer = b"".join(iter(lambda: connection.recv(65536), b""))
+        assert answer == b"that is all\n"
+
+
 def test_port_forward_with_half_close(kube: Kube, pod: Callable[..., str], cri: CRI) -> None:
     """The server sees the end of what the client sends, and answers after it.
 

@@ -90,6 +90,10 @@ class Client:
         """Send a little."""
         self.socket.sendall(data_head(number, len(data), False) + data)
 
+    def finish(self, *numbers: int) -> None:
+        """End our direction of these streams."""
+        self.socket.sendall(b"".join(data_head(number, 0, True) for number in numbers))
+
     def flood(self, number: int, count: int) -> None:
         """Send *count* bytes, and the end of the stream."""
         batch = (data_head(number, FRAME, False) + bytes(FRAME)) * _BATCH

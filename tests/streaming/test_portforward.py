@@ -63,10 +63,23 @@ class SpdyForwardTests(SessionTestCase):
         pod.connection.loseWriteConnection()
         self.settle()
         self.assertTrue(self.client.streams[data].finished)
+        self.assertEqual((self.client.streams[error].received, self.client.streams[error].finished), (b"", True))
         self.client.send(data, b"still here", fin=True)
         self.settle()
         self.assertEqual((pod.received, pod.finished), (b"still here", True))
-        self.assertEqual((self.client.streams[error].received, self.client.streams[error].finished), (b"", True))
+
+    def test_a_client_that_never_finishes_its_half(self) -> None:
+        """After the pod has finished its own, and a minute of silence, the connection is closed."""
+        _, data = self.pair()
+        (pod,) = self.runtime.connections
+        pod.connection.loseWriteConnection()
+        for _ in range(3):
+            self.pass_time(50, step=10)
+            self.client.send(data, b"x")
+            self.settle()
+        self.assertEqual((pod.received, pod.lost), (b"xxx", False))
+        self.pass_time(130, step=10)
+        self.assertTrue(pod.lost)
 
     def test_streams_in_the_other_order(self) -> None:
         """The data stream may come first."""
