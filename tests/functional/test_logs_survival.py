@@ -30,11 +30,12 @@ def test_killed_at_random_moments(criwist_daemon: MakeDaemon, client_of: ClientO
     daemon = criwist_daemon()
     daemon.start()
     cri = client_of(daemon)
-    _, container_id = cri.run_in_pod("sh", "-c", f"{shell(flood(count, 30))}; sleep 1000")
+    bursts = [shell(flood(count // 20, 30, first=first)) for first in range(0, count, count // 20)]
+    _, container_id = cri.run_in_pod("sh", "-c", "; sleep 0.5; ".join([*bursts, "sleep 1000"]))
     path = log_path(cri, container_id)
     kills = 0
     while not _ends_with(path, b"%d" % (count - 1)) and kills < 40:
-        time.sleep(scaled(chance.uniform(0.05, 1.0)))
+        time.sleep(scaled(chance.uniform(0.02, 0.6)))
         daemon.program.kill()
         kills += 1
         if chance.random() < 0.3:

@@ -51,10 +51,10 @@ def rotate(cri: CRI, container_id: str, path: Path) -> Path:
     return rotated
 
 
-def flood(count: int, width: int = 100) -> tuple[str, ...]:
-    """A command that writes lines of *width* bytes or so, numbered from 0 on, as fast as it can."""
-    script = 'BEGIN { p = sprintf("%" w "s", ""); gsub(/ /, "x", p); for (i = 0; i < n; i++) print i, p }'
-    return ("awk", "-v", f"n={count}", "-v", f"w={width - 8}", script)
+def flood(count: int, width: int = 100, *, first: int = 0) -> tuple[str, ...]:
+    """A command that writes lines of *width* bytes or so, numbered from *first* on, as fast as it can."""
+    script = 'BEGIN { p = sprintf("%" w "s", ""); gsub(/ /, "x", p); for (i = f; i < f + n; i++) print i, p }'
+    return ("awk", "-v", f"f={first}", "-v", f"n={count}", "-v", f"w={width - 8}", script)
 
 
 def shell(command: Iterable[str]) -> str:
