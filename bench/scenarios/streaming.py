@@ -183,9 +183,10 @@ def _requests(subject: Subject) -> tuple[float, float]:
     before, began = subject.cpu()[0], time.perf_counter()
     for first in range(0, _REQUESTS, _AT_ONCE):
         data = _get(client, "small", _AT_ONCE, first)
-        client.wait_for(*data)
+        # As HTTP clients do, which know where an answer ends: containerd 1.6 would keep others waiting for a second.
+        client.wait_for_data(*data, end=b"hello\n")
         client.finish(*data)
-        _check(all(client.heads[one].endswith(b"hello\n") for one in data), "an answer is incomplete")
+        client.wait_for(*data)
     seconds, cpu = time.perf_counter() - began, subject.cpu()[0] - before
     client.close()
     return seconds, cpu

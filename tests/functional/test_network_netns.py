@@ -12,6 +12,7 @@ from contextlib import closing
 import pytest
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from criwist.errors import DeadlineExceeded, NotFound, Unavailable
@@ -103,12 +104,15 @@ class NamespaceTests(TestCase):
         host = os.readlink("/proc/self/ns/net")
         pid = self._silence()
         inside, thread = await in_namespace(
-            pid, lambda: (os.readlink("/proc/thread-self/ns/net"), threading.current_thread()), reactor=reactor
+            pid, lambda: (os.readlink("/proc/thread-self/ns/net"), threading.get_native_id()), reactor=reactor
         )
-        thread.join(5)
+        for _ in range(100):
+            if str(thread) not in _tasks():
+                break
+            await deferLater(reactor, 0.01, int)
         self.assertEqual(inside, os.readlink(f"/proc/{pid}/ns/net"))
         self.assertNotEqual(inside, host)
-        self.assertFalse(thread.is_alive())
+        self.assertNotIn(str(thread), _tasks())
         self.assertEqual({os.readlink(f"/proc/self/task/{task}/ns/net") for task in _tasks()}, {host})
 
     async def test_failing_work(self) -> None:

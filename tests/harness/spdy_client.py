@@ -111,11 +111,15 @@ class Client:
                 raise RuntimeError("the server closed the connection")
             self._take(view[:count])
 
-    def wait_for_data(self, number: int) -> None:
-        """Receive until something has come on this stream."""
+    def wait_for_data(self, *numbers: int, end: bytes = b"") -> None:
+        """Receive until something has come on each of these streams, which ends with *end*."""
         view = memoryview(self._buffer)
-        while not self.counts[number]:
-            self._take(view[: self.socket.recv_into(self._buffer)])
+        for number in numbers:
+            while not self.counts[number] or not self.heads[number].endswith(end):
+                count = self.socket.recv_into(self._buffer)
+                if not count:
+                    raise RuntimeError("the server closed the connection")
+                self._take(view[:count])
 
     def wait_for_replies(self, count: int) -> None:
         """Receive until the server has accepted that many streams."""
