@@ -344,7 +344,7 @@ class LoggedContainer:
     #: Absolute path kubelet reads.
     path: str
     tty: bool
-    #: The engine's ``LogPath``; ``""`` unless the driver writes a file.
+    #: The engine's ``LogPath``; ``""`` before the first start, and unless the driver is json-file.
     engine_path: str = ""
     #: ``HostConfig.LogConfig.Type``.
     driver: str = "json-file"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import signal
+import statistics
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ import grpc
 import pytest
 
 from criwist.api.runtime.v1 import api_pb2 as api
-from criwist.wire.crilog import Line, parse
+from criwist.wire.crilog import Line, nanoseconds, parse
 from tests.harness.client import CRI, refused
 from tests.harness.clock import eventually, scaled
 from tests.harness.crilogs import files, flood, lines, log_path, numbers, rotate, shell
@@ -75,6 +76,32 @@ def test_rotation_under_flood(cri: CRI) -> None:
     cri.wait_for_exit(container_id, within=60)
     assert rotations > 3
     eventually(lambda: numbers(lines(path)) == list(range(count)), within=20)
+
+
+def test_flood_starves_nobody(cri: CRI, criwist: Daemon) -> None:
+    """While one container floods, another's lines come as they are written, and criwist's memory does not grow."""
+    pod = cri.pod()
+    pod_id = cri.run_pod(pod)
+    quiet = cri.run(pod_id, cri.container("sh", "-c", "while :; do echo x; sleep 0.2; done"), pod)
+    path = log_path(cri, quiet)
+    eventually(lambda: path.stat().st_size > 0)
+    before = _resident(criwist)
+    flooding = cri.run(pod_id, cri.container(*flood(500_000)), pod)
+    late, seen = [], len(lines(path))
+    while cri.status(flooding).state == api.CONTAINER_RUNNING:
+        found = lines(path)
+        if len(found) > seen:
+            late.append(time.time() - nanoseconds(found[-1].time) / 1e9)
+        seen = len(found)
+        time.sleep(0.01)
+    assert len(late) > 3
+    assert statistics.median(late) < scaled(1.0), late
+    assert _resident(criwist) - before < 24 << 20
+
+
+def _resident(daemon: Daemon) -> int:
+    status = Path(f"/proc/{daemon.pid}/status").read_text()
+    return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmRSS:"))
 
 
 def test_docker_rotates_while_we_are_behind(criwist_daemon: MakeDaemon, client_of: ClientOf) -> None:
