@@ -24,17 +24,8 @@ from criwist.streaming.endings import Farewell
 from criwist.streaming.outlet import Outlet
 from criwist.streaming.stream import ICarrier, Stream
 from criwist.streaming.vigil import Vigil
-from criwist.wire.spdy import (
-    MAX_DATA,
-    Event,
-    HeadersReceived,
-    PingReceived,
-    RemoteProtocolError,
-    SpdyConnection,
-    StreamOpened,
-    StreamRefused,
-    StreamReset,
-)
+from criwist.wire.spdy import MAX_DATA, RemoteProtocolError, SpdyConnection
+from criwist.wire.spdy_events import Event, HeadersReceived, PingReceived, StreamOpened, StreamRefused, StreamReset
 from criwist.wire.spdy_frames import GoAwayStatus, ResetStatus
 from criwist.wire.spdy_reader import DataReceived
 

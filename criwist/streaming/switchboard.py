@@ -17,7 +17,8 @@ from twisted.internet.interfaces import IProtocol
 from criwist.interfaces import IStreamingRuntime
 from criwist.streaming import remotecommand
 from criwist.streaming.channels import ChannelCarrier
-from criwist.streaming.portforward import IForwardingReactor, PortForwardSession
+from criwist.streaming.forward import IForwardingReactor
+from criwist.streaming.portforward import PortForwardSession
 from criwist.streaming.remotecommand import RemoteCommandSession
 from criwist.streaming.requests import Attach, Exec, PortForward, Request, reporter
 from criwist.streaming.spdy import SpdySession

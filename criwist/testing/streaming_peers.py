@@ -22,12 +22,12 @@ from wsproto.events import (
     TextMessage,
 )
 
-from criwist.wire.spdy import (
+from criwist.wire.spdy import SpdyConnection
+from criwist.wire.spdy_events import (
     GoAwayReceived,
     HeadersReceived,
     PingReceived,
     PongReceived,
-    SpdyConnection,
     StreamReplied,
     StreamReset,
 )

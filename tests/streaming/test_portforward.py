@@ -9,7 +9,8 @@ from criwist.streaming.requests import PortForward
 from criwist.testing.memory_network import HIGH_WATER
 from criwist.testing.memory_runtime import FarEnd
 from criwist.testing.streaming_peers import WebSocketClient
-from criwist.wire.spdy import MAX_STREAMS, SpdyConnection, StreamReplied
+from criwist.wire.spdy import MAX_STREAMS, SpdyConnection
+from criwist.wire.spdy_events import StreamReplied
 from criwist.wire.spdy_reader import DataReceived
 from tests.streaming.sessions import SessionTestCase
 

@@ -11,16 +11,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from criwist.wire import spdy_frames as frames
-from criwist.wire.spdy import (
-    DataReceived,
+from criwist.wire.spdy import LocalProtocolError, RemoteProtocolError, SpdyConnection
+from criwist.wire.spdy_events import (
     Event,
     GoAwayReceived,
     HeadersReceived,
-    LocalProtocolError,
     PingReceived,
     PongReceived,
-    RemoteProtocolError,
-    SpdyConnection,
     StreamOpened,
     StreamRefused,
     StreamReplied,
@@ -28,6 +25,7 @@ from criwist.wire.spdy import (
 )
 from criwist.wire.spdy_frames import GoAwayStatus, ResetStatus
 from criwist.wire.spdy_headers import HeaderCompressor, dictionary, encode_block
+from criwist.wire.spdy_reader import DataReceived
 
 ERROR = ((b"streamtype", b"error"),)
 
