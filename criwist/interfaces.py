@@ -264,6 +264,12 @@ class IPodNetwork(Interface):
     def condition() -> NetworkCondition:
         """NetworkReady as known now; answers from memory, callable from any thread."""
 
+    async def first_look() -> None:
+        """Return when :meth:`condition` tells what was found, and not that nobody has looked yet.
+
+        At once from then on.  A look that takes long is waited for within reason.
+        """
+
     async def set_up(request: PodNetworkRequest, pause: JSONObject) -> PodNetwork:
         """Give the running sandbox its network.  All or nothing: what a failed set-up made is undone here.
 

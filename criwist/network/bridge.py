@@ -38,6 +38,9 @@ class BridgeNetwork:
         """Ready: a bridge that the engine lacks is told by the start of a pod."""
         return NetworkCondition(ready=True)
 
+    async def first_look(self) -> None:
+        """Nothing: there is nothing to look at."""
+
     async def set_up(self, request: PodNetworkRequest, pause: JSONObject) -> PodNetwork:
         """Read the addresses that the engine gave.
 

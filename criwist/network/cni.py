@@ -26,7 +26,7 @@ from typing import Any
 
 from attrs import define, evolve, field
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -36,7 +36,7 @@ from criwist.errors import CriwistError, PluginFailure
 from criwist.interfaces import IPodNetwork, JSONObject, NetworkCondition, PodNetwork, PodNetworkRequest
 from criwist.netconf.versions import has_check, has_collection
 from criwist.network.attachments import Attachments, Entry, entry_document, read_entry
-from criwist.network.chains import PluginChains
+from criwist.network.chains import INQUIRY_TIME_LIMIT, PluginChains
 from criwist.network.hostports import HostPorts
 from criwist.network.pins import NamespacePins
 from criwist.network.planning import guessed_entry, planned_entry
@@ -44,6 +44,9 @@ from criwist.network.pod_cidrs import PodCIDRs
 from criwist.network.readiness import LOOK_INTERVAL, Readiness
 from criwist.network.teardown import LOOPBACK, Teardowns
 from criwist.network.turns import Turns
+
+#: Seconds that a status waits for the first look: as long as one plugin may take to tell its versions.
+FIRST_LOOK_LIMIT = INQUIRY_TIME_LIMIT
 
 
 @implementer(IPodNetwork)
@@ -114,6 +117,20 @@ class CNINetwork(Service):
     def condition(self) -> NetworkCondition:
         """As of the last look."""
         return self._readiness.condition
+
+    async def first_look(self) -> None:
+        """Wait for the look that the start began, up to :data:`FIRST_LOOK_LIMIT`.
+
+        A kubelet that is told once that the network is not ready takes the node out of service.  So one that asks while
+        a restarted criwist still asks plugins for their versions is to wait, not to be told so.
+        """
+        if self._readiness.looked:
+            return
+        looking = Deferred.fromCoroutine(self._readiness.look())
+        try:
+            await looking.addTimeout(FIRST_LOOK_LIMIT, self._clock)
+        except TimeoutError:
+            self._log.warn("the first look at network {network} takes longer than a status can wait", network=self.name)
 
     def verbose(self) -> Mapping[str, Any]:
         """The configuration in force, where it is looked for, and what went wrong last."""

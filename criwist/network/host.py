@@ -27,6 +27,9 @@ class HostNetwork:
         """Always ready."""
         return NetworkCondition(ready=True)
 
+    async def first_look(self) -> None:
+        """Nothing: there is nothing to look at."""
+
     async def set_up(self, request: PodNetworkRequest, pause: JSONObject) -> PodNetwork:
         """A network without addresses."""
         return PodNetwork()

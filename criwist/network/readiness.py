@@ -18,9 +18,10 @@ from collections.abc import Hashable
 from typing import Any, Protocol
 
 from attrs import define, field, frozen
-from twisted.internet.defer import DeferredLock
+from twisted.internet.defer import Deferred, DeferredList, DeferredLock
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from criwist.errors import PluginFailure, Unavailable
 from criwist.interfaces import NetworkCondition
@@ -119,7 +120,11 @@ class Readiness:
     pod_cidrs: tuple[str, ...] = ()
     #: None unless a list is valid and its plugins can run it; STATUS has no say in this.
     in_force: InForce | None = field(default=None, init=False)
-    condition: NetworkCondition = field(default=NetworkCondition(False, NOT_READY, "not looked at yet"), init=False)
+    condition: NetworkCondition = field(
+        default=NetworkCondition(False, NOT_READY, "plugins are being asked whether they can serve"), init=False
+    )
+    #: At least one look was finished.
+    looked: bool = field(default=False, init=False)
     _choice: Choice = field(default=Choice(None, {}), init=False)
     _signature: Hashable = field(default=None, init=False)
     #: By plugin: which file was asked, and which versions it supports.
@@ -135,6 +140,7 @@ class Readiness:
         await self._lock.acquire()
         try:
             await self._look()
+            self.looked = True
         finally:
             self._lock.release()
 
@@ -199,7 +205,7 @@ class Readiness:
         return InForce(network, version)
 
     async def _common_version(self, network: NetworkList) -> str:
-        supported = {plugin.type: await self._versions_of(plugin.type) for plugin in network.plugins}
+        supported = await self._supported(list(dict.fromkeys(plugin.type for plugin in network.plugins)))
         for version in network.versions:
             if all(version in versions for versions in supported.values()):
                 return version
@@ -209,6 +215,15 @@ class Readiness:
             f"network {network.name} ({network.source}) is of CNI version {wanted}, which not all its plugins "
             f"support ({told})"
         )
+
+    async def _supported(self, executables: list[str]) -> dict[str, tuple[str, ...]]:
+        """What each supports; all are asked at once.  Raises what the first that fails, in their order, says."""
+        asking = [Deferred.fromCoroutine(self._versions_of(one)) for one in executables]
+        answers: list[Any] = [answer for _, answer in await DeferredList(asking, consumeErrors=True)]
+        for answer in answers:
+            if isinstance(answer, Failure):
+                answer.raiseException()
+        return dict(zip(executables, answers, strict=True))
 
     async def _versions_of(self, executable: str) -> tuple[str, ...]:
         """What a plugin supports: asked once, and again when its file is another."""

@@ -44,8 +44,9 @@ class RuntimeService:
     def Version(self, request: pb.VersionRequest) -> pb.VersionResponse:
         return self._node.version(self.api_version)
 
-    @memory
-    def Status(self, request: pb.StatusRequest) -> pb.StatusResponse:
+    @errand()
+    async def Status(self, request: pb.StatusRequest) -> pb.StatusResponse:
+        await self._network.first_look()
         return self._node.status(verbose=request.verbose)
 
     @memory

@@ -100,6 +100,9 @@ class NumberedNetwork:
         """Ready."""
         return NetworkCondition(ready=True)
 
+    async def first_look(self) -> None:
+        """There is nothing to look at."""
+
     async def set_up(self, request: PodNetworkRequest, pause: JSONObject) -> PodNetwork:
         """Give an address, or fail."""
         if self.failing:

@@ -450,6 +450,14 @@ def test_readiness_follows_the_directory(
     eventually(lambda: not network_ready(client).status)
 
 
+def test_status_right_after_a_start(network: PodNetwork, daemon: Daemon, client_of: Callable[[Daemon], CRI]) -> None:
+    """A criwist that has just been started does not say that a network that can serve is not ready: kubelets act."""
+    slow = network.script("slow", "handed_on", first='[ "$CNI_COMMAND" = VERSION ] && sleep 3')
+    network.configure([*network.plugins(), slow])
+    daemon.start()
+    assert network_ready(client_of(daemon)).status
+
+
 def test_status_and_collection(network: PodNetwork, daemon: Daemon, client_of: Callable[[Daemon], CRI]) -> None:
     """Plugins of 1.1.0 say by STATUS that they cannot serve, and are told by GC at start what is to stay."""
     plugin = network.script(

@@ -79,11 +79,13 @@ class PodNetwork:
         for path in self.conf_dir.iterdir():
             path.unlink()
 
-    def script(self, name: str, text: str) -> dict[str, Any]:
+    def script(self, name: str, text: str, *, first: str = "") -> dict[str, Any]:
         """Install a shell script as a plugin; returns its part of a list.
 
         It finds ``$HERE``, the network's directory, and answers VERSION before *text* is run, with its standard input
         in ``$CONFIG``.
+
+        :param first: what is run before anything else.
         """
         path = self.bin_dir / name
         versions = '"0.3.0","0.3.1","0.4.0","1.0.0","1.1.0"'
@@ -91,6 +93,7 @@ class PodNetwork:
             f"""#!/bin/sh
 HERE={self.root}
 CONFIG=$(cat)
+{first}
 if [ "$CNI_COMMAND" = VERSION ]; then
   echo '{{"cniVersion":"1.0.0","supportedVersions":[{versions}]}}'
   exit 0

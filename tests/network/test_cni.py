@@ -20,12 +20,12 @@ from criwist.netconf.cache import Cached, write_cached
 from criwist.netconf.invocations import Attachment
 from criwist.network.attachments import Attachments
 from criwist.network.chains import PluginChains
-from criwist.network.cni import CNINetwork
+from criwist.network.cni import FIRST_LOOK_LIMIT, CNINetwork
 from criwist.network.plugins import Output
 from criwist.network.pod_cidrs import PodCIDRs
 from criwist.network.readiness import LOOK_INTERVAL, ConfigurationDirectory, Readiness
 from criwist.network.teardown import RETRY_INTERVAL
-from tests.network.plugin_world import LIST, PluginWorld, complaint, pod
+from tests.network.plugin_world import LIST, PluginWorld, answer, complaint, pod
 
 #: A pause whose network namespace exists: ours.
 PAUSE = {"State": {"Pid": os.getpid(), "Running": True}}
@@ -523,6 +523,31 @@ class ServiceTests(Case):
         self.world.configure(LIST)
         self.clock.advance(LOOK_INTERVAL)
         self.assertTrue(self.network.condition().ready)
+
+    def test_first_look(self) -> None:
+        """Who asks before the first look is over waits for it, and is not told that the network is not ready."""
+        versions: Deferred[Output] = Deferred()
+        self.world.outcomes["VERSION bridge"] = versions
+        network = self.restarted()
+        asking = self.call(network.first_look())
+        self.assertNoResult(asking)
+        del self.world.outcomes["VERSION bridge"]
+        versions.callback(answer({"cniVersion": "1.0.0", "supportedVersions": ["1.0.0"]}))
+        self.successResultOf(asking)
+        self.assertTrue(network.condition().ready)
+        self.successResultOf(self.call(network.first_look()))
+
+    def test_first_look_that_takes_long(self) -> None:
+        """A first look that takes longer than ten seconds is not waited for, and goes on."""
+        versions: Deferred[Output] = Deferred()
+        self.world.outcomes["VERSION bridge"] = versions
+        network = self.restarted()
+        asking = self.call(network.first_look())
+        self.clock.advance(FIRST_LOOK_LIMIT)
+        self.successResultOf(asking)
+        self.assertIn("being asked", network.condition().message)
+        versions.callback(answer({"cniVersion": "1.0.0", "supportedVersions": ["1.0.0"]}))
+        self.assertTrue(network.condition().ready)
 
     def test_looks_go_on(self) -> None:
         """A fault of ours in one look does not end all looking."""

@@ -178,6 +178,19 @@ class DirectoryTests(SynchronousTestCase):
         self.successResultOf(second)
         self.assertTrue(self.readiness.condition.ready)
 
+    def test_versions_are_asked_at_once(self) -> None:
+        """Plugins are asked for their versions beside each other; of those that fail the first in the list is told."""
+        waiting = {name: Deferred[Output]() for name in ("bridge", "portmap")}
+        self.world.outcomes |= {f"VERSION {name}": outcome for name, outcome in waiting.items()}
+        self.world.configure(LIST)
+        look = ensureDeferred(self.readiness.look())
+        self.assertEqual([call.what for call in self.world.calls], ["VERSION bridge", "VERSION portmap"])
+        waiting["portmap"].callback(Output(2))
+        self.assertNoResult(look)
+        waiting["bridge"].callback(Output(1))
+        self.successResultOf(look)
+        self.assertIn("CNI plugin bridge, VERSION: exit status 1", self.readiness.condition.message)
+
     def test_log(self) -> None:
         """A change of the condition is logged once."""
         self._look()
