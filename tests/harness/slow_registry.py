@@ -50,9 +50,12 @@ class SlowRegistry:
         self.password = ""
         #: Requests that were answered: ``GET /v2/…``.
         self.requests: list[str] = []
+        #: Downloads of the large layer that stand still.
+        self.stalled = 0
         #: Downloads of the large layer that the client broke off.  Docker 20.10 closes the connection of a cancelled
-        #: download that stands still only when the next bytes come: :meth:`go_on` first, then look here.
+        #: download that stands still only when the next bytes come: :meth:`crawl` first, then look here.
         self.broken_off = 0
+        self._crawls = False
         self._go_on = threading.Event()
         self._blobs: dict[str, bytes] = {}
         self._large: set[str] = set()
@@ -71,6 +74,22 @@ class SlowRegistry:
 
     def go_on(self) -> None:
         """End all stalls."""
+        self._crawls = False
+        self._resume()
+
+    def crawl(self) -> None:
+        """End all stalls, and send the rest so slowly that a client has half a minute to break off."""
+        self._crawls = True
+        self._resume()
+
+    def piece(self) -> tuple[int, float]:
+        """How many bytes are sent at once after a stall, and the seconds before the next.
+
+        Not all at once into the socket's buffer, where nobody would notice that the client is gone.
+        """
+        return (4 << 10, 0.05) if self._crawls else (self.chunk, max(self.pause, 0.01))
+
+    def _resume(self) -> None:
         self.stall_at, self.silent = None, False
         self._go_on.set()
 
@@ -183,19 +202,19 @@ class _Answer(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(blob)))
         self.end_headers()
         sent = 0
-        pause = registry.pause
+        stalled = False
         try:
             while sent < len(blob):
                 limit = len(blob) if registry.stall_at is None else min(registry.stall_at, len(blob))
                 if sent >= limit:
                     self._wait_at_stall()
-                    # Not all at once into the socket's buffer, where nobody would notice that the client is gone.
-                    pause = max(pause, 0.01)
+                    stalled = True
                     continue
-                piece = blob[sent : min(sent + registry.chunk, limit)]
+                size, pause = registry.piece() if stalled else (registry.chunk, registry.pause)
+                piece = blob[sent : min(sent + size, limit)]
                 self.wfile.write(piece)
                 sent += len(piece)
-                time.sleep(max(pause, registry.pause))
+                time.sleep(pause)
         except OSError:
             registry.broken_off += 1
             self.close_connection = True
@@ -204,12 +223,16 @@ class _Answer(BaseHTTPRequestHandler):
         """Until told to go on, or until the client is gone, which a read tells."""
         registry = self.server.registry
         self.connection.settimeout(0.1)
-        while registry.stall_at is not None:
-            try:
-                if not self.connection.recv(1):
-                    raise ConnectionResetError("the client is gone")
-            except TimeoutError:
-                continue
+        registry.stalled += 1
+        try:
+            while registry.stall_at is not None:
+                try:
+                    if not self.connection.recv(1):
+                        raise ConnectionResetError("the client is gone")
+                except TimeoutError:
+                    continue
+        finally:
+            registry.stalled -= 1
         self.connection.settimeout(None)
 
     def _answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
