@@ -34,13 +34,16 @@ def read_files(paths: Iterable[str]) -> dict[str, bytes]:
 
 def _read(path: str) -> bytes:
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(descriptor, "rb") as file:
+    try:
         facts = os.fstat(descriptor)
         if not stat.S_ISREG(facts.st_mode):
             raise errors.FailedPrecondition(f"{path} is not a regular file")
         if facts.st_size > MAX_FILE:
             raise errors.FailedPrecondition(f"{path} is larger than {MAX_FILE} bytes")
-        return file.read(MAX_FILE)
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(MAX_FILE)
+    finally:
+        os.close(descriptor)  # ours also of a directory, of which Python makes no file
 
 
 def make_directory(path: str, *, field: str) -> None:
