@@ -36,6 +36,11 @@ _VERSION_UNKNOWN = "unknown CNI_COMMAND: VERSION"
 #: VERSION is about no pod, but plugins built on old libraries want these variables.
 _NO_POD = Attachment("dummy", "dummy", "dummy")
 
+
+class PluginNotRun(PluginFailure):
+    """A plugin could not even be started, so it has done nothing."""
+
+
 Runner = Callable[[str, Mapping[str, str], bytes, float], Coroutine[Any, Any, Output]]
 
 
@@ -108,12 +113,22 @@ class PluginChains:
     ) -> None:
         """Detach a pod; what is gone already is no error of a plugin that keeps to the specification.
 
+        One that is older than this rule says "no such file or directory" of a namespace that is gone.  The older shims
+        let that pass; so do we, and go on to the plugins before it, which may still hold an address.
+
         :param result: of ADD, if it is known and plugins of *version* want it.
         :raises PluginFailure: a plugin failed; those before it in the list were not called.
         """
         for plugin in reversed(network.plugins):
             document = configuration(network, plugin, version, attachment=attachment, previous=result)
-            await self._command("DEL", network, plugin, document, attachment)
+            try:
+                await self._command("DEL", network, plugin, document, attachment)
+            except PluginNotRun:
+                raise
+            except PluginFailure as failure:
+                if attachment.netns or "no such file or directory" not in str(failure).lower():
+                    raise
+                self._log.info("{failure}; its namespace is gone, this passes", failure=failure)
 
     async def check(
         self, network: NetworkList, version: str, attachment: Attachment, result: Mapping[str, Any]
@@ -174,11 +189,11 @@ class PluginChains:
     async def _call(self, executable: str, variables: Mapping[str, str], stdin: bytes, time_limit: float) -> Output:
         path = self.find(executable)
         if path is None:
-            raise PluginFailure(f"CNI plugin {executable} not found in {', '.join(self.directories)}")
+            raise PluginNotRun(f"CNI plugin {executable} not found in {', '.join(self.directories)}")
         try:
             return await self._run(path, {**self._environment, **variables}, stdin, time_limit)
         except OSError as problem:
-            raise PluginFailure(f"CNI plugin {path} cannot be started: {problem.strerror or problem}") from problem
+            raise PluginNotRun(f"CNI plugin {path} cannot be started: {problem.strerror or problem}") from problem
 
 
 def _what(plugin: Plugin, command: str, network: NetworkList) -> str:

@@ -20,7 +20,7 @@ the end of are ended first, and networks of version 1.1.0 are asked to collect w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -35,7 +35,7 @@ from zope.interface import implementer
 from criwist.errors import CriwistError, PluginFailure
 from criwist.interfaces import IPodNetwork, JSONObject, NetworkCondition, PodNetwork, PodNetworkRequest
 from criwist.netconf.versions import has_check, has_collection
-from criwist.network.attachments import Attachments, Entry, entry_document, read_entry
+from criwist.network.attachments import INTERFACE, Attachments, Entry, entry_document, read_entry
 from criwist.network.chains import INQUIRY_TIME_LIMIT, PluginChains
 from criwist.network.hostports import HostPorts
 from criwist.network.pins import NamespacePins
@@ -183,7 +183,7 @@ class CNINetwork(Service):
     async def _reserve(self, request: PodNetworkRequest) -> None:
         self._hold_journaled_ports()
         taken = self._host_ports.conflict(request.sandbox_id, request.port_mappings)
-        if taken is not None and taken[1] in self._teardowns.leftovers:
+        if taken is not None and self._teardowns.abandoned(taken[1]):
             await self._teardowns.release_leftover(taken[1])
         self._host_ports.reserve(request.sandbox_id, request.port_mappings)
 
@@ -276,8 +276,9 @@ class CNINetwork(Service):
         self._hold_journaled_ports()
         entries = {one: self._attachments.journaled(one) for one in self._attachments.sandbox_ids()}
         unfinished = {one for one, entry in entries.items() if entry is not None and entry.result is None}
-        if unfinished - self._made_now:
-            await self._end_strays(unfinished - self._made_now)
+        for sandbox_id in sorted(unfinished - self._made_now):
+            async with self._turns.take(sandbox_id):  # or it could be the plugins of a teardown of now that are ended
+                await self._end_strays({sandbox_id})
         for sandbox_id, request in known.items():
             if sandbox_id not in entries and self._attachments.cached(sandbox_id, None) is not None:
                 self._host_ports.hold(sandbox_id, request.port_mappings)
@@ -285,7 +286,7 @@ class CNINetwork(Service):
         self._reconciled = True
         self._made_now.clear()
         await DeferredList([Deferred.fromCoroutine(self._teardowns.release_leftover(one)) for one in gone])
-        await self._collect()
+        await self._collect(known)
         self._in_background(self._check([entry for one, entry in entries.items() if entry and one in known]))
 
     async def _look_and_retry(self) -> None:
@@ -296,11 +297,12 @@ class CNINetwork(Service):
         for sandbox_id in self._teardowns.due():
             self._in_background(self._teardowns.release_leftover(sandbox_id))
 
-    async def _collect(self) -> None:
+    async def _collect(self, known: Iterable[str]) -> None:
+        """GC.  What belongs to a *known* sandbox stays, though we may have no word of its attachment."""
         in_force = self._readiness.in_force
         if in_force is None or in_force.network.disable_gc or not has_collection(in_force.version):
             return
-        valid = self._attachments.valid(in_force.network.name)
+        valid = sorted({*self._attachments.valid(in_force.network.name), *((one, INTERFACE) for one in known)})
         try:
             await self._chains.collect(in_force.network, in_force.version, valid)
         except PluginFailure as failure:

@@ -14,6 +14,7 @@ not what the pods are meant to be on.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Hashable
 from typing import Any, Protocol
 
@@ -26,6 +27,7 @@ from twisted.python.failure import Failure
 from criwist.errors import PluginFailure, Unavailable
 from criwist.interfaces import NetworkCondition
 from criwist.netconf.capabilities import IP_RANGES
+from criwist.netconf.faults import Malformed
 from criwist.netconf.lists import CONFIGURATION_SUFFIXES, Choice, NetworkList, choose
 from criwist.netconf.versions import has_status
 from criwist.network.chains import PluginChains
@@ -34,6 +36,8 @@ from criwist.network.chains import PluginChains
 LOOK_INTERVAL = 2.0
 #: Seconds between two STATUS calls, each of which runs all plugins of the list.
 STATUS_INTERVAL = 10.0
+#: Bytes of a configuration file; one has a few KiB.
+LARGEST_CONFIGURATION = 1 << 20
 #: The word that kubelet and its users know from the older shims.
 NOT_READY = "NetworkPluginNotReady"
 
@@ -58,9 +62,9 @@ class ConfigurationDirectory:
     directory: str
 
     def signature(self) -> Hashable:
-        """Names, sizes, times and inodes of the files that count."""
+        """Names, sizes, times and inodes of the files that count; a change of a file's mode is a change of a time."""
         return tuple(
-            (entry.name, status.st_size, status.st_mtime_ns, status.st_ino)
+            (entry.name, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
             for entry in self._entries()
             for status in _status(entry)
         )
@@ -71,8 +75,9 @@ class ConfigurationDirectory:
         problems: dict[str, str] = {}
         for entry in self._entries():
             try:
-                with open(entry.path, "rb") as file:
-                    files[entry.name] = file.read()
+                files[entry.name] = _content(entry.path)
+            except Malformed as problem:
+                problems[entry.name] = str(problem)
             except OSError as problem:
                 problems[entry.name] = f"it cannot be read: {problem.strerror}"
         choice = choose(files)
@@ -81,6 +86,12 @@ class ConfigurationDirectory:
     def missing(self) -> str:
         """What to say when there is none."""
         endings = ", ".join("*" + suffix for suffix in CONFIGURATION_SUFFIXES)
+        try:
+            os.listdir(self.directory)
+        except FileNotFoundError:
+            pass
+        except OSError as problem:
+            return f"the directory of network configurations, {self.directory}, cannot be read: {problem.strerror}"
         return f"no network configuration in {self.directory} (looked for {endings}); is a network add-on installed?"
 
     def _entries(self) -> list[os.DirEntry[str]]:
@@ -92,6 +103,24 @@ class ConfigurationDirectory:
                 )
         except OSError:
             return []
+
+
+def _content(path: str) -> bytes:
+    """Content of a regular file.
+
+    :raises Malformed: it is something else, which could keep us waiting, or it is too large.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise Malformed("it is not a regular file")
+        with open(descriptor, "rb", closefd=False) as file:
+            content = file.read(LARGEST_CONFIGURATION + 1)
+    finally:
+        os.close(descriptor)
+    if len(content) > LARGEST_CONFIGURATION:
+        raise Malformed(f"it is larger than {LARGEST_CONFIGURATION >> 20} MiB")
+    return content
 
 
 def _status(entry: os.DirEntry[str]) -> list[os.stat_result]:
@@ -132,15 +161,27 @@ class Readiness:
     _status_failure: str = field(default="", init=False)
     _status_of: InForce | None = field(default=None, init=False)
     _status_at: float = field(default=0.0, init=False)
+    #: Calls of :meth:`look`, and how many of them have been answered.
+    _calls: int = field(default=0, init=False)
+    _answered: int = field(default=0, init=False)
     _lock: DeferredLock = field(factory=DeferredLock, init=False)
     _log: Logger = field(factory=Logger, kw_only=True)
 
     async def look(self) -> None:
-        """Look at the source and the plugins, and remember what was found.  Never raises for what it finds."""
+        """Look at the source and the plugins, and remember what was found.  Never raises for what it finds.
+
+        Returns after a look that began after the call.  Those who call while one is at work share the next: it may
+        be a plugin that hangs that each of a hundred pods waits for.
+        """
+        self._calls += 1
+        call = self._calls
         await self._lock.acquire()
         try:
-            await self._look()
-            self.looked = True
+            if self._answered < call:
+                answers = self._calls
+                await self._look()
+                self._answered = answers
+                self.looked = True
         finally:
             self._lock.release()
 

@@ -70,6 +70,16 @@ class Teardowns:
         """What was wrong with each sandbox that could not be released, by id."""
         return {sandbox_id: leftover.error for sandbox_id, leftover in self._leftovers.items()}
 
+    def abandoned(self, sandbox_id: str) -> bool:
+        """Whether nobody can be served by what the sandbox is attached to: its set-up failed, or its namespace is gone.
+
+        The latter is so after a restart of the machine, of all pods from before that kubelet has not cleared away yet.
+        """
+        if sandbox_id in self._leftovers:
+            return True
+        entry = self._attachments.journaled(sandbox_id)
+        return entry is not None and bool(entry.netns_inode) and not self.namespace(entry, None)
+
     def released(self, sandbox_id: str) -> bool:
         """Whether the sandbox was released in this life of ours, as far back as we remember."""
         return sandbox_id in self._released
@@ -98,13 +108,7 @@ class Teardowns:
             await self._end_strays({entry.sandbox_id})
         attachment = evolve(entry.attachment, netns=self.namespace(entry, pause))
         result = (entry.result or entry.partial) if has_previous_result_on_delete(entry.version) else None
-        try:
-            await self._chains.delete(entry.network, entry.version, attachment, result)
-        except PluginFailure as failure:
-            # Plugins older than the rule that DEL has to cope say so; the older shims let them.
-            if attachment.netns or "no such file or directory" not in str(failure).lower():
-                raise
-            self._log.info("{failure}; its namespace is gone, this passes", failure=failure)
+        await self._chains.delete(entry.network, entry.version, attachment, result)
         if entry.loopback:
             await self._delete_loopback(attachment)
         self._pins.unpin(entry.sandbox_id)

@@ -370,14 +370,28 @@ class TearDownTests(Case):
         self.assertEqual(self.world.last("DEL bridge").environment["CNI_NETNS"], NETNS)
 
     def test_namespace_gone(self) -> None:
-        """A namespace that is gone, pin and all, is passed as the empty path; "no such file" passes then."""
+        """A namespace that is gone, pin and all, is passed as the empty path; "no such file" passes then.
+
+        It passes for the plugin that says so: the others are run, and give back what they hold.
+        """
         made = self.set_up(pod("a"))
         self.pins.held.clear()
         record = dict(made.record) | {"netns": "/proc/4194305/ns/net"}
         self.world.outcomes["DEL portmap"] = complaint("failed to open netns: No such file or directory")
         self.successResultOf(self.call(self.network.tear_down(pod("a"), evolve(made, record=record), None)))
+        self.assertEqual(self.world.pod_calls()[2:], ["DEL portmap", "DEL bridge"])
         self.assertEqual(self.world.last("DEL portmap").environment["CNI_NETNS"], "")
         self.assertEqual(self.left(), [])
+
+    def test_namespace_and_plugin_gone(self) -> None:
+        """A plugin that cannot be started has released nothing, whatever the system says of it."""
+        made = self.set_up(pod("a"))
+        self.pins.held.clear()
+        record = dict(made.record) | {"netns": "/proc/4194305/ns/net"}
+        self.world.outcomes["DEL portmap"] = FileNotFoundError(2, "No such file or directory")
+        tearing = self.call(self.network.tear_down(pod("a"), evolve(made, record=record), None))
+        self.assertIn("cannot be started", str(self.failureResultOf(tearing, PluginFailure).value))
+        self.assertEqual(len(self.left()), 2)
 
     def test_namespace_of_another(self) -> None:
         """A path that leads to another namespace by now, since the pid is somebody else's, is not used."""
@@ -423,6 +437,19 @@ class LeftoverTests(Case):
         self.world.outcomes.clear()
         self.set_up(pod("c", port_mappings=PORTS))
         self.assertEqual(self.network.verbose()["leftovers"], {})
+
+    def test_host_port_from_before_a_reboot(self) -> None:
+        """The host port of a pod whose namespace went with the machine is free for another, and DEL is run first."""
+        self.set_up(pod("a", port_mappings=PORTS))
+        self.pins.held.clear()
+        network = self.restarted()
+        documents = Documents(self.world.path("journal"), 1)
+        document = documents.read("a" * 64)
+        assert document is not None
+        documents.write("a" * 64, dict(document) | {"netns_inode": 1})
+        self.set_up(pod("b", port_mappings=PORTS), network)
+        self.assertEqual(self.world.pod_calls()[2:], ["DEL portmap", "DEL bridge", "ADD bridge", "ADD portmap"])
+        self.assertEqual(self.left(), ["b" * 64 + ".json", "pods-" + "b" * 64 + "-eth0"])
 
     def test_killed_in_add(self) -> None:
         """An ADD that we did not live to see the end of is undone at start: strays first, then DEL."""
@@ -486,6 +513,11 @@ class LeftoverTests(Case):
         self.assertEqual(
             self.world.last("GC portmap").configuration["cni.dev/valid-attachments"],
             [{"containerID": "b" * 64, "ifname": "eth0"}],
+        )
+        self._reconcile(self.restarted(), pod("b"), pod("c"))
+        self.assertEqual(
+            [one["containerID"][0] for one in self.world.last("GC bridge").configuration["cni.dev/attachments"]],
+            ["b", "c"],  # of which nothing is recorded but that it exists
         )
         self.world.configure(LIST | {"cniVersion": "1.1.0", "disableGC": True})
         calls = self.world.pod_calls().count("GC bridge")

@@ -7,7 +7,7 @@ import os
 from typing import Any
 
 from attrs import define, field
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.internet.task import Clock
 from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
@@ -16,7 +16,7 @@ from criwist.errors import Unavailable
 from criwist.network.chains import PluginChains
 from criwist.network.kubenet import KubenetConfiguration, kubenet_list
 from criwist.network.plugins import Output
-from criwist.network.readiness import STATUS_INTERVAL, ConfigurationDirectory, Readiness
+from criwist.network.readiness import LARGEST_CONFIGURATION, STATUS_INTERVAL, ConfigurationDirectory, Readiness
 from tests.network.plugin_world import LIST, PluginWorld, answer, complaint
 
 
@@ -74,6 +74,38 @@ class DirectoryTests(SynchronousTestCase):
         os.symlink("/nowhere", self.world.path("conf", "10-gone.conflist"))
         self.assertEqual(self._look(), "")
         self.assertIn("10-gone.conflist", self.readiness.describe()["passed_over"])
+
+    def test_strange_files(self) -> None:
+        """What is no regular file, or no file of a sensible size, is passed over and holds nothing up."""
+        os.mkfifo(self.world.path("conf", "01-pipe.conf"))
+        os.mkdir(self.world.path("conf", "02-directory.conf"))
+        with open(self.world.path("conf", "03-large.conf"), "wb") as file:
+            file.truncate(LARGEST_CONFIGURATION + 1)
+        self.world.configure(LIST)
+        self.assertEqual(self._look(), "")
+        passed_over = self.readiness.describe()["passed_over"]
+        self.assertEqual(
+            passed_over,
+            {
+                "01-pipe.conf": "it is not a regular file",
+                "02-directory.conf": "it is not a regular file",
+                "03-large.conf": "it is larger than 1 MiB",
+            },
+        )
+        self.assertEqual([event["file"] for event in self.case.logged if "file" in event], list(passed_over))
+
+    def test_mode_of_a_file(self) -> None:
+        """A file whose mode has changed is read again: it may be readable now."""
+        self.world.configure(LIST)
+        before = self.readiness._source.signature()
+        os.chmod(self.world.path("conf", "10-pods.conflist"), 0o600)
+        self.assertNotEqual(self.readiness._source.signature(), before)
+
+    def test_no_directory(self) -> None:
+        """A path that is no directory is told as such."""
+        os.rmdir(self.world.path("conf"))
+        with open(self.world.path("conf"), "w", encoding="ascii"):
+            self.assertIn(f"{self.world.path('conf')}, cannot be read: Not a directory", self._look())
 
     def test_changes(self) -> None:
         """A configuration that appears, changes or goes is noticed by the next look, and no file is read twice."""
@@ -190,6 +222,34 @@ class DirectoryTests(SynchronousTestCase):
         waiting["bridge"].callback(Output(1))
         self.successResultOf(look)
         self.assertIn("CNI plugin bridge, VERSION: exit status 1", self.readiness.condition.message)
+
+    def test_shared_look(self) -> None:
+        """Those who want a look while one waits for a plugin share the next, however many they are."""
+        hanging = [Deferred[Output](), Deferred[Output]()]
+        asked = iter(hanging)
+        self.world.outcomes["VERSION bridge"] = lambda call: next(asked)
+        self.world.configure(LIST)
+        first = ensureDeferred(self.readiness.look())
+        others = [ensureDeferred(self.readiness.look()) for _ in range(100)]
+        hanging[0].callback(Output(-9, cut_short="it did not finish within 10 s"))
+        self.successResultOf(first)
+        self.assertNoResult(others[0])
+        hanging[1].callback(Output(-9, cut_short="it did not finish within 10 s"))
+        for other in others:
+            self.successResultOf(other)
+        self.assertIn("did not finish", self.readiness.condition.message)
+
+    def test_cancelled_look(self) -> None:
+        """When the one whose look others wait for goes away, the next of them looks."""
+        hanging: Deferred[Output] = Deferred()
+        self.world.outcomes["VERSION bridge"] = hanging
+        self.world.configure(LIST)
+        first, second = ensureDeferred(self.readiness.look()), ensureDeferred(self.readiness.look())
+        del self.world.outcomes["VERSION bridge"]
+        first.cancel()
+        self.failureResultOf(first, CancelledError)
+        self.successResultOf(second)
+        self.assertTrue(self.readiness.condition.ready)
 
     def test_log(self) -> None:
         """A change of the condition is logged once."""
