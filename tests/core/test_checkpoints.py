@@ -6,13 +6,11 @@ import json
 import os
 import tarfile
 import tempfile
-from collections.abc import Callable
 from typing import Any
 
 from attrs import define, field
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
-from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from criwist.core.checkpoints import DEFAULT_TIMEOUT, Checkpoints
@@ -26,6 +24,7 @@ from criwist.errors import (
     Unimplemented,
 )
 from criwist.interfaces import EngineFacts
+from criwist.testing.memory_threads import MemoryThreads
 
 ID = "c" * 64
 _INSPECTED = {
@@ -69,25 +68,6 @@ class Engine:
                     file.write(name)
 
 
-class Threads:
-    """Reactor and thread pool that work at once."""
-
-    def callInThreadWithCallback(
-        self, onResult: Callable[[bool, object], None], function: Callable[..., object], *args: Any, **kwargs: Any
-    ) -> None:
-        """Work."""
-        try:
-            result = function(*args, **kwargs)
-        except OSError:
-            onResult(False, Failure())
-        else:
-            onResult(True, result)
-
-    def callFromThread(self, function: Callable[..., object], *args: Any, **kwargs: Any) -> None:
-        """Call."""
-        function(*args, **kwargs)
-
-
 class CheckpointTests(SynchronousTestCase):
     """Checkpoints on an engine in memory."""
 
@@ -101,7 +81,7 @@ class CheckpointTests(SynchronousTestCase):
         self.location = f"{self.kubelet}/checkpoint-pod.tar"
         self.engine = Engine()
         self.clock = Clock()
-        threads = Threads()
+        threads = MemoryThreads()
         self.checkpoints = Checkpoints(self.engine, self.clock, threads, threads, self.staging)
 
     def take(self, timeout: float = 0, location: str | None = None) -> Deferred[None]:

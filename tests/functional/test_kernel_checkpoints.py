@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from criwist.core.checkpoints import Checkpoints
 from criwist.errors import CriwistError, EngineFailure, Unimplemented
 from criwist.interfaces import EngineFacts
+from criwist.testing.memory_threads import MemoryThreads
 from tests.harness import images
 from tests.harness.clock import eventually
 from tests.harness.engine import Engine, EngineError
@@ -48,25 +49,6 @@ class Docker:
             self._engine.post(f"/containers/{container}/checkpoints", body)
         except EngineError as error:
             raise EngineFailure(str(error)) from error
-
-
-class Threads:
-    """Reactor and thread pool that work at once."""
-
-    def callInThreadWithCallback(
-        self, onResult: Callable[[bool, object], None], function: Callable[..., object], *args: Any, **kwargs: Any
-    ) -> None:
-        """Work."""
-        try:
-            result = function(*args, **kwargs)
-        except OSError:
-            onResult(False, Failure())
-        else:
-            onResult(True, result)
-
-    def callFromThread(self, function: Callable[..., object], *args: Any, **kwargs: Any) -> None:
-        """Call."""
-        function(*args, **kwargs)
 
 
 def run(coroutine: Coroutine[Any, Any, None]) -> None:
@@ -116,7 +98,7 @@ def test_checkpoint_can_be_restored(experimental: Engine, counter: str, tmp_path
     """The container runs on after its checkpoint, and from the archive it goes on where it was then."""
     if not _criu_works():
         pytest.skip("this machine has no CRIU that works with its kernel")
-    threads = Threads()
+    threads = MemoryThreads()
     checkpoints = Checkpoints(Docker(experimental), Clock(), threads, threads, str(tmp_path / "staging"))
     eventually(lambda: _count(experimental, counter) > 3)
     location = tmp_path / "checkpoint.tar"
@@ -139,7 +121,7 @@ def test_engine_without_a_working_criu(experimental: Engine, counter: str, tmp_p
     """If CRIU is missing or cannot do it, that is told, the container runs on, and nothing is left."""
     if _criu_works():
         pytest.skip("CRIU works here")
-    threads = Threads()
+    threads = MemoryThreads()
     checkpoints = Checkpoints(Docker(experimental), Clock(), threads, threads, str(tmp_path / "staging"))
     with pytest.raises(CriwistError) as raised:
         run(checkpoints.checkpoint(counter, str(tmp_path / "checkpoint.tar")))
@@ -152,7 +134,7 @@ def test_engine_without_a_working_criu(experimental: Engine, counter: str, tmp_p
 
 def test_engine_that_is_not_experimental(engine: Engine, tmp_path: Path) -> None:
     """An ordinary engine takes no checkpoints, which is known before it is asked."""
-    threads = Threads()
+    threads = MemoryThreads()
     checkpoints = Checkpoints(Docker(engine), Clock(), threads, threads, str(tmp_path / "staging"))
     with pytest.raises(Unimplemented, match="experimental"):
         run(checkpoints.checkpoint("0" * 64, str(tmp_path / "checkpoint.tar")))

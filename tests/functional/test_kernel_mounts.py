@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,33 +20,13 @@ from criwist.core.volumes import ImageVolume, ImageVolumes
 from criwist.errors import FailedPrecondition, InvalidArgument
 from criwist.kernel.mountinfo import parse_mountinfo
 from criwist.kernel.mounts import LayerMounts
+from criwist.testing.memory_threads import MemoryThreads
 from tests.harness import images
 from tests.harness.engine import Engine, EngineError
 
 CONTAINER = "k8s_c_pod_ns_uid_0"
 #: Enough for the real paths of the layers not to fit into a page of mount options.
 _MANY = 100
-
-
-class Pool:
-    """A thread pool that works at once, in the caller's thread."""
-
-    def callInThreadWithCallback(
-        self, onResult: Callable[[bool, object], None], function: Callable[..., object], *args: Any, **kwargs: Any
-    ) -> None:
-        """Work."""
-        from twisted.python.failure import Failure
-
-        try:
-            result = function(*args, **kwargs)
-        except (FailedPrecondition, InvalidArgument):
-            onResult(False, Failure())
-        else:
-            onResult(True, result)
-
-    def callFromThread(self, function: Callable[..., object], *args: Any, **kwargs: Any) -> None:
-        """Be the reactor too."""
-        function(*args, **kwargs)
 
 
 class Images:
@@ -87,7 +67,7 @@ def volumes(engine: Engine, directory: Path) -> ImageVolumes:
 
 def make_volumes(engine: Engine, directory: Path) -> ImageVolumes:
     """Image volumes that know nothing yet."""
-    pool = Pool()
+    pool = MemoryThreads()
     return ImageVolumes(Images(engine), LayerMounts(pool, pool, str(directory)), str(directory))
 
 

@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Callable
 from typing import Any
 
-from attrs import define, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
@@ -17,6 +16,7 @@ from zope.interface.verify import verifyObject
 from criwist.errors import InvalidArgument
 from criwist.interfaces import ILayerMounts
 from criwist.kernel.mounts import LayerMounts, resolve_within
+from criwist.testing.memory_threads import MemoryThreads
 
 
 class ResolveTests(SynchronousTestCase):
@@ -80,7 +80,7 @@ class ResolveTests(SynchronousTestCase):
 
     def test_error_of_the_provider(self) -> None:
         """The provider tells of a missing sub path as a wrong request."""
-        pool = Pool()
+        pool = MemoryThreads(held=True)
         mounts = LayerMounts(Reactor(), pool, self.root)
         resolving = Deferred.fromCoroutine(mounts.resolve("a", "x"))
         pool.run()
@@ -115,7 +115,7 @@ class ThreadTests(SynchronousTestCase):
         """A provider on a directory that nothing is mounted in."""
         directory = tempfile.TemporaryDirectory()
         self.addCleanup(directory.cleanup)
-        self.pool = Pool()
+        self.pool = MemoryThreads(held=True)
         self.mounts = LayerMounts(Reactor(), self.pool, directory.name)
 
     def test_contract(self) -> None:
@@ -133,36 +133,6 @@ class ThreadTests(SynchronousTestCase):
         self.assertNoResult(asking)
         self.pool.run()
         self.failureResultOf(asking, CancelledError)
-
-
-@define
-class Pool:
-    """A thread pool whose work is done when the test says."""
-
-    waiting: list[Callable[[], None]] = field(factory=list)
-
-    def callInThreadWithCallback(
-        self, onResult: Callable[[bool, object], None], function: Callable[..., object], *args: Any, **kwargs: Any
-    ) -> None:
-        """Remember what is to be done."""
-
-        def work() -> None:
-            from twisted.python.failure import Failure
-
-            try:
-                result = function(*args, **kwargs)
-            except InvalidArgument:
-                onResult(False, Failure())
-            else:
-                onResult(True, result)
-
-        self.waiting.append(work)
-
-    def run(self) -> None:
-        """Do it."""
-        waiting, self.waiting = self.waiting, []
-        for work in waiting:
-            work()
 
 
 class Reactor:

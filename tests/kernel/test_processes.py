@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
@@ -17,6 +16,7 @@ from zope.interface.verify import verifyObject
 from criwist.interfaces import IProcesses
 from criwist.kernel.processes import EXEC_MARKER, Processes, kill_tree
 from criwist.kernel.procfs import read_stat
+from criwist.testing.memory_threads import MemoryThreads
 
 #: Longest that a test waits for a child to get as far as it should.
 _PATIENCE = 10.0
@@ -34,6 +34,8 @@ def tell():
 def sleeper():
     tell()
     time.sleep(1000)
+def orphan(body):
+    os.waitpid(fork(lambda: fork(body)), 0)
 report = int(sys.argv[1])
 """
 
@@ -42,11 +44,11 @@ class KillTreeTests(SynchronousTestCase):
     """What dies with a root, and what does not."""
 
     def run_root(self, script: str, count: int, **environment: str) -> tuple[int, list[int]]:
-        """Start a session leader with pipes of its own, as the engine does an exec; the root's pid, and *count*
-        pids that its processes report."""
+        """Start a session leader with pipes of its own, as the engine does an exec, which does as *script* says and
+        then sleeps; the root's pid, and *count* pids that other processes report."""
         read, write = os.pipe()
         root = subprocess.Popen(
-            [sys.executable, "-S", "-c", _PRELUDE + script, str(write)],
+            [sys.executable, "-S", "-c", f"{_PRELUDE}{script}\nsleeper()", str(write)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -56,7 +58,8 @@ class KillTreeTests(SynchronousTestCase):
         )
         os.close(write)
         with os.fdopen(read) as reports:
-            pids = [int(reports.readline()) for _ in range(count)]
+            pids = [int(reports.readline()) for _ in range(count + 1)]
+        pids.remove(root.pid)
         self.addCleanup(self._discard, root, pids)
         return root.pid, pids
 
@@ -75,26 +78,26 @@ class KillTreeTests(SynchronousTestCase):
 
     def test_children_and_grandchildren(self) -> None:
         """The root, its child and its grandchild are killed, and are the three that are counted."""
-        root, pids = self.run_root("fork(lambda: (fork(sleeper), sleeper())); time.sleep(1000)", 2)
+        root, pids = self.run_root("fork(lambda: (fork(sleeper), sleeper()))", 2)
         self.assertEqual(kill_tree(root), 3)
         self.assertDead([root, *pids])
 
     def test_child_in_its_own_session(self) -> None:
         """A child that calls setsid while its parent lives is found by parentage."""
-        root, pids = self.run_root("fork(lambda: (os.setsid(), sleeper())); time.sleep(1000)", 1)
+        root, pids = self.run_root("fork(lambda: (os.setsid(), sleeper()))", 1)
         self.assertEqual(kill_tree(root), 2)
         self.assertDead([root, *pids])
 
     def test_orphan_in_the_session(self) -> None:
         """A grandchild whose parent is dead is found by the session, its streams closed or not."""
-        script = "os.waitpid(fork(lambda: fork(lambda: (os.closerange(0, 3), sleeper()))), 0); time.sleep(1000)"
+        script = "orphan(lambda: (os.closerange(0, 3), sleeper()))"
         root, pids = self.run_root(script, 1)
         self.assertEqual(kill_tree(root), 2)
         self.assertDead([root, *pids])
 
     def test_orphan_that_keeps_a_stream(self) -> None:
         """An orphan in a session of its own is found by the root's standard output that it holds open."""
-        script = "os.waitpid(fork(lambda: fork(lambda: (os.setsid(), sleeper()))), 0); time.sleep(1000)"
+        script = "orphan(lambda: (os.setsid(), sleeper()))"
         root, pids = self.run_root(script, 1)
         self.assertEqual(kill_tree(root), 2)
         self.assertDead([root, *pids])
@@ -102,33 +105,29 @@ class KillTreeTests(SynchronousTestCase):
     def test_child_of_an_orphan(self) -> None:
         """What an orphan has forked since goes with it."""
         child = "lambda: (os.closerange(0, 3), os.setsid(), sleeper())"
-        script = f"os.waitpid(fork(lambda: fork(lambda: (fork({child}), sleeper()))), 0); time.sleep(1000)"
+        script = f"orphan(lambda: (fork({child}), sleeper()))"
         root, pids = self.run_root(script, 2)
         self.assertEqual(kill_tree(root), 3)
         self.assertDead([root, *pids])
 
     def test_marked_daemon(self) -> None:
         """A daemon that left session and streams is found by the marker in its environment."""
-        script = (
-            "os.waitpid(fork(lambda: fork(lambda: (os.closerange(0, 3), os.setsid(), sleeper()))), 0); time.sleep(1000)"
-        )
+        script = "orphan(lambda: (os.closerange(0, 3), os.setsid(), sleeper()))"
         root, pids = self.run_root(script, 1, **{EXEC_MARKER: f"test-{os.getpid()}-{time.monotonic_ns()}"})
         self.assertEqual(kill_tree(root), 2)
         self.assertDead([root, *pids])
 
     def test_unmarked_daemon_is_left(self) -> None:
         """Without a marker such a daemon cannot be told from others and is left alone: the limit of the method."""
-        script = (
-            "os.waitpid(fork(lambda: fork(lambda: (os.closerange(0, 3), os.setsid(), sleeper()))), 0); time.sleep(1000)"
-        )
+        script = "orphan(lambda: (os.closerange(0, 3), os.setsid(), sleeper()))"
         root, pids = self.run_root(script, 1)
         self.assertEqual(kill_tree(root), 1)
         self.assertTrue(_runs(pids[0]))
 
     def test_siblings_live(self) -> None:
         """Another root's processes, younger and in the same cgroup, are not touched."""
-        root, pids = self.run_root("fork(sleeper); time.sleep(1000)", 1)
-        other, others = self.run_root("fork(sleeper); time.sleep(1000)", 1)
+        root, pids = self.run_root("fork(sleeper)", 1)
+        other, others = self.run_root("fork(sleeper)", 1)
         kill_tree(root)
         self.assertDead([root, *pids])
         self.assertTrue(_runs(other))
@@ -144,7 +143,7 @@ while True:
         os._exit(0)
     time.sleep(0.001)
 """
-        root, _ = self.run_root(f"fork(lambda: exec({script!r})); time.sleep(1000)", 1)
+        root, _ = self.run_root(f"fork(lambda: exec({script!r}))", 1)
         self.assertGreaterEqual(kill_tree(root), 1)
         _wait_until(lambda: not _session(root))
 
@@ -158,13 +157,13 @@ while True:
 
     def test_other_container(self) -> None:
         """A process whose cgroup does not carry the container's id is left alone."""
-        root, _ = self.run_root("sleeper()", 1)
+        root, _ = self.run_root("", 0)
         self.assertEqual(kill_tree(root, "f" * 64), 0)
         self.assertTrue(_runs(root))
 
     def test_search_limit(self) -> None:
         """When the search takes too long, those known by then are killed."""
-        root, pids = self.run_root("fork(sleeper); time.sleep(1000)", 1)
+        root, pids = self.run_root("fork(sleeper)", 1)
         times = iter([0.0, 1.0, 1000.0])
         self.assertEqual(kill_tree(root, monotonic=lambda: next(times)), 2)
         self.assertDead([root, *pids])
@@ -175,23 +174,10 @@ class ProcessesTests(SynchronousTestCase):
 
     def test_contract(self) -> None:
         """It provides IProcesses and hands back what the thread found."""
-        processes = Processes(_InlineReactor(), _InlinePool())
+        threads = MemoryThreads()
+        processes = Processes(threads, threads)
         verifyObject(IProcesses, processes)
         self.assertEqual(self.successResultOf(Deferred.fromCoroutine(processes.kill_tree(2**22 + 1))), 0)
-
-
-class _InlinePool:
-    """A thread pool that has no threads: what it is given has run when the call returns."""
-
-    def callInThreadWithCallback(
-        self, onResult: Callable[[bool, object], None], function: Callable[..., object], *args: Any, **kwargs: Any
-    ) -> None:
-        onResult(True, function(*args, **kwargs))
-
-
-class _InlineReactor:
-    def callFromThread(self, function: Callable[..., object], *args: Any, **kwargs: Any) -> None:
-        function(*args, **kwargs)
 
 
 def _state(pid: int) -> str:

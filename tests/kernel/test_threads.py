@@ -5,44 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from attrs import define, field
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from criwist.kernel.threads import run_to_its_end
-
-
-@define
-class Pool:
-    """A thread pool, and the reactor, whose work is done when the test says."""
-
-    waiting: list[Callable[[], None]] = field(factory=list)
-
-    def callInThreadWithCallback(
-        self, onResult: Callable[[bool, object], None], function: Callable[..., object], *args: Any, **kwargs: Any
-    ) -> None:
-        """Remember what is to be done."""
-
-        def work() -> None:
-            try:
-                result = function(*args, **kwargs)
-            except OSError:
-                onResult(False, Failure())
-            else:
-                onResult(True, result)
-
-        self.waiting.append(work)
-
-    def callFromThread(self, function: Callable[..., object], *args: Any, **kwargs: Any) -> None:
-        """Call."""
-        function(*args, **kwargs)
-
-    def run(self) -> None:
-        """Do the work."""
-        waiting, self.waiting = self.waiting, []
-        for work in waiting:
-            work()
+from criwist.testing.memory_threads import MemoryThreads
 
 
 def _raise(error: OSError) -> None:
@@ -54,7 +21,7 @@ class RunTests(SynchronousTestCase):
 
     def start(self, function: Callable[..., Any], *args: Any) -> Deferred[Any]:
         """Start *function* in a thread that has not got to it yet."""
-        self.pool = Pool()
+        self.pool = MemoryThreads(held=True)
         return Deferred.fromCoroutine(run_to_its_end(self.pool, self.pool, function, *args))
 
     def test_result(self) -> None:
