@@ -16,6 +16,8 @@ from zope.interface import implementer
 
 from criwist.errors import EngineFailure
 from criwist.interfaces import IPodNetwork, JSONObject, NetworkCondition, PodNetwork, PodNetworkRequest
+from criwist.netconf.capabilities import PORT_MAPPINGS, capability_arguments
+from criwist.network.planning import demand_capabilities
 
 #: Bridged packets pass iptables only with these at 1; Kubernetes' service addresses depend on it.
 _BRIDGE_SYSCTLS = ("bridge-nf-call-iptables", "bridge-nf-call-ip6tables")
@@ -44,8 +46,11 @@ class BridgeNetwork:
     async def set_up(self, request: PodNetworkRequest, pause: JSONObject) -> PodNetwork:
         """Read the addresses that the engine gave.
 
+        :raises InvalidArgument: an annotation of the pod is malformed.
+        :raises FailedPrecondition: one asks for what the engine cannot do.
         :raises EngineFailure: it gave none.
         """
+        demand_capabilities("Docker's bridge does not have", (PORT_MAPPINGS,), capability_arguments(request, ()))
         if not self._prepared:
             self._prepared = True
             self._let_iptables_see_the_bridge()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from twisted.logger import Logger
@@ -19,7 +19,6 @@ from criwist.netconf.capabilities import (
     capability_arguments,
 )
 from criwist.netconf.invocations import Attachment
-from criwist.netconf.lists import NetworkList
 from criwist.network.attachments import INTERFACE, Entry
 from criwist.network.readiness import InForce
 from criwist.network.teardown import inode
@@ -36,13 +35,14 @@ def planned_entry(
     :raises FailedPrecondition: the pause is gone, or the network cannot do what an annotation asks for.
     """
     arguments = capability_arguments(request, pod_cidrs)
-    _demand_capabilities(in_force.network, arguments)
+    network = in_force.network
+    demand_capabilities(f"no plugin of network {network.name} has", network.capabilities, arguments)
     netns = f"/proc/{(pause.get('State') or {}).get('Pid') or 0}/ns/net"
     identity = inode(netns)
     if not identity:
         raise FailedPrecondition(f"the pause of sandbox {request.sandbox_id} has ended")
     attachment = Attachment(request.sandbox_id, netns, INTERFACE, pod_arguments(request), arguments)
-    return Entry(in_force.network, in_force.version, attachment, identity, loopback=loopback)
+    return Entry(network, in_force.version, attachment, identity, loopback=loopback)
 
 
 def guessed_entry(request: PodNetworkRequest, in_force: InForce, pod_cidrs: tuple[str, ...]) -> Entry:
@@ -66,17 +66,19 @@ def pod_arguments(request: PodNetworkRequest) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _demand_capabilities(network: NetworkList, arguments: Mapping[str, Any]) -> None:
-    """Refuse what would be ignored in silence; where pods have always been used to that, log it."""
+def demand_capabilities(lacking: str, available: Collection[str], arguments: Mapping[str, Any]) -> None:
+    """Refuse what would be ignored in silence; where pods have always been used to that, log it.
+
+    :param lacking: who cannot do it, as in "… the capability ips".
+    :raises FailedPrecondition: an annotation asks for what is not among the *available* capabilities.
+    """
     for capability, annotation in ((IPS, IPS_ANNOTATION), (MAC, MAC_ANNOTATION)):
-        if capability in arguments and capability not in network.capabilities:
-            raise FailedPrecondition(
-                f"annotation {annotation}: no plugin of network {network.name} has the capability {capability}"
-            )
+        if capability in arguments and capability not in available:
+            raise FailedPrecondition(f"annotation {annotation}: {lacking} the capability {capability}")
     for capability in (PORT_MAPPINGS, BANDWIDTH):
-        if capability in arguments and capability not in network.capabilities:
+        if capability in arguments and capability not in available:
             _log.warn(
-                "a pod asks for {capability}, and no plugin of network {network} has that capability",
+                "a pod asks for {capability}; {lacking} the capability {capability}",
                 capability=capability,
-                network=network.name,
+                lacking=lacking,
             )

@@ -109,12 +109,13 @@ class ResolvConfs:
 
 
 def _write_in_place(path: str, text: str, *, create: bool = True) -> None:
-    """Replace the content and keep the inode, which containers have mounted; mode 0644 for a new file."""
+    """Replace the content and keep the inode, which containers have mounted; mode 0644 for a new file.
+
+    Not durable: no container of the sandbox is started again once the machine has gone down.
+    """
     descriptor = os.open(path, os.O_WRONLY | (os.O_CREAT if create else 0) | os.O_CLOEXEC, 0o644)
     with open(descriptor, "wb") as stream:
         if create:
             os.fchmod(descriptor, 0o644)
         stream.truncate(0)
         stream.write(text.encode("utf-8"))
-        stream.flush()
-        os.fsync(descriptor)

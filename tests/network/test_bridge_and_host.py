@@ -6,12 +6,13 @@ import os
 import tempfile
 from typing import Any
 
+from attrs import evolve
 from twisted.internet.defer import ensureDeferred
 from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from criwist.errors import EngineFailure
+from criwist.errors import EngineFailure, FailedPrecondition
 from criwist.interfaces import IPodNetwork, PodNetwork, PodNetworkRequest
 from criwist.network.bridge import BridgeNetwork, engine_addresses
 from criwist.network.host import HostNetwork
@@ -57,6 +58,15 @@ class BridgeTests(SynchronousTestCase):
     def test_no_address(self) -> None:
         """A pause without an address is an error, not a pod without one."""
         self.failureResultOf(ensureDeferred(self.network.set_up(REQUEST, pause(none={"IPAddress": ""}))), EngineFailure)
+
+    def test_annotations(self) -> None:
+        """An address that an annotation asks for is refused, for the engine would not give it."""
+        request = evolve(REQUEST, annotations={"network.criwist/ips": "172.17.0.9"})
+        inspected = pause(bridge={"IPAddress": "172.17.0.2"})
+        failure = self.failureResultOf(ensureDeferred(self.network.set_up(request, inspected)), FailedPrecondition)
+        self.assertEqual(
+            str(failure.value), "annotation network.criwist/ips: Docker's bridge does not have the capability ips"
+        )
 
     def test_recall(self) -> None:
         """An adopted pod has the addresses that the engine still says, or none."""
