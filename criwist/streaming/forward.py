@@ -100,8 +100,8 @@ class _ToPod(Protocol):
         self._outlet.send((data,))
 
     def readConnectionLost(self) -> None:
-        self._outlet.close()
-        self._transport.loseWriteConnection()
+        if self._outlet.close():
+            self._transport.loseWriteConnection()
 
     def writeConnectionLost(self) -> None:
         pass

@@ -72,11 +72,16 @@ class Outlet:
         if self._plain and self._buffered > BULK:
             self._set_full()
 
-    def close(self) -> None:
-        """Let go of the transport: nothing more is sent through this outlet.  Idempotent."""
-        if not self._closed:
-            self._closed = True
-            self._transport.unregisterProducer()
+    def close(self) -> bool:
+        """Let go of the transport: nothing more is sent through this outlet.
+
+        :return: whether there was a transport to let go of; False if it is lost, or was let go of before.
+        """
+        if self._closed:
+            return False
+        self._closed = True
+        self._transport.unregisterProducer()
+        return True
 
     def _set_full(self) -> None:
         if not self.is_full:

@@ -158,8 +158,7 @@ class ProcessInput(Protocol):
 
     def readConnectionLost(self) -> None:
         """The client has closed the process's input."""
-        self._outlet.close()
-        if self._half_closes:
+        if self._outlet.close() and self._half_closes:
             self._engine.loseWriteConnection()
 
     def writeConnectionLost(self) -> None:

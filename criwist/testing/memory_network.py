@@ -129,6 +129,9 @@ class MemoryTransport:
     def _lost(self, reason: Failure) -> None:
         self.connected = False
         self._inbox.clear()
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            producer.stopProducing()
         self._protocol.connectionLost(reason)
 
     def _end(self, reason: Exception, told: Exception | None = None) -> None:
@@ -154,8 +157,13 @@ class MemoryTransport:
         self.write(b"".join(data))
 
     def loseConnection(self, connDone: Failure | None = None) -> None:
-        """Close after what was written."""
-        self._end(ConnectionDone())
+        """Close after what was written; at once if our half is closed already, as reactors do."""
+        if self._write_closed and self.connected and not self.disconnecting:
+            self.disconnecting = True
+            self.peer.post(Failure(ConnectionDone()))
+            self._lost(Failure(ConnectionDone()))
+        else:
+            self._end(ConnectionDone())
 
     def abortConnection(self) -> None:
         """Close now."""
@@ -164,8 +172,13 @@ class MemoryTransport:
         self._end(ConnectionLost(), ConnectionLost())
 
     def loseWriteConnection(self) -> None:
-        """Close our half."""
-        if self.connected and not self._write_closed:
+        """Close our half.
+
+        :raises ValueError: the connection is lost; with a reactor there is no descriptor any more.
+        """
+        if not self.connected:
+            raise ValueError("the connection is lost: it has no half to close")
+        if not self._write_closed:
             self._write_closed = True
             self.peer.post(_END)
 

@@ -38,11 +38,15 @@ class SessionTestCase(SynchronousTestCase):
         self.tokens: TokenTable[Request] = TokenTable(self.reactor)
         self.switchboard = Switchboard(self.runtime, self.reactor, self.idle_limit)
         self.silent: list[Front] = []
+        self._clients: list[SpdyClient | WebSocketClient] = []
 
     def tearDown(self) -> None:
-        """No timer outlives its session."""
-        if not self.switchboard.sessions and not self.silent:
-            self.assertEqual([call for call in self.reactor.getDelayedCalls() if call.func != self.settle], [])
+        """No session outlives its client, and no timer its session."""
+        for client in self._clients:
+            client.transport.abortConnection()
+        self.settle()
+        self.assertEqual((self.switchboard.sessions, self.silent), (set(), []))
+        self.assertEqual([call for call in self.reactor.getDelayedCalls() if call.func != self.settle], [])
 
     def target(self, request: Request) -> str:
         """The path of a URL for *request*."""
@@ -52,6 +56,7 @@ class SessionTestCase(SynchronousTestCase):
         """Connect a client to the server."""
         front = Front(self.tokens, self.switchboard, self.reactor, self.idle_limit, self.silent.remove)
         self.silent.append(front)
+        self._clients.append(client)
         self.reactor.network.connect(client, front)
         self.settle()
         return client

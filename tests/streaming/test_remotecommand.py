@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 from twisted.internet.defer import Deferred
@@ -110,6 +111,29 @@ class SpdyExecTests(SessionTestCase):
         self.settle()
         self.assertEqual(client.streams[numbers["stdout"]].received, b"late")
         self.assertEqual(self.status(client, numbers["error"]), SUCCESS)
+
+    def test_whichever_stream_was_opened_first(self) -> None:
+        """The exit code is told in whatever order a client opens its streams, although its input has ended."""
+        for roles in itertools.permutations(("error", "stdin", "stdout", "stderr")):
+            client = self.spdy(Exec(command(stdin=True)))
+            numbers = {role: client.open(streamtype=role) for role in roles}
+            client.send(numbers["stdin"], b"x", fin=True)
+            self.settle()
+            self.runtime.processes[-1].end(3)
+            self.settle()
+            self.assertEqual(self.status(client, numbers["error"])["reason"], "NonZeroExitCode", roles)
+
+    def test_input_that_nobody_wants_any_more(self) -> None:
+        """When the engine has closed its connection while input still comes, the exit code is told all the same."""
+        client, numbers, process = self.exec_over_spdy(stdin=True)
+        process.far.connection.abortConnection()
+        client.send(numbers["stdin"], b"x" * 1000)
+        self.settle()
+        client.send(numbers["stdin"], b"", fin=True)
+        self.settle()
+        process.exit(3)
+        self.settle()
+        self.assertEqual(self.status(client, numbers["error"])["reason"], "NonZeroExitCode")
 
     def test_a_terminal_has_no_end_of_input(self) -> None:
         """The end of input is not passed on to a terminal, where the engine would take it for the session's."""
