@@ -174,17 +174,18 @@ class Pods:
     ) -> str:
         sandbox_id = await create_named(self._docker, name, body, self._may_go)
 
-        async def remove_record() -> None:
+        async def remove() -> None:
+            # The record goes last, and only if the pause does: a sandbox without one would pass for another shim's,
+            # whose word is its pause's.
+            try:
+                await self._docker.remove_container(sandbox_id, force=True, volumes=True)
+            except errors.NotFound:
+                self._log.debug("sandbox {sandbox} is gone already", sandbox=sandbox_id)
             self._resolv_confs.forget(sandbox_id)
             self._records.remove(sandbox_id)
-
-        async def remove_pause() -> None:
-            await self._docker.remove_container(sandbox_id, force=True, volumes=True)
             await self._cache.refresh(sandbox_id)
 
-        # The record goes last: a sandbox without one would pass for another shim's, whose word is its pause's.
-        undo.push(f"remove the record of sandbox {sandbox_id}", remove_record)
-        undo.push(f"remove sandbox {sandbox_id}", remove_pause)
+        undo.push(f"remove sandbox {sandbox_id}", remove)
         self._records.save(
             SandboxRecord(
                 sandbox_id=sandbox_id,

@@ -65,6 +65,18 @@ class RunTests(PodsTestCase):
         self.failureResultOf(failed, errors.EngineFailure)
         self.assert_nothing_left()
 
+    def test_pause_that_cannot_be_removed(self) -> None:
+        """A pause that the engine does not remove, of a set-up that failed, is never taken for a pod that is ready."""
+        self.node.network.failing = True
+        self.node.docker.fail("DELETE /containers/.*", 500, "device is busy")
+        failed = self.node.run(self.node.pods.run(self.node.sandbox_config(), ""))
+        self.failureResultOf(failed, errors.PluginFailure)
+        (left,) = self.node.docker.containers.listed({})
+        self.node.restart()
+        self.assertFalse(self.node.cache.current().sandbox(left.id).ready)
+        self.successResultOf(self.node.run(self.node.pods.remove(left.id)))
+        self.assert_nothing_left()
+
     def test_cancellation_leaves_nothing(self) -> None:
         """A caller that goes away in the middle leaves nothing."""
         held = self.node.docker.hold("POST /containers/.*/start")
