@@ -8,6 +8,9 @@ overwrite a newer one and a storm of events costs two inspections, not a hundred
 What is published is a :class:`Snapshot`: immutable, replaced whole, read from any thread without a lock.  Lists are
 answered from items that were serialized when they last changed; a List of everything is one cached string.
 
+A container that the engine lists and cannot inspect is published as it is listed, and one whose inspection cannot be
+understood stays as it was known: neither keeps the others from being seen.
+
 A container that has exited is published as such only when its log is complete (``IContainerLogs.settled``, two
 seconds at most): who sees EXITED may read the log to its end.
 """
@@ -27,6 +30,7 @@ from criwist import errors, labels
 from criwist.core.entries import ContainerEntry, SandboxEntry
 from criwist.core.plans import in_parallel
 from criwist.interfaces import IContainerLogs, IDocker, JSONObject
+from criwist.translate.listed import as_inspected
 from criwist.wire.protobuf import repeated_field
 
 #: Inspections under way at once while a listing is taken over.  More would only queue inside dockerd.
@@ -171,7 +175,14 @@ class Cache:
         known = listed | set(self.snapshot.sandboxes) | set(self.snapshot.containers)
 
         async def refresh(identifier: str) -> None:
-            await gate.run(self.refresh, identifier)
+            try:
+                await gate.run(self.refresh, identifier)
+            except (errors.EngineFailure, errors.Internal) as error:
+                self._log.error(
+                    "{container} is shown as it was last known, if it was: {error}",
+                    container=identifier,
+                    error=str(error),
+                )
 
         await in_parallel(*map(refresh, known))
         await before_use()
@@ -192,10 +203,7 @@ class Cache:
         refresh.next.append(waiter)
         if not refresh.running:
             refresh.running = True
-            running = Deferred.fromCoroutine(self._run(identifier, refresh))
-            running.addErrback(
-                lambda failure: self._log.failure("refresh of {container}", failure, container=identifier)
-            )
+            Deferred.fromCoroutine(self._run(identifier, refresh))  # which does not fail
         await waiter
 
     async def _run(self, identifier: str, refresh: _Refresh) -> None:
@@ -206,6 +214,9 @@ class Cache:
                 await self._inspect(identifier)
             except errors.CriwistError as fault:
                 error = fault
+            except Exception as fault:  # noqa: BLE001 - who waits must hear of it, whatever it is
+                self._log.failure("refresh of {container}", container=identifier)
+                error = errors.Internal(f"container {identifier} cannot be understood: {fault}")
             for waiter in waiters:
                 if waiter.called:
                     continue  # cancelled
@@ -218,7 +229,7 @@ class Cache:
 
     async def _inspect(self, identifier: str) -> None:
         try:
-            inspected = await self._docker.inspect_container(identifier)
+            inspected = await self._inspected(identifier)
         except errors.NotFound:
             self._publish(identifier, None)
             return
@@ -227,6 +238,16 @@ class Cache:
         if isinstance(entry, ContainerEntry) and before is not None and entry.exited and not before.exited:
             await self._logs.settled(identifier)
         self._publish(identifier, entry)
+
+    async def _inspected(self, identifier: str) -> JSONObject:
+        try:
+            return await self._docker.inspect_container(identifier)
+        except errors.EngineFailure as error:
+            listed = await self._docker.containers({"id": [identifier]})
+            if not listed:
+                raise errors.NotFound("container", identifier) from error
+            self._log.warn("{container} is shown as it is listed: {error}", container=identifier, error=str(error))
+            return as_inspected(listed[0])
 
     def publish(self, entry: Entry) -> None:
         """Publish an entry that was made without an inspection: a sandbox whose record changed."""

@@ -4,8 +4,8 @@
 2. Follow ``/events`` from where the last feed broke, or from now.
 3. When the feed stands, take over a full listing.  Events that arrive meanwhile refresh what they name, so
    nothing that happens between listing and inspection is missed.
-4. When the feed breaks, whatever the reason, mark the copy stale and go to 1, after a pause that grows from a tenth
-   of a second to five: Docker may come and go, it never ends this process.
+4. When the feed breaks, or the listing or an inspection gets no answer, mark the copy stale and go to 1, after a
+   pause that grows from a tenth of a second to five: Docker may come and go, it never ends this process.
 
 Who waits for the end of an exec is told by the ``exec_die`` event.  A break may hide that event, so after each
 reconnection all who wait are told to look for themselves.
@@ -17,10 +17,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from attrs import define, field
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, FirstError, gatherResults
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from criwist import errors, labels
 from criwist.core.cache import Cache
@@ -58,6 +59,8 @@ class EngineFeed:
     _since: str = field(default="", init=False)
     _pause: float = field(default=FIRST_PAUSE, init=False)
     _said: str = field(default="", init=False)
+    #: Fails when something shows that the copy is out of date though the feed stands.
+    _doubt: Deferred[None] = field(factory=Deferred, init=False)
     _exec_ends: dict[str, list[Deferred[None]]] = field(factory=dict, init=False)
     _log = Logger()
 
@@ -107,24 +110,21 @@ class EngineFeed:
         facts = await self._docker.connect()
         self._cache.engine_back()
         await self._connected(facts)
-        taking_over: list[Deferred[None]] = []
-
-        def connected() -> None:
-            taking_over.append(Deferred.fromCoroutine(self._take_over(facts)))
-
+        standing: Deferred[None] = Deferred()
+        self._doubt = Deferred()
+        feed = Deferred.fromCoroutine(self._docker.events(self._since, lambda: standing.callback(None), self._deliver))
+        under_way = [self._doubt, Deferred.fromCoroutine(self._take_over(facts, standing)), feed]
         try:
-            await self._docker.events(self._since, connected, self._deliver)
+            await gatherResults(under_way, consumeErrors=True)  # until one fails, and the feed always does
+        except FirstError as error:
+            error.subFailure.raiseException()
         finally:
-            for one in taking_over:
-                one.addErrback(lambda failure: failure.trap(CancelledError, errors.CriwistError))
+            for one in under_way:
                 one.cancel()
 
-    async def _take_over(self, facts: EngineFacts) -> None:
-        try:
-            await self._cache.take_over(self._before_use)
-        except errors.CriwistError as error:
-            self._cache.engine_away(str(error))
-            raise
+    async def _take_over(self, facts: EngineFacts, standing: Deferred[None]) -> None:
+        await standing
+        await self._cache.take_over(self._before_use)
         self._pause = FIRST_PAUSE
         self._said = ""
         self._log.info(
@@ -136,7 +136,10 @@ class EngineFeed:
             containers=len(self._cache.snapshot.containers),
         )
         self._everyone_look()
-        await self._taken_over()
+        try:
+            await self._taken_over()
+        except errors.CriwistError as error:
+            self._log.error("not everything could be made good after the connection: {error}", error=str(error))
 
     def _went_away(self, why: str) -> None:
         told = why if why.startswith("Docker ") else f"Docker is away: {why}"
@@ -162,8 +165,13 @@ class EngineFeed:
                 waiter.callback(None)
         elif action in _CHANGES and labels.TYPE in attributes:
             refreshing = Deferred.fromCoroutine(self._cache.refresh(str(actor.get("ID", event.get("id", "")))))
-            # A refresh that failed because the engine is away is made good by the next take-over.
-            refreshing.addErrback(lambda failure: failure.trap(errors.CriwistError))
+            refreshing.addErrback(self._missed)
+
+    def _missed(self, failure: Failure) -> None:
+        """A change could not be looked at.  Unless it is the container's own fault, everything is listed anew."""
+        failure.trap(errors.CriwistError)
+        if failure.check(errors.Unavailable, errors.DeadlineExceeded) and not self._doubt.called:
+            self._doubt.errback(failure)
 
     def _everyone_look(self) -> None:
         waiting, self._exec_ends = self._exec_ends, {}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import grpc
 import pytest
@@ -16,7 +18,7 @@ from tests.harness.client import CRI, refused
 from tests.harness.clock import eventually, scaled
 from tests.harness.counting_proxy import CountingProxy
 from tests.harness.daemon import Daemon
-from tests.harness.engine import Engine
+from tests.harness.engine import Engine, EngineError
 
 #: Within this many seconds a change shows.
 SOON = 1.0
@@ -214,6 +216,33 @@ def test_restart_of_criwist(
     assert (again.pod_status(pod_id), again.status(container_id)) == before
     assert set(again.pod_ids()) == {pod_id, container_pod}
     assert again.output(container_id, "echo", "on") == "on\n"
+
+
+def test_container_that_the_engine_cannot_inspect(
+    criwist_daemon: Callable[..., Daemon], client_of: Callable[[Daemon], CRI], engine: Engine
+) -> None:
+    """A container whose layer is lost is shown as the engine lists it, holds up nobody else, and can be removed."""
+    daemon = criwist_daemon()
+    daemon.start()
+    client = client_of(daemon)
+    pod = client.pod()
+    pod_id = client.run_pod(pod)
+    container_id = client.run(pod_id, client.container("sh", "-c", "exit 3", name="container"), pod)
+    client.wait_for_exit(container_id)
+    layer = Path(engine.inspect(container_id)["GraphDriver"]["Data"]["UpperDir"]).parent
+    layer.rename(layer.with_name("lost"))
+    try:
+        with pytest.raises(EngineError, match="500"):
+            engine.inspect(container_id)
+        daemon.kill()
+        daemon.start()
+        status = client.status(container_id)
+        assert (status.state, status.exit_code, status.metadata.name) == (api.CONTAINER_EXITED, 3, "container")
+        assert client.pod_status(pod_id).state == api.SANDBOX_READY
+        client.remove_pod(pod_id)
+        assert client.container_ids() == []
+    finally:
+        shutil.rmtree(layer.with_name("lost"))
 
 
 def test_events_missed_while_away(
