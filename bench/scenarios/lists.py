@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 
+from bench.floor import floor
 from bench.ground import Ground, have_pods
 from bench.measure import measure, resident
 from bench.table import Table, mebibytes, microseconds
@@ -28,6 +29,7 @@ def run(ground: Ground) -> Iterator[Table]:
         yield _latencies(ground, pods)
         memory.add(str(pods), *(mebibytes(resident(ground.pid(cri))) for cri in ground.runtimes))
     yield memory
+    yield _floor(ground)
     yield _docker_calls(ground)
 
 
@@ -66,6 +68,15 @@ def _latencies(ground: Ground, pods: int) -> Table:
                 microseconds(result.cpu),
             ]
         table.add(*cells)
+    return table
+
+
+def _floor(ground: Ground) -> Table:
+    """What is grpcio's share of criwist's latencies, and not ours."""
+    with floor(ground.root / "floor.sock") as (nothing, pid):
+        least = measure(nothing, pid, count=_CALLS)
+    table = Table("an RPC that does nothing, served by grpcio alone", ("median", "p99", "CPU"))
+    table.add(*map(microseconds, (least.percentile(50), least.percentile(99), least.cpu)))
     return table
 
 
