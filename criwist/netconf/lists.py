@@ -8,16 +8,24 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from attrs import frozen
 
-from criwist.netconf.faults import Malformed, as_list, as_object, as_text
+from criwist.netconf.faults import Malformed, as_list, as_object, as_text, read_object
 from criwist.netconf.versions import DEFAULT_VERSION, SPEC_VERSIONS, newest_first
 
 #: Endings of the files that are looked at.
 CONFIGURATION_SUFFIXES = (".conf", ".conflist", ".json")
+
+#: Ending of the files that add plugins to a list.
+ADDED_SUFFIX = ".conf"
+
+#: Member of a list that wants no others' plugins.
+_ALONE = "loadOnlyInlinedPlugins"
+#: Files that add plugins to the network of a name, by their own names, in order.
+Added = Callable[[str], Mapping[str, bytes]]
 
 #: The specification's form of network names.
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*\Z")
@@ -72,20 +80,25 @@ class Choice:
     problems: Mapping[str, str]
 
 
-def choose(files: Mapping[str, bytes]) -> Choice:
+def _nothing(network: str) -> Mapping[str, bytes]:
+    return {}
+
+
+def choose(files: Mapping[str, bytes], added: Added = _nothing) -> Choice:
     """The first valid list among *files* in name order; those after it are not looked at."""
     problems: dict[str, str] = {}
     for name in sorted(name for name in files if name.endswith(CONFIGURATION_SUFFIXES)):
         try:
-            return Choice(parse_list(files[name], source=name), problems)
+            return Choice(parse_list(files[name], source=name, added=added), problems)
         except Malformed as problem:
             problems[name] = str(problem)
     return Choice(None, problems)
 
 
-def parse_list(content: bytes | str, *, source: str = "") -> NetworkList:
+def parse_list(content: bytes | str, *, source: str = "", added: Added = _nothing) -> NetworkList:
     """Read a configuration list, or a single plugin's configuration as a list of one.
 
+    :param added: plugins that others have added to the list of a name: files by name, in order.
     :raises Malformed: it is neither, or of a version of the specification that is not known.
     """
     try:
@@ -94,15 +107,18 @@ def parse_list(content: bytes | str, *, source: str = "") -> NetworkList:
         raise Malformed(f"it is not JSON: {problem}") from problem
     if not isinstance(document, dict):
         raise Malformed("it is not a JSON object")
-    if "plugins" not in document:
-        if source.endswith(".conflist"):
-            raise Malformed("it has no plugins")
+    single = "plugins" not in document and not source.endswith(".conflist")
+    if single:
         document = _list_of_one(document)
         content = json.dumps(document)
     name = as_text(document.get("name"), "name")
     if not _NAME.match(name):
         raise Malformed(f"its name is not a network name: {name!r}" if name else "it has no name")
-    entries = as_list(document["plugins"], "plugins")
+    entries = as_list(document.get("plugins"), "plugins")
+    others = {} if single or _flag(document, _ALONE) else added(name)
+    if others:
+        entries = [*entries, *(_added(other, f"{name}/{file}") for file, other in others.items())]
+        content = json.dumps(document | {"plugins": entries, _ALONE: True})
     if not entries:
         raise Malformed("it has no plugins")
     return NetworkList(
@@ -114,6 +130,13 @@ def parse_list(content: bytes | str, *, source: str = "") -> NetworkList:
         disable_gc=_flag(document, "disableGC"),
         source=source,
     )
+
+
+def _added(content: bytes, file: str) -> dict[str, Any]:
+    try:
+        return read_object(content)
+    except Malformed as problem:
+        raise Malformed(f"{file}, which adds a plugin to it, is {problem}") from problem
 
 
 def _list_of_one(plugin: dict[str, Any]) -> dict[str, Any]:

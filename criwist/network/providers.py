@@ -26,7 +26,8 @@ from criwist.network.kubenet import KubenetConfiguration
 from criwist.network.pins import NamespacePins
 from criwist.network.plugins import run_plugin, stray_plugins
 from criwist.network.pod_cidrs import PodCIDRs
-from criwist.network.readiness import ConfigurationDirectory, ConfigurationSource, Readiness
+from criwist.network.readiness import Readiness
+from criwist.network.sources import ConfigurationDirectory, ConfigurationSource
 
 #: Looks for processes that were killed, and the seconds between them.
 _LOOKS, _BETWEEN = 50, 0.1

@@ -14,9 +14,8 @@ not what the pods are meant to be on.
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Hashable
-from typing import Any, Protocol
+from typing import Any
 
 from attrs import define, field, frozen
 from twisted.internet.defer import Deferred, DeferredList, DeferredLock
@@ -27,107 +26,17 @@ from twisted.python.failure import Failure
 from criwist.errors import PluginFailure, Unavailable
 from criwist.interfaces import NetworkCondition
 from criwist.netconf.capabilities import IP_RANGES
-from criwist.netconf.faults import Malformed
-from criwist.netconf.lists import CONFIGURATION_SUFFIXES, Choice, NetworkList, choose
+from criwist.netconf.lists import Choice, NetworkList
 from criwist.netconf.versions import has_status
 from criwist.network.chains import PluginChains
+from criwist.network.sources import ConfigurationSource
 
 #: Seconds between looks.
 LOOK_INTERVAL = 2.0
 #: Seconds between two STATUS calls, each of which runs all plugins of the list.
 STATUS_INTERVAL = 10.0
-#: Bytes of a configuration file; one has a few KiB.
-LARGEST_CONFIGURATION = 1 << 20
 #: The word that kubelet and its users know from the older shims.
 NOT_READY = "NetworkPluginNotReady"
-
-
-class ConfigurationSource(Protocol):
-    """Where a network configuration comes from."""
-
-    def signature(self) -> Hashable:
-        """Changes when :meth:`read` may answer something else."""
-
-    def read(self) -> Choice:
-        """The configuration."""
-
-    def missing(self) -> str:
-        """What to say when there is none: where one is looked for."""
-
-
-@frozen
-class ConfigurationDirectory:
-    """Files in ``--cni-conf-dir``."""
-
-    directory: str
-
-    def signature(self) -> Hashable:
-        """Names, sizes, times and inodes of the files that count; a change of a file's mode is a change of a time."""
-        return tuple(
-            (entry.name, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
-            for entry in self._entries()
-            for status in _status(entry)
-        )
-
-    def read(self) -> Choice:
-        """The first valid list; a file that cannot be read is a problem like any other."""
-        files: dict[str, bytes] = {}
-        problems: dict[str, str] = {}
-        for entry in self._entries():
-            try:
-                files[entry.name] = _content(entry.path)
-            except Malformed as problem:
-                problems[entry.name] = str(problem)
-            except OSError as problem:
-                problems[entry.name] = f"it cannot be read: {problem.strerror}"
-        choice = choose(files)
-        return Choice(choice.chosen, {**problems, **choice.problems})
-
-    def missing(self) -> str:
-        """What to say when there is none."""
-        endings = ", ".join("*" + suffix for suffix in CONFIGURATION_SUFFIXES)
-        try:
-            os.listdir(self.directory)
-        except FileNotFoundError:
-            pass
-        except OSError as problem:
-            return f"the directory of network configurations, {self.directory}, cannot be read: {problem.strerror}"
-        return f"no network configuration in {self.directory} (looked for {endings}); is a network add-on installed?"
-
-    def _entries(self) -> list[os.DirEntry[str]]:
-        try:
-            with os.scandir(self.directory) as entries:
-                return sorted(
-                    (entry for entry in entries if entry.name.endswith(CONFIGURATION_SUFFIXES)),
-                    key=lambda entry: entry.name,
-                )
-        except OSError:
-            return []
-
-
-def _content(path: str) -> bytes:
-    """Content of a regular file.
-
-    :raises Malformed: it is something else, which could keep us waiting, or it is too large.
-    """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise Malformed("it is not a regular file")
-        with open(descriptor, "rb", closefd=False) as file:
-            content = file.read(LARGEST_CONFIGURATION + 1)
-    finally:
-        os.close(descriptor)
-    if len(content) > LARGEST_CONFIGURATION:
-        raise Malformed(f"it is larger than {LARGEST_CONFIGURATION >> 20} MiB")
-    return content
-
-
-def _status(entry: os.DirEntry[str]) -> list[os.stat_result]:
-    try:
-        return [os.stat(entry.path)]
-    except OSError:
-        return []
 
 
 @frozen

@@ -45,6 +45,31 @@ class ParseTests(SynchronousTestCase):
         self.assertEqual([one.document for one in network.plugins], [plugin])
         self.assertEqual(parse_list(network.text, source="10-net.conf"), network)
 
+    def test_added_plugins(self) -> None:
+        """Plugins that others have added come after the list's own, and the text has them all."""
+        added = {"10-tuning.conf": b'{"type": "tuning"}', "20-sbr.conf": b'{"type": "sbr"}'}
+        network = parse_list(text(), source="10-net.conflist", added={"net": added}.__getitem__)
+        self.assertEqual([plugin.type for plugin in network.plugins], ["bridge", "portmap", "tuning", "sbr"])
+        self.assertEqual(parse_list(network.text, source="10-net.conflist", added={}.__getitem__), network)
+
+    def test_only_added_plugins(self) -> None:
+        """A list may consist of what others add."""
+        network = parse_list(b'{"name": "net"}', source="a.conflist", added=lambda name: {"x.conf": b'{"type": "x"}'})
+        self.assertEqual([plugin.type for plugin in network.plugins], ["x"])
+
+    def test_no_added_plugins(self) -> None:
+        """A list that wants its own plugins only, and a single plugin, are not added to."""
+        single = b'{"name": "net", "type": "bridge"}'
+        for content, source in ((text(loadOnlyInlinedPlugins=True), "a.conflist"), (single, "a.conf")):
+            parse_list(content, source=source, added={}.__getitem__)
+
+    def test_broken_added_plugin(self) -> None:
+        """A list is refused if what is added to it is broken: without it pods would not be what was meant."""
+        for content, problem in ((b"{", "not a JSON object"), (b"{}", "has no type")):
+            with self.assertRaises(Malformed) as caught:
+                parse_list(text(), source="a.conflist", added=lambda name, content=content: {"x.conf": content})
+            self.assertIn(problem, str(caught.exception))
+
     def test_default_version(self) -> None:
         """Without a version it is of the first."""
         self.assertEqual(parse_list(b'{"name": "n", "type": "x"}').versions, ("0.1.0",))
@@ -72,7 +97,8 @@ class ParseTests(SynchronousTestCase):
         self._refused(b"\xff", "not JSON")
         self._refused(b"[" * 100000, "not JSON")
         self._refused(b"[]", "not a JSON object")
-        self._refused(b"{}", "no plugins")
+        self._refused(b"{}", "no name")
+        self._refused(b'{"name": "net"}', "no plugins")
         self._refused(b"{}", "no name", source="a.conf")
         self._refused(b'{"name": "n"}', "no type", source="a.conf")
         self._refused(text(name=""), "no name")

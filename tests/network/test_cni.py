@@ -23,7 +23,8 @@ from criwist.network.chains import PluginChains
 from criwist.network.cni import FIRST_LOOK_LIMIT, CNINetwork
 from criwist.network.plugins import Output
 from criwist.network.pod_cidrs import PodCIDRs
-from criwist.network.readiness import LOOK_INTERVAL, ConfigurationDirectory, Readiness
+from criwist.network.readiness import LOOK_INTERVAL, Readiness
+from criwist.network.sources import ConfigurationDirectory
 from criwist.network.teardown import RETRY_INTERVAL
 from tests.network.plugin_world import LIST, PluginWorld, answer, complaint, pod
 

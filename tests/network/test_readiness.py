@@ -16,7 +16,8 @@ from criwist.errors import Unavailable
 from criwist.network.chains import PluginChains
 from criwist.network.kubenet import KubenetConfiguration, kubenet_list
 from criwist.network.plugins import Output
-from criwist.network.readiness import LARGEST_CONFIGURATION, STATUS_INTERVAL, ConfigurationDirectory, Readiness
+from criwist.network.readiness import STATUS_INTERVAL, Readiness
+from criwist.network.sources import LARGEST_CONFIGURATION, ConfigurationDirectory
 from tests.network.plugin_world import LIST, PluginWorld, answer, complaint
 
 
@@ -93,6 +94,21 @@ class DirectoryTests(SynchronousTestCase):
             },
         )
         self.assertEqual([event["file"] for event in self.case.logged if "file" in event], list(passed_over))
+
+    def test_added_plugins(self) -> None:
+        """Plugins in the directory of the network's name are added to its list, as soon as they are there."""
+        self.world.configure(LIST)
+        self.world.install("tuning")
+        self._look()
+        os.mkdir(self.world.path("conf", "pods"))
+        for name, content in (("b.conf", '{"type": "tuning"}'), ("a.json", "not looked at")):
+            with open(self.world.path("conf", "pods", name), "w", encoding="ascii") as file:
+                file.write(content)
+        self._look()
+        kinds = [plugin.type for plugin in self.readiness.require().network.plugins]
+        self.assertEqual(kinds, ["bridge", "portmap", "tuning"])
+        os.mkdir(self.world.path("conf", "pods", "c.conf"))
+        self.assertIn("a plugin in pods/ cannot be added: it is not a regular file", self._look())
 
     def test_mode_of_a_file(self) -> None:
         """A file whose mode has changed is read again: it may be readable now."""

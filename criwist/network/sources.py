@@ -1,0 +1,126 @@
+"""Where a network configuration comes from: the files in ``--cni-conf-dir``, or a list that criwist writes itself.
+
+A list may have plugins added by others: the files ``<directory>/<network name>/*.conf``, in the order of their names,
+unless it says ``loadOnlyInlinedPlugins`` (CNI specification 1.1.0, "Network configuration format").
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Hashable, Iterator, Mapping
+from typing import Protocol
+
+from attrs import frozen
+
+from criwist.netconf.faults import Malformed
+from criwist.netconf.lists import ADDED_SUFFIX, CONFIGURATION_SUFFIXES, Choice, choose
+
+#: Bytes of a configuration file; one has a few KiB.
+LARGEST_CONFIGURATION = 1 << 20
+
+
+class ConfigurationSource(Protocol):
+    """Where a network configuration comes from."""
+
+    def signature(self) -> Hashable:
+        """Changes when :meth:`read` may answer something else."""
+
+    def read(self) -> Choice:
+        """The configuration."""
+
+    def missing(self) -> str:
+        """What to say when there is none: where one is looked for."""
+
+
+@frozen
+class ConfigurationDirectory:
+    """Files in ``--cni-conf-dir``."""
+
+    directory: str
+
+    def signature(self) -> Hashable:
+        """Paths, sizes, times and inodes of the files that count; a change of a file's mode is a change of a time."""
+        return tuple(
+            (path, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+            for path, status in self._statuses()
+        )
+
+    def read(self) -> Choice:
+        """The first valid list; a file that cannot be read is a problem like any other."""
+        files: dict[str, bytes] = {}
+        problems: dict[str, str] = {}
+        for entry in _entries(self.directory, CONFIGURATION_SUFFIXES):
+            try:
+                files[entry.name] = _content(entry.path)
+            except Malformed as problem:
+                problems[entry.name] = str(problem)
+        choice = choose(files, self._added)
+        return Choice(choice.chosen, {**problems, **choice.problems})
+
+    def missing(self) -> str:
+        """What to say when there is none."""
+        endings = ", ".join("*" + suffix for suffix in CONFIGURATION_SUFFIXES)
+        try:
+            os.listdir(self.directory)
+        except FileNotFoundError:
+            pass
+        except OSError as problem:
+            return f"the directory of network configurations, {self.directory}, cannot be read: {problem.strerror}"
+        return f"no network configuration in {self.directory} (looked for {endings}); is a network add-on installed?"
+
+    def _added(self, network: str) -> Mapping[str, bytes]:
+        """Contents of the files that add plugins to *network*, in order.
+
+        :raises Malformed: one cannot be read.
+        """
+        entries = _entries(os.path.join(self.directory, network), (ADDED_SUFFIX,))
+        try:
+            return {entry.name: _content(entry.path) for entry in entries}
+        except Malformed as problem:
+            raise Malformed(f"a plugin in {network}/ cannot be added: {problem}") from problem
+
+    def _statuses(self) -> Iterator[tuple[str, os.stat_result]]:
+        for entry in _entries(self.directory):
+            if entry.name.endswith(CONFIGURATION_SUFFIXES):
+                yield from _status(entry)
+            elif entry.is_dir():
+                for added in _entries(entry.path, (ADDED_SUFFIX,)):
+                    yield from _status(added)
+
+
+def _entries(directory: str, suffixes: tuple[str, ...] = ("",)) -> list[os.DirEntry[str]]:
+    """What is in a directory under names that end so, in their order; nothing if it cannot be read."""
+    try:
+        with os.scandir(directory) as entries:
+            return sorted((one for one in entries if one.name.endswith(suffixes)), key=lambda one: one.name)
+    except OSError:
+        return []
+
+
+def _status(entry: os.DirEntry[str]) -> list[tuple[str, os.stat_result]]:
+    try:
+        return [(entry.path, os.stat(entry.path))]
+    except OSError:
+        return []
+
+
+def _content(path: str) -> bytes:
+    """Content of a regular file.
+
+    :raises Malformed: it cannot be read, is something else, which could keep us waiting, or is too large.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise Malformed("it is not a regular file")
+            with open(descriptor, "rb", closefd=False) as file:
+                content = file.read(LARGEST_CONFIGURATION + 1)
+        finally:
+            os.close(descriptor)
+    except OSError as problem:
+        raise Malformed(f"it cannot be read: {problem.strerror}") from problem
+    if len(content) > LARGEST_CONFIGURATION:
+        raise Malformed(f"it is larger than {LARGEST_CONFIGURATION >> 20} MiB")
+    return content
