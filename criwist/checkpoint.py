@@ -50,9 +50,12 @@ class SandboxRecords:
     def __attrs_post_init__(self) -> None:
         self._documents = Documents(self.directory, _VERSION, log=self._log)
 
-    def save(self, record: SandboxRecord) -> None:
-        """Write, atomically and durably.  Replaces.  A mirror that cannot be written is logged, no more."""
-        self._documents.write(record.sandbox_id, _document(record))
+    def save(self, record: SandboxRecord, *, durable: bool = True) -> None:
+        """Write, atomically and durably.  Replaces.  A mirror that cannot be written is logged, no more.
+
+        :param durable: False: it need not outlive the machine, only us.
+        """
+        self._documents.write(record.sandbox_id, _document(record), durable=durable)
         if self.mirror:
             self._save_mirror(record)
 
@@ -97,9 +100,12 @@ class SandboxRecords:
             port_mappings=record.request.port_mappings,
             host_network=record.host_network,
         )
+        content = text.encode("utf-8")
         try:
+            if _holds(path, content):
+                return  # of what changes in a record, a checkpoint has nothing
             os.makedirs(self.mirror, mode=0o755, exist_ok=True)
-            write_file(path, text.encode("utf-8"))
+            write_file(path, content)
         except OSError as problem:
             self._log.warn(
                 "Sandbox {sandbox} is not mirrored to {path}, a cri-dockerd started here would not know its host "
@@ -120,6 +126,14 @@ class SandboxRecords:
             except (OSError, ValueError) as problem:
                 self._log.error("{path} is not a checkpoint that can be read: {problem}", path=path, problem=problem)
         return None
+
+
+def _holds(path: str, content: bytes) -> bool:
+    try:
+        with open(path, "rb") as stream:
+            return stream.read() == content
+    except FileNotFoundError:
+        return False
 
 
 def _checkpoint_names(directory: str) -> list[str]:

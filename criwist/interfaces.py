@@ -326,8 +326,11 @@ class SandboxRecord:
 class ISandboxRecords(Interface):
     """Sandbox records that outlive us.  Synchronous: a record is small, and its fsync is the point."""
 
-    def save(record: SandboxRecord) -> None:
-        """Write, atomically and durably.  Replaces."""
+    def save(record: SandboxRecord, *, durable: bool = True) -> None:
+        """Write, atomically and durably.  Replaces.
+
+        :param durable: False: it need not outlive the machine, only us.
+        """
 
     def load(sandbox_id: str) -> SandboxRecord | None:
         """The record, or None if there is none; a damaged one is logged, set aside and None."""

@@ -7,6 +7,7 @@ import os
 import tempfile
 from typing import Any
 
+from attrs import evolve
 from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
@@ -177,6 +178,21 @@ class RecordTests(SynchronousTestCase):
         self.assertEqual(records.load(ID), RECORD)
         records.remove(ID)
         self.assertEqual(os.listdir(self.cri_dockerd), [])
+
+    def test_mirror_is_written_once(self) -> None:
+        """What changes in a record later is not in a checkpoint, which is not written again; one that is wrong is."""
+        records = self._records(mirror=self.cri_dockerd)
+        records.save(RECORD, durable=False)
+        path = os.path.join(self.cri_dockerd, RECORD.sandbox_id)
+        before = os.stat(path).st_ino
+        records.save(evolve(RECORD, stopped=True))
+        self.assertEqual(os.stat(path).st_ino, before)
+        with open(path, "rb+") as file:
+            content = file.read()
+            file.truncate(3)
+        records.save(RECORD)
+        with open(path, "rb") as file:
+            self.assertEqual(file.read(), content)
 
     def test_mirror_that_cannot_be_written(self) -> None:
         """A sandbox starts all the same when its mirror cannot be written; the log says what that means."""

@@ -196,7 +196,8 @@ class Pods:
                 log_directory=config.log_directory,
                 hostname=config.hostname,
                 shared_pid=config.linux.security_context.namespace_options.pid == pb.POD,
-            )
+            ),
+            durable=False,  # should the machine go down now, no pod is left that it would speak of
         )
         await self._docker.start_container(sandbox_id)
         return sandbox_id

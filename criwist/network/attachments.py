@@ -152,16 +152,19 @@ class Attachments:
             self._journal.write(entry.sandbox_id, entry_document(entry), durable=False)
 
     def stands(self, entry: Entry) -> None:
-        """ADD has come back with the entry's result.  Durable on return.
+        """ADD has come back with the entry's result.
+
+        Outlives us at once, and the machine a little later: the sandbox's record, which is written next, has the same,
+        and is durable.
 
         :raises Internal: it cannot be written.
         """
         path = self._cache_path(entry)
         cached = Cached(entry.network.name, entry.network.text, entry.attachment, entry.result)
         with _as_internal(f"network of sandbox {entry.sandbox_id} cannot be recorded"):
-            self._journal.write(entry.sandbox_id, entry_document(entry))
+            self._journal.write(entry.sandbox_id, entry_document(entry), durable=False)
             os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-            write_file(path, write_cached(cached).encode("utf-8"))
+            write_file(path, write_cached(cached).encode("utf-8"), durable=False)
 
     def forget(self, entry: Entry) -> None:
         """DEL has succeeded.  Idempotent.  The cache goes first: what is left of it would seem to be another's.
