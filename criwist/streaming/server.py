@@ -30,8 +30,9 @@ from criwist.streaming.requests import PATHS, Request
 from criwist.streaming.switchboard import Switchboard
 from criwist.streaming.tokens import TokenTable
 
-#: Connections that have not said yet what they want.  Each costs a descriptor for HEAD_WAIT seconds at most; who
-#: opens more is sent away, so that they cannot use up all descriptors.
+#: Connections that have not said yet what they want.  Each costs a descriptor for HEAD_WAIT seconds at most; when
+#: there is one more, the one that has been silent longest is dropped, so that they can neither use up all descriptors
+#: nor keep out who speaks.
 MAX_SILENT: Final = 256
 #: Connections that the kernel may hold for us.
 BACKLOG: Final = 512
@@ -98,7 +99,8 @@ class StreamingServer(Service):
         self._certificate = ReloadedCertificate(config.streaming_tls) if config.streaming_tls else None
         self._tokens: TokenTable[Request] = TokenTable(reactor)
         self._switchboard = Switchboard(runtime, reactor, self._idle_limit)
-        self._silent: set[Front] = set()
+        #: Oldest first.
+        self._silent: dict[Front, None] = {}
         self._port: IListeningPort | None = None
         if self._certificate is None and not self._address.host.is_loopback:
             self._allow_insecure(config)
@@ -164,14 +166,20 @@ class StreamingServer(Service):
 
     # -- For connections
 
-    def front(self) -> Front | None:
-        """A protocol for a new connection; None: too many are silent."""
+    def front(self) -> Front:
+        """A protocol for a new connection."""
         if len(self._silent) >= MAX_SILENT:
-            self._log.warn("{count} connections say nothing: a new one was refused", count=MAX_SILENT)
-            return None
-        front = Front(self._tokens, self._switchboard, self._reactor, self._idle_limit, self._silent.discard)
-        self._silent.add(front)
+            self._log.warn("{count} connections say nothing: the oldest was dropped", count=MAX_SILENT)
+            oldest = next(iter(self._silent))
+            self._spoke(oldest)
+            oldest.abort()
+        front = Front(self._tokens, self._switchboard, self._reactor, self._idle_limit, self._spoke)
+        self._silent[front] = None
         return front
+
+    def _spoke(self, front: Front) -> None:
+        """It is silent no longer: it has said what it wants, or is gone."""
+        self._silent.pop(front, None)
 
 
 class _Fronts(Factory):
@@ -183,5 +191,5 @@ class _Fronts(Factory):
         self._server = server
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
-        """A protocol, or None: close the connection."""
+        """A protocol."""
         return self._server.front()

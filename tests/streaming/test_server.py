@@ -7,6 +7,7 @@ from typing import Any
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from criwist.api.runtime.v1 import api_pb2 as pb
@@ -90,8 +91,10 @@ class ServerTests(ServerTestCase):
         """Without TLS an address that others can reach needs a flag, and is warned of."""
         with self.assertRaises(InvalidArgument):
             self.server(streaming_bind_addr="0.0.0.0:5")
-        self.started(streaming_bind_addr="0.0.0.0:5", streaming_insecure=True)
+        with capturedLogs() as logged:
+            self.started(streaming_bind_addr="0.0.0.0:5", streaming_insecure=True)
         self.assertEqual(self.reactor.tcpServers[0][0], 5)
+        self.assertEqual([event["address"] for event in logged if event["log_level"] is LogLevel.warn], ["0.0.0.0:5"])
 
     def test_urls(self) -> None:
         """They are absolute, with the port that is listened on, and lead to one request each."""
@@ -122,16 +125,21 @@ class ServerTests(ServerTestCase):
             server.url(Exec(COMMAND))
 
     def test_too_many_silent_connections(self) -> None:
-        """Who says nothing is many soon; one too many is turned away, until one has spoken."""
+        """One too many drops the one that has been silent longest; who has spoken does not count."""
         server = self.started()
-        silent = [server.front() for _ in range(MAX_SILENT)]
-        self.assertNotIn(None, silent)
-        self.assertEqual(server.front(), None)
-        first = silent[0]
-        if first is not None:
-            self.network.connect(SpdyClient("/exec/wrong"), first)
-            self.network.settle()
-        self.assertNotEqual(server.front(), None)
+        clients = [SpdyClient("/exec/wrong") for _ in range(MAX_SILENT + 1)]
+        for client in clients:
+            client.connectionMade = lambda: None  # type: ignore[method-assign]
+            self.network.connect(client, server.front())
+        self.network.settle()
+        self.assertEqual([client.lost for client in clients], [True] + [False] * MAX_SILENT)
+        self.connect(SpdyClient("/exec/wrong"))
+        self.assertEqual([client.lost for client in clients[:3]], [True, True, False])
+        clients[2].write(b"GET /exec/wrong HTTP/1.1\r\nHost: node\r\n\r\n")
+        self.network.settle()
+        server.front()
+        self.network.settle()
+        self.assertEqual([client.lost for client in clients[3:]], [False] * (MAX_SILENT - 2))
 
     def test_shutdown(self) -> None:
         """Sessions end with their protocol's words, silent connections are dropped; then the service has stopped."""
