@@ -78,7 +78,7 @@ class ChannelCarrier(Carrier):
                 if isinstance(event, ChannelClosed):
                     stream.finished()
                 elif event.data:
-                    stream.received(bytes(event.data))
+                    stream.received((event.data,))
         except ChannelError as fault:
             self._log.warn("{peer} broke the protocol: {fault}", peer=str(self.getPeer()), fault=str(fault))
             self._socket.close(CloseReason.INVALID_FRAME_PAYLOAD_DATA, str(fault))

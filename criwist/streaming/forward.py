@@ -7,7 +7,7 @@ when it knows that.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing
 from socket import socket
 from typing import Any, Final
@@ -24,7 +24,7 @@ from zope.interface import implementer
 from criwist.errors import CriwistError, Unavailable
 from criwist.streaming.endings import prepare
 from criwist.streaming.outlet import Outlet
-from criwist.streaming.stream import Stream
+from criwist.streaming.stream import IChunksReceived, Stream
 
 #: Seconds of silence that a client may take to finish its direction after the pod has finished its own.  Clients
 #: finish at once; one that never does would keep a descriptor for each connection that it ever had.
@@ -81,7 +81,7 @@ class _ToClient(Protocol):
         self.lost.callback(None)
 
 
-@implementer(IHalfCloseableProtocol)
+@implementer(IHalfCloseableProtocol, IChunksReceived)
 class _ToPod(Protocol):
     """The client's end: what the client sends goes to the pod."""
 
@@ -95,9 +95,9 @@ class _ToPod(Protocol):
         stream: Any = self.transport
         self._outlet = Outlet(self._transport, stream.pauseProducing, stream.resumeProducing)
 
-    def dataReceived(self, data: bytes) -> None:
+    def chunksReceived(self, chunks: Sequence[bytes | memoryview]) -> None:
         self.heard = True
-        self._outlet.send((data,))
+        self._outlet.send(chunks)
 
     def readConnectionLost(self) -> None:
         if self._outlet.close():

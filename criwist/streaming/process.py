@@ -6,6 +6,7 @@ into views and leave in as few pieces as their streams alternate; nothing is cop
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
@@ -20,7 +21,7 @@ from criwist.errors import CriwistError, EngineFailure
 from criwist.interfaces import IRemoteProcess
 from criwist.streaming.endings import prepare
 from criwist.streaming.outlet import Outlet
-from criwist.streaming.stream import Stream
+from criwist.streaming.stream import IChunksReceived, Stream
 from criwist.wire import stdcopy
 from criwist.wire.jsonstream import JSONObjects, JSONStreamError
 
@@ -135,7 +136,7 @@ class ProcessOutput(Protocol):
         return self.transport
 
 
-@implementer(IHalfCloseableProtocol)
+@implementer(IHalfCloseableProtocol, IChunksReceived)
 class ProcessInput(Protocol):
     """Carries a client's standard input to the engine, whose transport pauses it.
 
@@ -152,9 +153,9 @@ class ProcessInput(Protocol):
         stream: Any = self.transport
         self._outlet = Outlet(self._engine, stream.pauseProducing, stream.resumeProducing)
 
-    def dataReceived(self, data: bytes) -> None:
+    def chunksReceived(self, chunks: Sequence[bytes | memoryview]) -> None:
         """Input."""
-        self._outlet.send((data,))
+        self._outlet.send(chunks)
 
     def readConnectionLost(self) -> None:
         """The client has closed the process's input."""

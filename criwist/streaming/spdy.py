@@ -1,7 +1,7 @@
 """SPDY over a transport: ``wire.spdy`` with the reactor at both its ends.
 
-Incoming data of one stream within one read is joined and delivered once, so that a client's 32 KiB frames cost one
-call for each read, not each frame.  Outgoing chunks leave as one data frame with one head, however many they are.
+Incoming data of one stream within one read is delivered once, so that a client's 32 KiB frames cost one call for each
+read, not each frame.  Outgoing chunks leave as one data frame with one head, however many they are.
 
 What the peer can make us say - replies, resets, pongs - is bounded as well: while the transport is full, only
 MAX_UNREAD_ANSWERS bytes of it are queued, then the peer, which asks but does not read, is dropped.
@@ -105,7 +105,7 @@ class SpdySession(Carrier, Protocol):
         if stream is None or not views:
             return
         self._vigil.touch()
-        stream.received(bytes(views[0]) if len(views) == 1 else b"".join(views))
+        stream.received(views)
 
     def _event(self, event: Event) -> None:
         match event:

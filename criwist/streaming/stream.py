@@ -13,7 +13,7 @@ in every other implementation of these protocols, which have no windows.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from twisted.internet.error import ConnectionDone
@@ -32,6 +32,13 @@ from zope.interface import Attribute, Interface, implementer
 #: Bytes that one paused stream may hold before its connection is no longer read.  Enough that a short stall of one
 #: stream does not stop the others.
 READ_AHEAD: Final = 256 << 10
+
+
+class IChunksReceived(Interface):
+    """Of a stream's protocol that sends on what arrives: it gets the pieces as they lie in the connection's read."""
+
+    def chunksReceived(chunks: Sequence[bytes | memoryview]) -> None:
+        """Bytes in pieces, instead of ``dataReceived``.  Views are good during this call only."""
 
 
 class ICarrier(Interface):
@@ -78,6 +85,7 @@ class Stream:
         self.number = number
         self._carrier = carrier
         self._protocol: IProtocol | None = None
+        self._deliver: Callable[[Sequence[bytes | memoryview]], None]
         self._producer: IPushProducer | None = None
         self._sending = True
         self._receiving = True
@@ -94,6 +102,11 @@ class Stream:
     def connect(self, protocol: IProtocol) -> None:
         """Make *protocol* this stream's: it gets what has arrived and will, and ``connectionLost`` once."""
         self._protocol = protocol
+        taker: Any = protocol
+        if IChunksReceived.providedBy(protocol):
+            self._deliver = taker.chunksReceived
+        else:
+            self._deliver = lambda chunks: taker.dataReceived(b"".join(chunks))
         protocol.makeConnection(self)
         self._deliver_kept()
 
@@ -106,17 +119,18 @@ class Stream:
 
     # -- For the carrier
 
-    def received(self, data: bytes) -> None:
-        """Bytes have arrived."""
+    def received(self, chunks: Sequence[bytes | memoryview]) -> None:
+        """Bytes have arrived.  They are taken or copied before this returns."""
         if self._discarding or self.gone:
             return
         if self._paused or self._kept or self._protocol is None:
+            data = b"".join(chunks)
             self._kept.append(data)
             self._kept_length += len(data)
             if self._kept_length > READ_AHEAD:
                 self._carrier.hold(self)
         else:
-            self._protocol.dataReceived(data)
+            self._deliver(chunks)
 
     def finished(self) -> None:
         """The peer will send nothing more."""
@@ -238,7 +252,7 @@ class Stream:
         while self._kept and not self._paused and self._protocol is not None:
             data = self._kept.popleft()
             self._kept_length -= len(data)
-            self._protocol.dataReceived(data)
+            self._deliver((data,))
         if not self._kept:
             self._carrier.release(self)
             if not self._receiving and not self.gone:
