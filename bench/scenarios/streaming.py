@@ -21,6 +21,7 @@ _GIGABYTE = 1 << 30
 #: Runs of each bulk transfer, the runtimes taking turns; the median counts.
 _RUNS = 3
 _TRUES = 30
+_RUNS_OF_SMALL = 3
 _PARALLEL = 10
 _REQUESTS = 2000
 _AT_ONCE = 10
@@ -81,26 +82,48 @@ class Transfer:
 
 
 def run(ground: Ground) -> Iterator[Table]:
-    """One table each for exec's bulk, exec's start, and port-forward."""
+    """One table for what is large, one for what is small; the last column is how much better criwist is."""
     subjects = [Subject.make(ground, cri) for cri in ground.runtimes]
-    names = tuple(cri.name for cri in ground.runtimes)
-    bulk = Table(f"1 GiB, median of {_RUNS}, client and container on the same CPUs", ("", *names))
+    columns = ("", *(cri.name for cri in ground.runtimes), "criwist as fast")
+    bulk = Table(f"1 GiB, median of {_RUNS}, client and container on the same CPUs", columns)
     for label, transfer in (("exec, output", _output), ("exec, input", _input), ("port-forward", _download)):
         _add_transfers(bulk, label, _transfers(subjects, transfer))
     yield bulk
-    small = Table("small ones", ("", *names))
-    small.add("exec of true, median", *(milliseconds(_true(subject)) for subject in subjects))
-    small.add(f"{_PARALLEL} execs of true at once", *(milliseconds(_trues(subject)) for subject in subjects))
-    requests = [_requests(subject) for subject in subjects]
-    small.add(f"{_REQUESTS} HTTP requests, {_AT_ONCE} at once", *(f"{seconds:.2f} s" for seconds, _ in requests))
-    small.add("  CPU of the daemon, per request", *(milliseconds(cpu / _REQUESTS) for _, cpu in requests))
+    small = Table("small ones", columns)
+    _add_seconds(small, "exec of true, median", _medians(subjects, _true, _TRUES))
+    small.add("  the engine's own part", milliseconds(_engine_true(subjects[0])), "", "")
+    _add_seconds(small, f"{_PARALLEL} execs of true at once", _medians(subjects, _trues, _RUNS_OF_SMALL))
+    used = [subject.cpu()[0] for subject in subjects]
+    _add_seconds(small, f"{_REQUESTS} HTTP requests, {_AT_ONCE} at once", _medians(subjects, _requests, _RUNS_OF_SMALL))
+    used = [(subject.cpu()[0] - before) / _RUNS_OF_SMALL for subject, before in zip(subjects, used, strict=True)]
+    small.add("  CPU of the daemon, per request", *(milliseconds(cpu / _REQUESTS) for cpu in used), "")
     yield small
 
 
 def _add_transfers(table: Table, label: str, results: list[Transfer]) -> None:
-    table.add(label, *(f"{one.rate:.0f} MB/s" for one in results))
-    table.add("  CPU of the daemon", *(f"{one.cpu:.2f} s" for one in results))
-    table.add("  CPU of dockerd", *(f"{one.engine:.2f} s" if one.engine else "" for one in results))
+    ours, theirs = results
+    table.add(label, *(f"{one.rate:.0f} MB/s" for one in results), _times(ours.rate / theirs.rate))
+    table.add("  CPU of the daemon", *(f"{one.cpu:.2f} s" for one in results), "")
+    table.add("  CPU of dockerd", *(f"{one.engine:.2f} s" if one.engine else "" for one in results), "")
+
+
+def _add_seconds(table: Table, label: str, results: list[float]) -> None:
+    ours, theirs = results
+    table.add(label, *map(milliseconds, results), _times(theirs / ours))
+
+
+def _times(factor: float) -> str:
+    """As fast as the other."""
+    return f"{factor:.2f} times"
+
+
+def _medians(subjects: list[Subject], measured: Callable[[Subject], float], count: int) -> list[float]:
+    """The median for each runtime, the runtimes taking turns."""
+    taken: list[list[float]] = [[] for _ in subjects]
+    for _ in range(count):
+        for subject, results in zip(subjects, taken, strict=True):
+            results.append(measured(subject))
+    return list(map(median, taken))
 
 
 def _transfers(subjects: list[Subject], transfer: Callable[[Subject], object]) -> list[Transfer]:
@@ -155,10 +178,6 @@ def _get(client: Client, path: str, count: int, first: int) -> list[int]:
 
 
 def _true(subject: Subject) -> float:
-    return median(_one_true(subject) for _ in range(_TRUES))
-
-
-def _one_true(subject: Subject) -> float:
     began = time.perf_counter()
     client, streams = subject.exec("true")
     client.wait_for(streams["error"])
@@ -167,29 +186,39 @@ def _one_true(subject: Subject) -> float:
 
 
 def _trues(subject: Subject) -> float:
-    """The time until the last of them has ended; median of three."""
+    """The time until the last of them has ended."""
+    began = time.perf_counter()
+    with ThreadPoolExecutor(_PARALLEL) as pool:
+        list(pool.map(lambda _: _true(subject), range(_PARALLEL)))
+    return time.perf_counter() - began
+
+
+def _engine_true(subject: Subject) -> float:
+    """What the same takes with nothing between the client and the engine; the median."""
+    engine, path = subject.ground.engine, f"/containers/{subject.container}/exec"
     taken = []
-    for _ in range(_RUNS):
+    for _ in range(_TRUES):
         began = time.perf_counter()
-        with ThreadPoolExecutor(_PARALLEL) as pool:
-            list(pool.map(lambda _: _one_true(subject), range(_PARALLEL)))
+        created = engine.post(path, {"AttachStdout": True, "AttachStderr": True, "Cmd": ["true"]})
+        engine.request("POST", f"/exec/{created['Id']}/start", {"Detach": False})
+        engine.get(f"/exec/{created['Id']}/json")
         taken.append(time.perf_counter() - began)
     return median(taken)
 
 
-def _requests(subject: Subject) -> tuple[float, float]:
-    """Seconds and CPU seconds for all of them."""
+def _requests(subject: Subject) -> float:
+    """The time for all of them."""
     client = subject.forward()
-    before, began = subject.cpu()[0], time.perf_counter()
+    began = time.perf_counter()
     for first in range(0, _REQUESTS, _AT_ONCE):
         data = _get(client, "small", _AT_ONCE, first)
         # As HTTP clients do, which know where an answer ends: containerd 1.6 would keep others waiting for a second.
         client.wait_for_data(*data, end=b"hello\n")
         client.finish(*data)
         client.wait_for(*data)
-    seconds, cpu = time.perf_counter() - began, subject.cpu()[0] - before
+    seconds = time.perf_counter() - began
     client.close()
-    return seconds, cpu
+    return seconds
 
 
 def _check(right: bool, words: str) -> None:
