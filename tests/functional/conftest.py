@@ -5,7 +5,7 @@ the end.  ``CRIWIST_TEST_DIRECTORY`` (default /var/tmp) is where that directory 
 that overlay mounts can lie on.  ``CRIWIST_TEST_SYSTEMD_CGROUPS=1`` has both runtimes use systemd's cgroup driver.
 
 The fixture ``cri`` is the runtime under test.  A test marked ``second_opinion`` speaks of the CRI only and runs twice,
-the second time on containerd.
+the second time on containerd, unless ``CRIWIST_TEST_SECOND_OPINION=0``.
 """
 
 from __future__ import annotations
@@ -40,8 +40,11 @@ _logs: dict[Program, int] = {}
 _LOG_LINES = 80
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark all tests here as functional; skip them where they cannot run, unless told that they must."""
+    if os.environ.get("CRIWIST_TEST_SECOND_OPINION") == "0":
+        config.hook.pytest_deselected(items=[item for item in items if _on_containerd(item)])
+        items[:] = [item for item in items if not _on_containerd(item)]
     reason = _obstacle()
     here = Path(__file__).parent
     for item in items:
@@ -49,6 +52,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("functional")
             if reason and os.environ.get("CRIWIST_TEST_REQUIRED") != "1":
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def _on_containerd(item: pytest.Item) -> bool:
+    call = getattr(item, "callspec", None)
+    return call is not None and "containerd" in call.params.values()
 
 
 def _obstacle() -> str:

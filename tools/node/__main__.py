@@ -4,7 +4,8 @@
 is in ``.cache/node/run``: the console, the journal, the engine's and the tests' leftovers.
 
 ``CRIWIST_NODE_CGROUP=v1`` boots with cgroups of version 1, ``CRIWIST_NODE_ACCEL`` names kvm or tcg,
-``CRIWIST_NODE_LIMIT`` is how many minutes a test run may last (120).
+``CRIWIST_NODE_LIMIT`` is how many minutes a test run may last (120, or 1200 for everything), and
+``CRIWIST_NODE_ALL=1`` runs everything.
 """
 
 from __future__ import annotations
@@ -24,11 +25,18 @@ from tools.node.image import image
 from tools.node.install import install, install_tests, pytest_command
 from tools.node.machine import CGROUP_V1, Machine, only_one
 from tools.node.places import ROOT, RUN, Trouble
+from tools.node.selection import everything, inside
 
 #: In emulation everything takes about this many times as long.
 _TIME_FACTOR = "10"
 _FROM_OUTSIDE = "tests/node"
-_INSIDE = "tests/functional"
+
+#: Minutes that a run may last, by default and with everything.
+_LIMIT, _LIMIT_OF_EVERYTHING = 120, 1200
+#: Seconds beyond that in which the machine still exists: what went wrong is to be found out.
+_GRACE = 900.0
+#: What ssh ends with when the connection does.
+_CONNECTION_LOST = 255
 
 #: What is brought back after a failure.
 _EVIDENCE = {
@@ -84,39 +92,56 @@ def _keep_evidence(guest: Guest) -> None:
 
 def test(arguments: Sequence[str]) -> int:
     """Run tests; returns 0 if all went well."""
-    limit = 60 * float(os.environ.get("CRIWIST_NODE_LIMIT", "120"))
-    outside, inside = _divide(arguments)
+    default = _LIMIT_OF_EVERYTHING if everything() else _LIMIT
+    limit = 60 * float(os.environ.get("CRIWIST_NODE_LIMIT", default))
+    deadline = time.monotonic() + limit
+    outside, within = _divide(arguments)
     status = 0
-    with _node(limit) as guest:
+    with _node(limit + _GRACE) as guest:
         with _stage("install"):
             install(guest)
-        if inside is not None:
+        if outside is not None:
+            with _stage("tests of the node"):
+                status |= _run_outside(guest, outside, deadline - time.monotonic())
+        if within is not None:
             with _stage("install the tests"):
                 install_tests(guest)
             with _stage("tests in the node"):
-                status |= guest.stream(pytest_command(shlex.join(inside), _environment()), within=limit)
-        if outside is not None:
-            with _stage("tests of the node"):
-                command = [sys.executable, "-m", "pytest", *outside]
-                environment = os.environ | _environment() | {"CRIWIST_NODE": str(guest.save())}
-                status |= subprocess.run(command, cwd=ROOT, env=environment, check=False, timeout=limit).returncode
+                status |= _run_inside(guest, within, deadline - time.monotonic())
         if status != 0:
             _keep_evidence(guest)
     return status
 
 
+def _run_outside(guest: Guest, arguments: Sequence[str], limit: float) -> int:
+    environment = os.environ | _environment() | {"CRIWIST_NODE": str(guest.save())}
+    command = [sys.executable, "-m", "pytest", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, check=False, timeout=limit).returncode
+
+
+def _run_inside(guest: Guest, arguments: Sequence[str], limit: float) -> int:
+    status = guest.stream(pytest_command(shlex.join(arguments), _environment()), within=limit)
+    if status == _CONNECTION_LOST:
+        raise CommandFailed("the connection to the node was lost during the tests")
+    return status
+
+
 def _divide(arguments: Sequence[str]) -> tuple[list[str] | None, list[str] | None]:
     """Arguments for pytest outside and inside; None where there is nothing to run."""
-    paths = [word for word in arguments if word.startswith("tests")] or [_FROM_OUTSIDE, _INSIDE]
+    paths = [word for word in arguments if word.startswith("tests")] or [_FROM_OUTSIDE, *inside()]
     others = [word for word in arguments if not word.startswith("tests")]
     outside = [path for path in paths if path.startswith(_FROM_OUTSIDE)]
-    inside = [path for path in paths if not path.startswith(_FROM_OUTSIDE)]
-    return ([*outside, *others] if outside else None), ([*inside, *others] if inside else None)
+    within = [path for path in paths if not path.startswith(_FROM_OUTSIDE)]
+    return ([*outside, *others] if outside else None), ([*within, *others] if within else None)
 
 
 def _environment() -> dict[str, str]:
-    variables = {"CRIWIST_TEST_REQUIRED": "1", "CRIWIST_TEST_SYSTEMD_CGROUPS": "1", "CRIWIST_TEST_NODE": "1"}
-    return variables | {"CRIWIST_TEST_TIME_FACTOR": os.environ.get("CRIWIST_TEST_TIME_FACTOR", _TIME_FACTOR)}
+    return {
+        "CRIWIST_TEST_REQUIRED": "1",
+        "CRIWIST_TEST_SYSTEMD_CGROUPS": "1",
+        "CRIWIST_TEST_SECOND_OPINION": str(int(everything())),
+        "CRIWIST_TEST_TIME_FACTOR": os.environ.get("CRIWIST_TEST_TIME_FACTOR", _TIME_FACTOR),
+    }
 
 
 def shell() -> int:

@@ -1,7 +1,7 @@
-"""What is carried into the node: criwist as a wheel, and wheels of all it and its tests need, for the node's Python.
+"""What is carried into the node: criwist and all it needs as wheels, and unpacked what its tests need beside that.
 
-The node cannot reach a package index.  Dependencies are fetched again when the lists of them change; criwist's own
-wheel is made of the working tree each time.
+All of it is for the node's Python.  The node cannot reach a package index.  Dependencies are fetched again when the
+lists of them change; criwist's own wheel is made of the working tree each time.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from tools.node.places import CACHE, ROOT
@@ -21,7 +22,7 @@ PYTHON = "3.13"
 _PLATFORMS = ("manylinux2014_x86_64", "manylinux_2_17_x86_64", "manylinux_2_28_x86_64", "manylinux_2_34_x86_64")
 
 #: What conftest files and functional tests import beside criwist's own dependencies.
-FOR_TESTS = ("pytest>=7.4", "hypothesis>=6")
+FOR_TESTS = ("pytest>=7.4", "hypothesis>=6", "kubernetes")
 
 #: What the tests in the node read of the repository.  Not criwist itself: that is tested as it is installed.
 TREE = ("tests", "bench", "tools", "scripts", "etc", "docs", "pyproject.toml", "setup.cfg", "Makefile")
@@ -51,17 +52,29 @@ def tree(*parts: str) -> list[str]:
 
 
 def _dependencies() -> Path:
-    wanted = (ROOT / "setup.cfg").read_bytes() + repr((PYTHON, _PLATFORMS, FOR_TESTS)).encode()
-    directory = CACHE / f"wheels-{hashlib.sha256(wanted).hexdigest()[:12]}"
+    return _fetched("wheels", "download", "--dest", _requirements())
+
+
+def for_tests() -> Path:
+    """A directory to import from what the tests need, with what that needs in turn."""
+    return _fetched("for-tests", "install", "--target", FOR_TESTS)
+
+
+def _fetched(name: str, command: str, option: str, requirements: Sequence[str]) -> Path:
+    """What a command of pip puts into a directory for these requirements and the node's Python, once."""
+    wanted = repr((PYTHON, _PLATFORMS, sorted(requirements))).encode()
+    directory = CACHE / f"{name}-{hashlib.sha256(wanted).hexdigest()[:12]}"
     if directory.exists():
         return directory
-    for old in CACHE.glob("wheels-*"):
+    for old in CACHE.glob(f"{name}-*"):
         shutil.rmtree(old)
     fetched = CACHE / "fetching"
     shutil.rmtree(fetched, ignore_errors=True)
-    platforms = [f"--platform={platform}" for platform in _PLATFORMS]
-    command = ["-m", "pip", "download", "--quiet", "--only-binary=:all:", f"--python-version={PYTHON}", *platforms]
-    subprocess.run([sys.executable, *command, "--dest", fetched, *_requirements(), *FOR_TESTS], check=True)
+    words = ["--quiet", "--only-binary=:all:", f"--python-version={PYTHON}", option, str(fetched)]
+    words += [f"--platform={platform}" for platform in _PLATFORMS]
+    if command == "install":
+        words.append("--no-compile")
+    subprocess.run([sys.executable, "-m", "pip", command, *words, *requirements], check=True)
     fetched.rename(directory)
     return directory
 

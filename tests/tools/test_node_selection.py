@@ -1,0 +1,34 @@
+"""Which functional tests run in the node by default."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tools.node.places import ROOT
+from tools.node.selection import ELSEWHERE, ON_A_NODE
+
+FUNCTIONAL = ROOT / "tests" / "functional"
+
+
+def functions_in(path: Path) -> set[str]:
+    """Names of the test functions of a module."""
+    found = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    return {node.name for node in found if isinstance(node, functions) and node.name.startswith("test_")}
+
+
+class SelectionTests(SynchronousTestCase):
+    """The tables are about the tests that there are."""
+
+    def test_each_file_is_decided_on(self) -> None:
+        """Every file is either run in the node, with what nodes differ in, or left out, with the reason."""
+        self.assertEqual(set(ON_A_NODE) & set(ELSEWHERE), set())
+        self.assertEqual(set(ON_A_NODE) | set(ELSEWHERE), {path.name for path in FUNCTIONAL.glob("test_*.py")})
+
+    def test_each_name_is_a_test(self) -> None:
+        """What is chosen exists, so that a renamed test does not end the node's run before it begins."""
+        for file, (_, names) in ON_A_NODE.items():
+            self.assertEqual(set(names) - functions_in(FUNCTIONAL / file), set(), file)

@@ -1,0 +1,124 @@
+"""What of the functional tests runs inside the node when nobody names any: what nodes differ in.
+
+Emulated, one test takes about ten seconds, and there are many hundreds.  What depends on the kernel, on systemd or on
+the engine's rights is run; what is the same on every machine, or takes long by its nature, is left to ``make test``,
+and so is the second opinion, which is about the tests.  ``CRIWIST_NODE_ALL=1`` runs everything, in some hours.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+
+_WHERE = "tests/functional"
+
+#: Files whose tests run, each with what nodes differ in; all of a file's tests, or those that are named.
+ON_A_NODE: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "test_node_cgroups.py": ("slices and scopes that systemd makes", ()),
+    "test_node_security.py": ("AppArmor, scores of the OOM killer, low ports", ()),
+    "test_node_journald.py": ("the journal", ()),
+    "test_fields_security.py": ("capabilities, seccomp, AppArmor, masked paths", ()),
+    "test_fields_privileged.py": ("an engine with all capabilities", ()),
+    "test_fields_resources.py": ("the cgroups' version and driver", ()),
+    "test_fields_namespaces.py": ("namespaces, user namespaces among them", ()),
+    "test_fields_mounts.py": ("propagation, recursive read-only, AppArmor's say in mounts", ()),
+    "test_fields_image_volumes.py": ("overlay mounts of image layers", ()),
+    "test_fields_process.py": (
+        "the device cgroup, terminals, CDI",
+        ("test_terminal", "test_device", "test_device_that_is_not_given", "test_device_by_link", "test_cdi_device"),
+    ),
+    "test_kernel_resources.py": ("cgroup files", ()),
+    "test_kernel_oom.py": ("whether the engine may lower scores", ()),
+    "test_kernel_processes.py": ("/proc, freezing and killing", ("test_orphans", "test_others_live")),
+    "test_kernel_mounts.py": (
+        "overlay mounts",
+        ("test_one_layer", "test_leftovers_of_a_crash", "test_running_container_keeps_its_tree"),
+    ),
+    "test_pause.py": ("signals of process 1, under the engine's profiles", ()),
+    "test_status.py": ("engine, cgroup driver and handlers that Status tells", ()),
+    "test_harness.py": ("the tests' own engine and namespaces", ("test_session_has_its_own_network",)),
+    "test_sandboxes.py": (
+        "networks, sysctls and cgroups of pods",
+        (
+            *("test_hostname_and_dns", "test_address_is_the_containers", "test_pods_reach_each_other"),
+            *("test_host_network", "test_host_port", "test_sysctls", "test_cgroup_parent"),
+            *("test_killed_pause_is_not_ready", "test_stop_ends_the_containers", "test_remove_takes_containers_along"),
+        ),
+    ),
+    "test_containers.py": (
+        "signals, namespaces, the OOM killer",
+        (
+            *("test_life_of_a_container", "test_running_container_is_removed_by_force", "test_bad_command"),
+            *("test_stop_is_graceful", "test_stop_kills_after_the_grace", "test_stop_uses_the_configurations_signal"),
+            *("test_network_and_ipc_are_shared", "test_own_process_namespace", "test_shared_process_namespace"),
+            *("test_host_process_namespace", "test_process_namespace_of_another_container", "test_mounts"),
+            *("test_user_by_name", "test_memory_limit_and_oom", "test_resources_are_told_and_updated"),
+            *("test_oom_score", "test_status_tells_what_was_asked_for"),
+        ),
+    ),
+    "test_exec_sync.py": (
+        "processes that AppArmor and cgroups confine are ended",
+        (
+            *("test_streams_and_exit_code", "test_missing_executable", "test_timeout_takes_descendants_along"),
+            *("test_end_with_an_open_pipe", "test_container_that_ends_meanwhile"),
+        ),
+    ),
+    "test_engine_changes.py": (
+        "an engine that is ended",
+        ("test_out_of_memory", "test_engine_is_killed_and_comes_back"),
+    ),
+    "test_logs_drivers.py": ("the engine's log drivers", ("test_local", "test_api", "test_none", "test_symlink_mode")),
+    "test_logs_format.py": (
+        "files of the engine's",
+        ("test_line", "test_long_line", "test_terminal", "test_stays_after_removal", "test_planted_links"),
+    ),
+    "test_network_cni.py": (
+        "bridges, packet filters, queues and plugins as the distribution has them",
+        (
+            *("test_pods_reach_each_other_and_the_host", "test_host_ports", "test_dual_stack", "test_bandwidth"),
+            *("test_udp_host_port", "test_host_ports_are_known_after_a_restart", "test_pause_killed_before_stop"),
+            *("test_namespace_is_held_while_the_pod_stands", "test_kubenet"),
+        ),
+    ),
+    "test_network_netns.py": ("network namespaces", ()),
+    "test_network_dns.py": ("resolv.conf", ("test_first_instruction", "test_host_network", "test_nothing_asked_for")),
+    "test_service.py": ("its socket, its end", ("test_socket_is_for_owner_and_group", "test_ends_with_calls_open")),
+}
+
+#: Files none of whose tests run, each with the reason.
+ELSEWHERE: Mapping[str, str] = {
+    "test_bad_input.py": "refused before a kernel sees it",
+    "test_demo.py": "starts an engine of its own as a user without a node does",
+    "test_docker_client.py": "the docker command beside us is the same program everywhere",
+    "test_docker_contract.py": "the engine's API, seen from our client; every other test goes through it",
+    "test_fields_users.py": "arithmetic of ids that the image's files decide",
+    "test_images.py": "the engine's store of images",
+    "test_isolation_of_long_calls.py": "measures time, which emulation falsifies",
+    "test_kernel_checkpoints.py": "needs CRIU, which Debian 13 has not",
+    "test_logs_rotation.py": "floods, which emulation turns into half hours",
+    "test_logs_survival.py": "floods, and many starts of criwist",
+    "test_network_plugins.py": "scripts as plugins; no kernel",
+    "test_pull_deadline.py": "waits for registries that stall",
+    "test_pulls.py": "registries",
+    "test_streaming_clients.py": "protocols; what they do to a container, test_exec_sync and test_network_netns do",
+    "test_streaming_kubectl.py": "the same, with kubectls, which a node has not",
+    "test_v1alpha2.py": "names of services",
+}
+
+
+def everything() -> bool:
+    """Whether all tests are asked for, on both runtimes."""
+    return os.environ.get("CRIWIST_NODE_ALL") == "1"
+
+
+def inside() -> list[str]:
+    """What pytest is to run in the node by default."""
+    return [_WHERE] if everything() else list(_chosen())
+
+
+def _chosen() -> Iterator[str]:
+    for file, (_, tests) in ON_A_NODE.items():
+        if not tests:
+            yield f"{_WHERE}/{file}"
+        for test in tests:
+            yield f"{_WHERE}/{file}::{test}"
