@@ -10,6 +10,7 @@ from tests.harness.client import CRI
 from tests.harness.clock import eventually
 from tests.node.readiness import condition, engine_ready, serves
 from tools.node.guest import Guest
+from tools.node.install import NETWORK
 
 #: Says a number each second, all of which must be in the log.
 COUNTING = ("sh", "-c", "trap 'exit 0' TERM; n=0; while :; do echo line $n; n=$((n+1)); sleep 1 & wait $!; done")
@@ -172,12 +173,13 @@ def test_engine_killed_under_it(node: Guest, cri: CRI) -> None:
 
 
 def test_rebooted(node: Guest, connect: Callable[[], CRI]) -> None:
-    """After a reboot criwist serves, the pods of before are not ready, and can be stopped and removed."""
+    """After a reboot criwist serves; the pods of before are not ready, and removable with what their network held."""
     cri = connect()
     eventually(lambda: engine_ready(cri), within=12)
     pod_id, container_id = cri.run_in_pod()
     host_pod = cri.host_network_pod()
     host_pod_id = cri.run_pod(host_pod)
+    address = cri.pod_status(pod_id).network.ip
     node.reboot()
     cri = connect()
     eventually(lambda: engine_ready(cri), within=12)
@@ -190,5 +192,6 @@ def test_rebooted(node: Guest, connect: Callable[[], CRI]) -> None:
         cri.remove_pod(identifier)
     assert cri.pod_ids() == []
     assert cri.container_ids() == []
+    assert not node.succeeds(f"test -e /var/lib/cni/networks/{NETWORK}/{address}")
     _, container_id = cri.run_in_pod()
     assert cri.output(container_id, "echo", "here") == "here\n"

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 import signal
 import subprocess
 import sys
@@ -99,13 +98,13 @@ def test(arguments: Sequence[str]) -> int:
     status = 0
     with _node(limit + _GRACE) as guest:
         with _stage("install"):
-            install(guest)
+            install(guest, image())
         if outside is not None:
             with _stage("tests of the node"):
                 status |= _run_outside(guest, outside, deadline - time.monotonic())
         if within is not None:
             with _stage("install the tests"):
-                install_tests(guest)
+                install_tests(guest, image(), [word for word in within if word.startswith("tests")])
             with _stage("tests in the node"):
                 status |= _run_inside(guest, within, deadline - time.monotonic())
         if status != 0:
@@ -120,7 +119,7 @@ def _run_outside(guest: Guest, arguments: Sequence[str], limit: float) -> int:
 
 
 def _run_inside(guest: Guest, arguments: Sequence[str], limit: float) -> int:
-    status = guest.stream(pytest_command(shlex.join(arguments), _environment()), within=limit)
+    status = guest.stream(pytest_command(arguments, _environment()), within=limit)
     if status == _CONNECTION_LOST:
         raise CommandFailed("the connection to the node was lost during the tests")
     return status
@@ -148,8 +147,8 @@ def shell() -> int:
     """Boot, install, and give a shell; what is done there is forgotten."""
     with _node(24 * 3600) as guest:
         with _stage("install"):
-            install(guest)
-            install_tests(guest)
+            install(guest, image())
+            install_tests(guest, image(), ["tests"])
         return guest.shell()
 
 

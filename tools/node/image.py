@@ -29,8 +29,8 @@ PACKAGES = (
     *("initramfs-tools", "zstd", "openssh-server", "ca-certificates"),
     # the engine as Debian has it, with what confines its containers
     *("docker.io", "docker-cli", "containerd", "runc", "apparmor", "iptables", "containernetworking-plugins"),
-    # criwist
-    *("python3", "python3-venv"),
+    # criwist; an emulated pip is at least to be one that was compiled before
+    *("python3", "python3-venv", "python3-pip"),
     # the tests
     *("docker-registry", "busybox-static", "iproute2", "procps", "util-linux", "mount"),
 )
@@ -86,7 +86,11 @@ _FILES = {
 _PROFILES = ("busybox", "crun", "runc", "unix-chkpwd", "unprivileged_userns")
 
 #: Units that a node with neither network nor keyboard only waits for.
-_MASKED = ("apt-daily.timer", "apt-daily-upgrade.timer", "getty@tty1.service", "serial-getty@ttyS0.service")
+_MASKED = (
+    *("apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "fstrim.timer"),
+    *("getty@tty1.service", "serial-getty@ttyS0.service", "e2scrub_reap.service", "systemd-pstore.service"),
+    *("modprobe@drm.service", "modprobe@efi_pstore.service"),
+)
 
 _BUILD_LIMIT = 3600.0
 

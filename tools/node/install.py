@@ -2,21 +2,46 @@
 
 from __future__ import annotations
 
+import json
 import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 from tools.node.guest import Guest
-from tools.node.places import ROOT
-from tools.node.wheels import PYTHON, TREE, for_tests, tree, wheels
+from tools.node.image import Image
+from tools.node.places import PYTHON, ROOT
+from tools.node.wheels import TREE, for_tests, installed, tree, wheels
 
 _PREFIX = "/opt/criwist"
 _WHEELS = "/root/wheels"
+_SITE = f"{_PREFIX}/lib/python{PYTHON}/site-packages"
 _FOR_TESTS = "/opt/for-tests"
 #: Where the tests lie; without criwist's own modules, so that they import what is installed.
 TESTS = "/root/criwist"
 
+#: Debian has CNI's plugins elsewhere than where Kubernetes expects them.
 _DEFAULTS = """\
-CRIWIST_OPTIONS="--network-plugin bridge"
+CRIWIST_OPTIONS="--network-plugin cni --cni-bin-dir /usr/lib/cni"
 """
+
+#: The pod network, by its name and addresses.
+NETWORK, SUBNET = "node", "10.85.0.0/24"
+_CONFLIST = {
+    "cniVersion": "1.0.0",
+    "name": NETWORK,
+    "plugins": [
+        {
+            "type": "bridge",
+            "bridge": "cni0",
+            "isGateway": True,
+            "ipMasq": True,
+            "hairpinMode": True,
+            "ipam": {"type": "host-local", "ranges": [[{"subnet": SUBNET}]], "routes": [{"dst": "0.0.0.0/0"}]},
+        },
+        {"type": "portmap", "capabilities": {"portMappings": True}},
+        {"type": "firewall"},
+    ],
+}
 
 #: The unit's own limit of a start is for real machines.
 _PATIENCE = """\
@@ -25,31 +50,34 @@ TimeoutStartSec=900s
 """
 
 
-def install(guest: Guest) -> None:
-    """Install and start criwist, as README says."""
+def install(guest: Guest, image: Image) -> None:
+    """Install and start criwist, as README says, on a CNI network."""
     directory = wheels()
     guest.put(directory, (path.name for path in directory.iterdir()), _WHEELS)
-    pip = (
-        f"{_PREFIX}/bin/pip install --quiet --no-compile --no-index --find-links {_WHEELS} --disable-pip-version-check"
-    )
-    guest.run(f"python3 -m venv {_PREFIX}", within=600)
-    guest.run(f"{pip} criwist", within=1200)
+    pip = f"pip --python {_PREFIX}/bin/python install --quiet --no-compile --no-index --disable-pip-version-check"
+    guest.run(f"python3 -m venv --without-pip {_PREFIX}", within=600)
+    guest.run(f"{pip} --find-links {_WHEELS} criwist", within=1200)
+    guest.put(*_files(installed(directory, image), "*.pyc"), _SITE)
     guest.write((ROOT / "etc/systemd/criwist.service").read_bytes(), "/etc/systemd/system/criwist.service")
     guest.write(_DEFAULTS, "/etc/default/criwist")
+    guest.write(json.dumps(_CONFLIST), "/etc/cni/net.d/10-node.conflist")
     guest.write(_PATIENCE, "/etc/systemd/system/criwist.service.d/emulation.conf")
-    guest.run("systemctl daemon-reload && systemctl enable --now criwist.service", within=300)
+    guest.run("systemctl daemon-reload && systemctl enable --now criwist.service", within=900)
 
 
-def install_tests(guest: Guest) -> None:
-    """Put the tests beside it, with what they import; where both have a module, criwist's own is taken."""
-    directory = for_tests()
-    names = (str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file())
-    guest.put(directory, names, _FOR_TESTS)
-    guest.run(f"echo {_FOR_TESTS} > {_PREFIX}/lib/python{PYTHON}/site-packages/for-tests.pth")
+def install_tests(guest: Guest, image: Image, paths: Iterable[str]) -> None:
+    """Put tests beside it, with what they import; where both have a module, criwist's own is taken."""
+    for directory in for_tests(image, paths):
+        guest.put(*_files(directory, "*"), _FOR_TESTS)
+    guest.write(f"{_FOR_TESTS}\n", f"{_SITE}/for-tests.pth")
     guest.put(ROOT, tree(*TREE), TESTS)
 
 
-def pytest_command(arguments: str, environment: dict[str, str]) -> str:
+def _files(directory: Path, pattern: str) -> tuple[Path, list[str]]:
+    return directory, [str(path.relative_to(directory)) for path in directory.rglob(pattern) if path.is_file()]
+
+
+def pytest_command(arguments: Sequence[str], environment: Mapping[str, str]) -> str:
     """The shell command that runs pytest in the node."""
-    variables = " ".join(f"{name}={shlex.quote(value)}" for name, value in environment.items())
-    return f"cd {TESTS} && {variables} {_PREFIX}/bin/python -m pytest -p no:cacheprovider {arguments}"
+    variables = shlex.join(f"{name}={value}" for name, value in environment.items())
+    return f"cd {TESTS} && env {variables} {_PREFIX}/bin/python -m pytest -p no:cacheprovider {shlex.join(arguments)}"

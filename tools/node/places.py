@@ -7,6 +7,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 #: Images, packages, wheels and the logs of the last run; git ignores it.
 CACHE = ROOT / ".cache" / "node"
+#: The version that Debian 13 has.
+PYTHON = "3.13"
 #: What the last machine wrote, and what was brought back from it.
 RUN = CACHE / "run"
 
