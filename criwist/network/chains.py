@@ -37,6 +37,10 @@ _VERSION_UNKNOWN = "unknown CNI_COMMAND: VERSION"
 _NO_POD = Attachment("dummy", "dummy", "dummy")
 
 
+class PluginComplaint(PluginFailure):
+    """A plugin said what is wrong, in an error object, and did not just fall over."""
+
+
 class PluginNotRun(PluginFailure):
     """A plugin could not even be started, so it has done nothing."""
 
@@ -135,7 +139,9 @@ class PluginChains:
     ) -> None:
         """Have the plugins look whether an attachment is as ADD left it.
 
-        :raises PluginFailure: it is not, in the words of the first plugin that says so.
+        :raises PluginComplaint: it is not, in the words of the first plugin that says so.
+        :raises PluginFailure: a plugin could not look.  Some fall over: the bandwidth plugin 1.1.1, for one, at every
+            pod that asks for no limits.
         """
         for plugin in network.plugins:
             document = configuration(network, plugin, version, attachment=attachment, previous=result)
@@ -201,17 +207,14 @@ def _what(plugin: Plugin, command: str, network: NetworkList) -> str:
 
 
 def _fail_if_failed(what: str, output: Output) -> None:
-    if output.status != 0 or output.cut_short:
-        raise PluginFailure(f"{what}: {_failure(output)}")
-
-
-def _failure(output: Output) -> str:
-    """What a plugin that failed said, in the order of trust: its error object, its words, its exit status."""
+    """Raise what a plugin that failed said, in the order of trust: its error object, its words, its exit status."""
     if output.cut_short:
-        return f"{output.cut_short} and was killed"
+        raise PluginFailure(f"{what}: {output.cut_short} and was killed")
+    if output.status == 0:
+        return
     error = read_error(output.stdout)
     if error is not None:
-        return f"{error} (code {error.code})"
+        raise PluginComplaint(f"{what}: {error} (code {error.code})")
     ended = f"signal {-output.status}" if output.status < 0 else f"exit status {output.status}"
     words = quote(output.stdout) or quote(output.stderr)
-    return f"{words} ({ended})" if words else f"{ended} without a word"
+    raise PluginFailure(f"{what}: {words} ({ended})" if words else f"{what}: {ended} without a word")

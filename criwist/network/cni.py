@@ -36,7 +36,7 @@ from criwist.errors import CriwistError, PluginFailure
 from criwist.interfaces import IPodNetwork, JSONObject, NetworkCondition, PodNetwork, PodNetworkRequest
 from criwist.netconf.versions import has_check, has_collection
 from criwist.network.attachments import INTERFACE, Attachments, Entry, entry_document, read_entry
-from criwist.network.chains import INQUIRY_TIME_LIMIT, PluginChains
+from criwist.network.chains import INQUIRY_TIME_LIMIT, PluginChains, PluginComplaint
 from criwist.network.hostports import HostPorts
 from criwist.network.pins import NamespacePins
 from criwist.network.planning import guessed_entry, planned_entry
@@ -320,10 +320,16 @@ class CNINetwork(Service):
                     continue
                 try:
                     await self._chains.check(entry.network, entry.version, attachment, entry.result)
-                except PluginFailure as failure:
+                except PluginComplaint as failure:
                     self._failed_checks[entry.sandbox_id] = str(failure)
                     self._log.warn(
                         "the network of sandbox {sandbox} is not as it was made: {failure}",
+                        sandbox=entry.sandbox_id,
+                        failure=failure,
+                    )
+                except PluginFailure as failure:
+                    self._log.info(
+                        "the network of sandbox {sandbox} cannot be checked: {failure}",
                         sandbox=entry.sandbox_id,
                         failure=failure,
                     )

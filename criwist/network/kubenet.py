@@ -4,6 +4,10 @@ Bridge, addresses from the node's pod CIDRs by host-local, host ports by portmap
 ``cbr0``, as kubenet's always was.  Traffic that leaves the pod CIDR is masqueraded, so pods reach the world, and
 pods of other nodes see the node's address.  The engine sets the kernel to forward nothing that no rule accepts
 (iptables FORWARD: DROP), so the firewall plugin accepts what pods send, where it is installed.
+
+Pods reach themselves by the hairpin mode of their veth, also under ``promiscuous-bridge``.  That was a way around a
+fault of kernels of 2016, delivered packets twice, and delivers none since bridges forget the connection of a packet
+that they see only because they are promiscuous (Linux 6.8; Azure/AKS#5669).
 """
 
 from __future__ import annotations
@@ -19,8 +23,7 @@ from criwist.netconf.lists import Choice, parse_list
 from criwist.netconf.versions import PREFERRED_VERSION
 
 BRIDGE = "cbr0"
-PROMISCUOUS = "promiscuous-bridge"
-HAIRPIN = "hairpin-veth"
+NO_HAIRPIN = "none"
 
 
 @define(eq=False)
@@ -36,7 +39,7 @@ class KubenetConfiguration:
     #: 0: the plugin's own default.
     _mtu: int = 0
     #: ``promiscuous-bridge``, ``hairpin-veth``, ``none``: how a pod reaches itself by its service's address.
-    _hairpin_mode: str = "none"
+    _hairpin_mode: str = NO_HAIRPIN
 
     def signature(self) -> Hashable:
         """The CIDRs, and whether there is a firewall plugin: nothing else changes."""
@@ -76,10 +79,8 @@ def kubenet_list(cidrs: tuple[str, ...], *, mtu: int, hairpin_mode: str, firewal
     }
     if mtu:
         bridge["mtu"] = mtu
-    if hairpin_mode == HAIRPIN:
+    if hairpin_mode != NO_HAIRPIN:
         bridge["hairpinMode"] = True
-    elif hairpin_mode == PROMISCUOUS:
-        bridge["promiscMode"] = True
     portmap = {"type": "portmap", "snat": True, "capabilities": {"portMappings": True}}
     bandwidth = {"type": "bandwidth", "capabilities": {"bandwidth": True}}
     plugins = [bridge, portmap, *([{"type": "firewall"}] if firewall else []), bandwidth]

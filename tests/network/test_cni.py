@@ -536,6 +536,16 @@ class LeftoverTests(Case):
         self.tear_down(pod("a"), made)
         self.assertEqual(self.network.verbose()["failed_checks"], {})
 
+    def test_check_that_falls_over(self) -> None:
+        """A plugin that crashes in CHECK has said nothing of the pod's network; the log has it all the same."""
+        self.set_up(pod("a"))
+        network = self.restarted()
+        self.world.outcomes["CHECK portmap"] = Output(2, b"", b"panic: nil pointer")
+        self._reconcile(network, pod("a"))
+        self.assertEqual(network.verbose()["failed_checks"], {})
+        told = [event for event in self.logged if "panic: nil pointer" in str(event.get("failure"))]
+        self.assertEqual([event["log_level"].name for event in told], ["info"])
+
     def test_no_check(self) -> None:
         """A list that forbids CHECK, or is too old for it, is not checked."""
         for document in (LIST | {"disableCheck": True}, LIST | {"cniVersion": "0.3.1"}):
