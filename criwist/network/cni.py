@@ -55,6 +55,7 @@ class CNINetwork(Service):
     """Pods on the network that a CNI configuration describes.  A service: it looks at the configuration as it runs.
 
     :param end_strays: ends processes that plugins left behind for these containers; returns when they are gone.
+    :param host_ports: who holds which, also of other networks on this node.
     """
 
     name: str
@@ -67,7 +68,6 @@ class CNINetwork(Service):
     _end_strays: Callable[[set[str]], Coroutine[Any, Any, None]]
     docker_network_mode: str = field(default="none", init=False)
     publishes_ports: bool = field(default=False, init=False)
-    _host_ports: HostPorts = field(factory=HostPorts, init=False)
     _turns: Turns = field(factory=Turns, init=False)
     _teardowns: Teardowns = field(init=False)
     #: Sandboxes attached before we reconciled: whatever else is in the journal then is of an earlier life.
@@ -77,6 +77,7 @@ class CNINetwork(Service):
     _last_error: str = field(default="", init=False)
     _journal_read: bool = field(default=False, init=False)
     _looking: LoopingCall | None = field(default=None, init=False)
+    _host_ports: HostPorts = field(factory=HostPorts, kw_only=True)
     _log: Logger = field(factory=Logger, kw_only=True)
 
     def __attrs_post_init__(self) -> None:

@@ -22,6 +22,7 @@ from criwist.network.bridge import BridgeNetwork
 from criwist.network.chains import PluginChains
 from criwist.network.cni import CNINetwork
 from criwist.network.host import HostNetwork
+from criwist.network.hostports import HostPorts
 from criwist.network.kubenet import KubenetConfiguration
 from criwist.network.pins import NamespacePins
 from criwist.network.plugins import run_plugin, stray_plugins
@@ -40,13 +41,22 @@ def pod_networks(config: Config, reactor: Any, environment: Mapping[str, str]) -
     """
     directory = os.path.join(config.root_directory, "network")
     pod_cidrs = PodCIDRs(Documents(directory, 1), config.pod_cidr)
+    host_ports = HostPorts()
     chains = PluginChains(partial(run_plugin, reactor=reactor), config.cni_bin_dirs, environment)
 
     def cni(name: str, source: ConfigurationSource) -> CNINetwork:
         attachments = Attachments(os.path.join(directory, name), config.cni_cache_dir)
         readiness = Readiness(source, chains, reactor)
         return CNINetwork(
-            name, readiness, chains, attachments, pod_cidrs, NamespacePins(), reactor, partial(_end_strays, reactor)
+            name,
+            readiness,
+            chains,
+            attachments,
+            pod_cidrs,
+            NamespacePins(),
+            reactor,
+            partial(_end_strays, reactor),
+            host_ports=host_ports,
         )
 
     kubenet = cni(

@@ -21,6 +21,7 @@ from criwist.netconf.invocations import Attachment
 from criwist.network.attachments import Attachments
 from criwist.network.chains import PluginChains
 from criwist.network.cni import FIRST_LOOK_LIMIT, CNINetwork
+from criwist.network.hostports import HostPorts
 from criwist.network.plugins import Output
 from criwist.network.pod_cidrs import PodCIDRs
 from criwist.network.readiness import LOOK_INTERVAL, Readiness
@@ -67,18 +68,22 @@ class Case(SynchronousTestCase):
         self.pins = PinsInMemory()
         self.network = self.restarted()
 
-    def restarted(self) -> CNINetwork:
-        """A criwist that knows what is on disk."""
+    def restarted(self, name: str = "cni", host_ports: HostPorts | None = None) -> CNINetwork:
+        """A criwist that knows what is on disk.
+
+        :param host_ports: shared with another network.
+        """
         chains = PluginChains(self.world.run, (self.world.path("bin"),), {})
         network = CNINetwork(
-            "cni",
+            name,
             Readiness(ConfigurationDirectory(self.world.path("conf")), chains, self.clock),
             chains,
-            Attachments(self.world.path("journal"), self.world.path("cache")),
+            Attachments(self.world.path("journal" if name == "cni" else name), self.world.path("cache")),
             PodCIDRs(Documents(self.world.path("state"), 1)),
             self.pins,  # type: ignore[arg-type] # a double, alike in what is called
             self.clock,
             self._end_strays,
+            host_ports=host_ports or HostPorts(),
             log=Logger(observer=self.logged.append),
         )
         network.startService()
@@ -217,6 +222,14 @@ class SetUpTests(Case):
         self.assertEqual((self.world.pod_calls(), len(self.left())), (before, 2))
         self.tear_down(pod("a", port_mappings=PORTS), made)
         self.set_up(request)
+
+    def test_host_ports_of_another_network(self) -> None:
+        """On a node that was changed over to another network the pods of the old one keep their host ports."""
+        self.set_up(pod("a", port_mappings=PORTS))
+        host_ports = HostPorts()
+        old, new = (self.restarted(name, host_ports) for name in ("cni", "kubenet"))
+        self.successResultOf(self.call(old.reconcile({"a" * 64: pod("a")})))
+        self.failureResultOf(self.call(new.set_up(pod("b", port_mappings=PORTS), PAUSE)), FailedPrecondition)
 
     def test_host_ports_after_restart(self) -> None:
         """The host ports of pods that stand are held after a restart, before anything is reconciled."""
