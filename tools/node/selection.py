@@ -17,12 +17,43 @@ ON_A_NODE: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "test_node_cgroups.py": ("slices and scopes that systemd makes", ()),
     "test_node_security.py": ("AppArmor, scores of the OOM killer, low ports", ()),
     "test_node_journald.py": ("the journal", ()),
-    "test_fields_security.py": ("capabilities, seccomp, AppArmor, masked paths", ()),
+    "test_fields_resources.py": (
+        "the cgroups' version and driver",
+        (
+            *("test_cpu", "test_memory_without_swap", "test_memory_with_swap", "test_unlimited_swap", "test_unlimited"),
+            *(
+                "test_processes",
+                "test_unified",
+                "test_unified_key_that_the_kernel_refuses",
+                "test_unified_on_cgroup_v1",
+            ),
+            *("test_hugepages", "test_hugepages_that_cannot_be_limited", "test_quota_is_enforced"),
+            "test_oom_score_of_a_running_container",
+        ),
+    ),
+    "test_fields_mounts.py": (
+        "propagation, recursive read-only, AppArmor's say in mounts",
+        (
+            *("test_socket", "test_readonly_is_not_recursive", "test_recursive_readonly"),
+            *("test_propagation_from_the_host", "test_propagation_to_the_host", "test_propagation_is_told"),
+            *("test_bidirectional_needs_a_shared_mount", "test_relabelling_without_selinux"),
+        ),
+    ),
+    "test_fields_image_volumes.py": (
+        "overlay mounts of image layers",
+        ("test_image", "test_it_is_read_only", "test_sub_path", "test_nothing_is_left", "test_image_in_use_stays"),
+    ),
+    "test_network_cni.py": (
+        "bridges, packet filters, queues and plugins as the distribution has them",
+        (
+            *("test_pods_reach_each_other_and_the_host", "test_host_ports", "test_dual_stack", "test_bandwidth"),
+            *("test_udp_host_port", "test_host_ports_are_known_after_a_restart", "test_pause_killed_before_stop"),
+            *("test_namespace_is_held_while_the_pod_stands", "test_kubenet"),
+        ),
+    ),
+    "test_logs_drivers.py": ("the engine's log drivers", ("test_local", "test_api", "test_none", "test_symlink_mode")),
     "test_fields_privileged.py": ("an engine with all capabilities", ()),
-    "test_fields_resources.py": ("the cgroups' version and driver", ()),
     "test_fields_namespaces.py": ("namespaces, user namespaces among them", ()),
-    "test_fields_mounts.py": ("propagation, recursive read-only, AppArmor's say in mounts", ()),
-    "test_fields_image_volumes.py": ("overlay mounts of image layers", ()),
     "test_fields_process.py": (
         "the device cgroup, terminals, CDI",
         ("test_terminal", "test_device", "test_device_that_is_not_given", "test_device_by_link", "test_cdi_device"),
@@ -67,21 +98,13 @@ ON_A_NODE: Mapping[str, tuple[str, tuple[str, ...]]] = {
         "an engine that is ended",
         ("test_out_of_memory", "test_engine_is_killed_and_comes_back"),
     ),
-    "test_logs_drivers.py": ("the engine's log drivers", ("test_local", "test_api", "test_none", "test_symlink_mode")),
     "test_logs_format.py": (
         "files of the engine's",
         ("test_line", "test_long_line", "test_terminal", "test_stays_after_removal", "test_planted_links"),
     ),
-    "test_network_cni.py": (
-        "bridges, packet filters, queues and plugins as the distribution has them",
-        (
-            *("test_pods_reach_each_other_and_the_host", "test_host_ports", "test_dual_stack", "test_bandwidth"),
-            *("test_udp_host_port", "test_host_ports_are_known_after_a_restart", "test_pause_killed_before_stop"),
-            *("test_namespace_is_held_while_the_pod_stands", "test_kubenet"),
-        ),
-    ),
     "test_network_netns.py": ("network namespaces", ()),
     "test_network_dns.py": ("resolv.conf", ("test_first_instruction", "test_host_network", "test_nothing_asked_for")),
+    "test_fields_security.py": ("capabilities, seccomp, AppArmor, masked paths", ()),
     "test_service.py": ("its socket, its end", ("test_socket_is_for_owner_and_group", "test_ends_with_calls_open")),
 }
 
