@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from types import FrameType
 
 from tools.node.guest import CommandFailed, Guest
-from tools.node.image import image
+from tools.node.image import Image, image
 from tools.node.install import install, install_tests, pytest_command
 from tools.node.machine import CGROUP_V1, Machine, only_one
 from tools.node.places import ROOT, RUN, Trouble
@@ -34,6 +34,8 @@ _FROM_OUTSIDE = "tests/node"
 _LIMIT, _LIMIT_OF_EVERYTHING = 120, 1200
 #: Seconds beyond that in which the machine still exists: what went wrong is to be found out.
 _GRACE = 900.0
+#: Without these of version 1, engines limit nothing: distributions build kernels of 6.12 and later so.
+_V1_CONTROLLERS = "cpu cpuset memory pids"
 #: What ssh ends with when the connection does.
 _CONNECTION_LOST = 255
 
@@ -59,8 +61,8 @@ def _stage(name: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _node(limit: float) -> Iterator[Guest]:
-    """A node that runs; powered off at the end, with the evidence kept if the body raised."""
+def _node(limit: float) -> Iterator[tuple[Guest, Image]]:
+    """A node that runs, and its image; powered off at the end, with the evidence kept if the body raised."""
     options = {"": "", "v2": "", "v1": CGROUP_V1}.get(os.environ.get("CRIWIST_NODE_CGROUP", ""))
     if options is None:
         raise Trouble("CRIWIST_NODE_CGROUP: expected v1 or v2")
@@ -72,7 +74,9 @@ def _node(limit: float) -> Iterator[Guest]:
         try:
             with _stage("boot"):
                 guest = machine.start()
-            yield guest
+            if options:
+                _require_cgroup_v1(guest)
+            yield guest, built
         except (CommandFailed, subprocess.SubprocessError) as error:
             if guest is not None:
                 _keep_evidence(guest)
@@ -80,6 +84,15 @@ def _node(limit: float) -> Iterator[Guest]:
         finally:
             with _stage("power off"):
                 machine.power_off(guest)
+
+
+def _require_cgroup_v1(guest: Guest) -> None:
+    missing = guest.run(
+        f"cd /sys/fs/cgroup; for name in {_V1_CONTROLLERS}; do test -d $name || echo $name; done"
+    ).split()
+    if missing:
+        kernel = guest.run("uname -r").strip()
+        raise Trouble(f"CRIWIST_NODE_CGROUP=v1: Linux {kernel} no longer has these of version 1: {', '.join(missing)}")
 
 
 def _keep_evidence(guest: Guest) -> None:
@@ -94,17 +107,17 @@ def test(arguments: Sequence[str]) -> int:
     default = _LIMIT_OF_EVERYTHING if everything() else _LIMIT
     limit = 60 * float(os.environ.get("CRIWIST_NODE_LIMIT", default))
     deadline = time.monotonic() + limit
-    outside, within = _divide(arguments)
+    outside, within = divide(arguments)
     status = 0
-    with _node(limit + _GRACE) as guest:
+    with _node(limit + _GRACE) as (guest, built):
         with _stage("install"):
-            install(guest, image())
+            install(guest, built)
         if outside is not None:
             with _stage("tests of the node"):
                 status |= _run_outside(guest, outside, deadline - time.monotonic())
         if within is not None:
             with _stage("install the tests"):
-                install_tests(guest, image(), [word for word in within if word.startswith("tests")])
+                install_tests(guest, built, [word for word in within if word.startswith("tests")])
             with _stage("tests in the node"):
                 status |= _run_inside(guest, within, deadline - time.monotonic())
         if status != 0:
@@ -125,7 +138,7 @@ def _run_inside(guest: Guest, arguments: Sequence[str], limit: float) -> int:
     return status
 
 
-def _divide(arguments: Sequence[str]) -> tuple[list[str] | None, list[str] | None]:
+def divide(arguments: Sequence[str]) -> tuple[list[str] | None, list[str] | None]:
     """Arguments for pytest outside and inside; None where there is nothing to run."""
     paths = [word for word in arguments if word.startswith("tests")] or [_FROM_OUTSIDE, *inside()]
     others = [word for word in arguments if not word.startswith("tests")]
@@ -145,10 +158,10 @@ def _environment() -> dict[str, str]:
 
 def shell() -> int:
     """Boot, install, and give a shell; what is done there is forgotten."""
-    with _node(24 * 3600) as guest:
+    with _node(24 * 3600) as (guest, built):
         with _stage("install"):
-            install(guest, image())
-            install_tests(guest, image(), ["tests"])
+            install(guest, built)
+            install_tests(guest, built, ["tests"])
         return guest.shell()
 
 
