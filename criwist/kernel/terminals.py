@@ -2,7 +2,8 @@
 
 Docker keeps the master end of an exec's terminal open when its client goes away, so the shell in it would wait for
 ever.  The kernel's own hang-up (tty_ioctl(4), termios(3)) sends SIGHUP and SIGCONT to the session's leader and to
-the terminal's foreground process group; that is what is done here.
+the terminal's foreground process group; that is what is done here.  (Without job control that is the leader's own
+group: a shell that waits for what it runs takes notice only when that has ended.)
 """
 
 from __future__ import annotations
@@ -28,21 +29,21 @@ def hang_up(leader: int, proc: str = PROC) -> bool:
         return False
     try:
         # Read after the descriptor was opened: from here on the number can be no other process's.
-        terminal = _terminal(leader, proc)
-        if terminal is None:
+        foreground = _foreground(leader, proc)
+        if foreground is None:
             return False
         for number in _SIGNALS:
             with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(descriptor, number)
-            if terminal > 1 and terminal != leader:
-                with suppress(ProcessLookupError):
-                    os.killpg(terminal, number)
+                if foreground != leader:
+                    signal.pidfd_send_signal(descriptor, number)
+                if foreground > 1:
+                    os.killpg(foreground, number)
     finally:
         os.close(descriptor)
     return True
 
 
-def _terminal(leader: int, proc: str) -> int | None:
+def _foreground(leader: int, proc: str) -> int | None:
     """The foreground process group of the terminal of the session that *leader* leads, from its stat (proc(5))."""
     text = read_text(f"{proc}/{leader}/stat")
     if not text:

@@ -73,6 +73,27 @@ def test_the_foreground_gets_it_too() -> None:
     os.close(master)
 
 
+def test_the_leader_s_own_group_gets_it_too() -> None:
+    """What a shell without job control runs is of its own process group, and the shell waits for it to end."""
+
+    def shell() -> None:
+        signal.signal(signal.SIGHUP, lambda *_: None)
+        job = os.fork()
+        if not job:
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)
+            os.write(1, b"ready")
+            time.sleep(60)
+            os._exit(0)
+        _, status = os.waitpid(job, 0)
+        os._exit(-os.waitstatus_to_exitcode(status))
+
+    pid, master = in_terminal(shell)
+    assert os.read(master, 5) == b"ready"
+    assert hang_up(pid)
+    assert ended_by(pid) == -signal.SIGHUP, "it exits with the signal that ended its job"
+    os.close(master)
+
+
 def test_nobody_else_is_signalled() -> None:
     """Not a process that leads no session, nor one without a terminal, nor one that is gone."""
     child = os.fork()
