@@ -148,7 +148,8 @@ def cases(failures: _Failures) -> list[Callable[[Script], None]]:
     def meanwhile(script: Script, reactor: MemoryReactor) -> None:
         """The far ends talk, end or stop reading, or time passes."""
         act = script.number(8)
-        processes, pods = reactor.runtime.processes, reactor.runtime.connections
+        processes = reactor.runtime.processes
+        pods = [pod for pod in reactor.runtime.connections if not pod.lost]
         if act == 0:
             reactor.advance(script.number(40))
         elif act < 4 and processes:
