@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
-import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator
@@ -24,33 +22,11 @@ from tests.harness.certificates import Authority
 from tests.harness.client import CRI, refused
 from tests.harness.clock import eventually, scaled
 from tests.harness.daemon import Daemon
+from tests.harness.execs import execute
 from tests.harness.kube_api import NAMESPACE, KubeAPI, PodContainer
 from tests.harness.spdy_client import Client, Refused
 
 _MEBIBYTE = 1 << 20
-
-
-def resident(pid: int) -> int:
-    """Bytes of memory that a process has resident."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmRSS:"))
-
-
-def execute(
-    cri: CRI, container: str, *command: str, stdin: bool = False, **options: Any
-) -> tuple[Client, dict[str, int]]:
-    """A client of an exec, and the numbers of its streams."""
-    request = api.ExecRequest(container_id=container, cmd=command, stdin=stdin, stdout=True, stderr=True)
-    client = Client(cri.runtime.Exec(request).url, **options)
-    roles = ["error", "stdout", "stderr", *(["stdin"] if stdin else [])]
-    return client, dict(zip(roles, client.open_all(*({"streamtype": role} for role in roles)), strict=True))
-
-
-def said(client: Client, numbers: dict[str, int]) -> bytes:
-    """What a command writes to standard output, all of it and little."""
-    client.wait_for(numbers["error"])
-    assert json.loads(client.heads[numbers["error"]])["status"] == "Success", client.heads
-    return bytes(client.heads[numbers["stdout"]])
 
 
 # -- The RPCs
@@ -144,110 +120,6 @@ def test_the_python_client_forwards_a_port(cri: CRI, stand_in: KubeAPI, core: An
     answer = b"".join(iter(lambda: connection.recv(4096), b""))
     assert answer.endswith(b"hello\n")
     assert forwarding.error(8080) is None
-
-
-# -- Bounds
-
-
-def test_a_client_that_does_not_read_costs_little(cri: CRI, criwist: Daemon) -> None:
-    """Its command waits, criwist's memory stays what it was, and other sessions go on."""
-    _, container = cri.run_in_pod()
-    assert said(*execute(cri, container, "echo", "warm")) == b"warm\n"
-    before = resident(criwist.pid)
-    stuck = [execute(cri, container, "dd", "if=/dev/zero", "bs=1M", "count=300") for _ in range(8)]
-    time.sleep(scaled(3))
-    assert resident(criwist.pid) - before < 16 * _MEBIBYTE
-    for number in range(3):
-        assert said(*execute(cri, container, "echo", str(number))) == f"{number}\n".encode()
-    for client, numbers in stuck:
-        client.wait_for(numbers["error"])
-        assert client.counts[numbers["stdout"]] == 300 * _MEBIBYTE
-        client.close()
-    assert resident(criwist.pid) - before < 16 * _MEBIBYTE
-
-
-@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
-def test_a_client_that_reads_late_gets_all(
-    tls: bool,
-    criwist_daemon: Callable[..., Daemon],
-    client_of: Callable[[Daemon], CRI],
-    tmp_path: Path,
-) -> None:
-    """What a command has said before its end is kept for a client that reads long after it, as a pager does."""
-    authority = Authority(tmp_path)
-    files = authority.issue("node", "127.0.0.1")
-    options = {"streaming_tls_cert": files.certificate, "streaming_tls_key": files.key} if tls else {}
-    daemon = criwist_daemon(**options)
-    daemon.start()
-    cri = client_of(daemon)
-    _, container = cri.run_in_pod()
-    context = ssl.create_default_context(cafile=str(authority.path)) if tls else None
-    # Less than what the kernels' buffers and the engine's hold together, more than the client's own holds.
-    late = [
-        execute(cri, container, "dd", "if=/dev/zero", "bs=64k", f"count={count}", tls=context) for count in (16, 32, 48)
-    ]
-    time.sleep(13)
-    for (client, numbers), count in zip(late, (16, 32, 48), strict=True):
-        client.wait_for(numbers["error"])
-        assert client.counts[numbers["stdout"]] == count * 65536
-        client.close()
-
-
-def test_a_command_that_does_not_read_costs_little(cri: CRI, criwist: Daemon) -> None:
-    """Its client is made to wait."""
-    _, container = cri.run_in_pod()
-    client, numbers = execute(cri, container, "sh", "-c", "echo go; sleep 1000", stdin=True)
-    client.wait_for_data(numbers["stdout"])
-    before = resident(criwist.pid)
-    client.socket.settimeout(1.0)
-    with pytest.raises(TimeoutError):
-        client.flood(numbers["stdin"], 500 * _MEBIBYTE)
-    assert resident(criwist.pid) - before < 8 * _MEBIBYTE
-    client.close()
-
-
-def test_execs_leave_nothing_behind(cri: CRI, criwist: Daemon) -> None:
-    """Neither descriptors nor sessions nor, after the first hundred, memory."""
-    _, container = cri.run_in_pod()
-
-    def some(count: int) -> None:
-        for _ in range(count):
-            client, numbers = execute(cri, container, "true")
-            client.wait_for(numbers["error"])
-            client.close()
-
-    def descriptors() -> int:
-        return len(list(Path(f"/proc/{criwist.pid}/fd").iterdir()))
-
-    some(100)
-    memory, files = resident(criwist.pid), descriptors()
-    some(100)
-    eventually(lambda: descriptors() <= files + 2, what="descriptors")
-    assert resident(criwist.pid) - memory < 4 * _MEBIBYTE
-
-
-def test_a_client_that_breaks_the_protocol_harms_nobody(cri: CRI) -> None:
-    """It is sent away with GOAWAY; a session beside it goes on."""
-    _, container = cri.run_in_pod()
-    beside, streams = execute(cri, container, "sh", "-c", "echo go; read line; echo $line", stdin=True)
-    beside.wait_for_data(streams["stdout"])
-    broken, _ = execute(cri, container, "sleep", "1000")
-    broken.socket.sendall(b"\x80\x02\0\x01\0\0\0\x04nope")
-    received = b"".join(iter(lambda: broken.socket.recv(4096), b""))
-    assert received[-16:-8] == b"\x80\x03\0\x07\0\0\0\x08"
-    beside.send(streams["stdin"], b"still here\n")
-    assert said(beside, streams) == b"go\nstill here\n"
-
-
-def test_silent_connections_are_dropped(cri: CRI) -> None:
-    """A connection on which nothing is said is closed after ten seconds."""
-    _, container = cri.run_in_pod()
-    where = urlsplit(cri.runtime.Exec(api.ExecRequest(container_id=container, cmd=["true"], stdout=True)).url)
-    with socket.create_connection((where.hostname, where.port), timeout=scaled(30)) as silent:
-        began = time.monotonic()
-        with contextlib.suppress(ConnectionResetError):
-            assert silent.recv(1) == b""
-        assert 8 < time.monotonic() - began < scaled(20)
 
 
 # -- The end of criwist, and of Docker

@@ -1,0 +1,227 @@
+"""Every version of every protocol, and every combination of streams, against real processes and ports.
+
+kubectls choose the best version that both know, so here clients offer one alone.  containerd 1.6 ends an exec at once
+that has no output, does not know v5, and closes both directions of a forwarded connection when one has ended; tests of
+these have no second opinion.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import pytest
+
+from criwist.api.runtime.v1 import api_pb2 as api
+from tests.harness.channel_client import ChannelClient
+from tests.harness.client import CRI
+from tests.harness.clock import eventually
+from tests.harness.spdy_client import Client
+
+_STDIN, _STDOUT, _STDERR, _ERROR, _RESIZE = range(5)
+#: Says what it was given on both outputs.
+_SCRIPT = "read word; echo out $word; echo err $word >&2; exit 3"
+
+
+def exit_code(status: bytes | bytearray) -> int:
+    """The exit code in a Status document, which must be one of a command that ended."""
+    document = json.loads(status)
+    if document["status"] == "Success":
+        return 0
+    assert document["reason"] == "NonZeroExitCode", document
+    (cause,) = document["details"]["causes"]
+    assert cause["reason"] == "ExitCode"
+    return int(cause["message"])
+
+
+# -- Versions of the remote command protocol
+
+
+def _over_spdy(cri: CRI, version: str) -> bytes:
+    """Run the script with a client that offers *version*; what the error stream says."""
+    _, container = cri.run_in_pod()
+    request = api.ExecRequest(container_id=container, cmd=["sh", "-c", _SCRIPT], stdin=True, stdout=True, stderr=True)
+    client = Client(cri.runtime.Exec(request).url, version)
+    error, stdin, stdout, stderr = client.open_all(
+        *({"streamtype": role} for role in ("error", "stdin", "stdout", "stderr"))
+    )
+    client.wait_for_replies(4)
+    client.send(stdin, b"hello\n")
+    client.finish(stdin)
+    client.wait_for(error, stdout, stderr)
+    assert (client.heads[stdout], client.heads[stderr]) == (b"out hello\n", b"err hello\n")
+    client.close()
+    return bytes(client.heads[error])
+
+
+@pytest.mark.second_opinion
+def test_v4_over_spdy(cri: CRI) -> None:
+    """Input, both outputs, and at the end a Status document."""
+    assert exit_code(_over_spdy(cri, "v4.channel.k8s.io")) == 3
+
+
+@pytest.mark.second_opinion
+@pytest.mark.parametrize("version", ["v3.channel.k8s.io", "v2.channel.k8s.io"])
+def test_older_versions_over_spdy(version: str, cri: CRI) -> None:
+    """The same with a text at the end, which has the code."""
+    text = _over_spdy(cri, version)
+    assert b"exit" in text
+    assert b"3" in text
+
+
+def test_the_first_version_over_spdy(cri: CRI) -> None:
+    """The same.  containerd, like the first kubelets, resets the error stream before the text."""
+    assert b"exit status 3" in _over_spdy(cri, "channel.k8s.io")
+
+
+@pytest.mark.second_opinion
+@pytest.mark.parametrize(
+    "subprotocol", ["v4.channel.k8s.io", "v4.base64.channel.k8s.io", "channel.k8s.io", "base64.channel.k8s.io", ""]
+)
+def test_every_older_protocol_over_websocket(subprotocol: str, cri: CRI) -> None:
+    """The same over channels; without a sub-protocol it is the first that is spoken."""
+    _, container = cri.run_in_pod()
+    request = api.ExecRequest(container_id=container, cmd=["sh", "-c", _SCRIPT], stdin=True, stdout=True, stderr=True)
+    client = ChannelClient(cri.runtime.Exec(request).url, *([subprotocol] if subprotocol else []))
+    assert client.chosen == (subprotocol or None)
+    client.send(_STDIN, b"hello\n")
+    client.receive_all()
+    assert (client.received[_STDOUT], client.received[_STDERR]) == (b"out hello\n", b"err hello\n")
+    if subprotocol.startswith("v4"):
+        assert exit_code(client.received[_ERROR]) == 3
+    else:
+        assert b"3" in client.received[_ERROR]
+
+
+def test_v5_alone(cri: CRI) -> None:
+    """A client that offers only v5, as crictl does, gets it: the end of input, output after it, the Status."""
+    _, container = cri.run_in_pod()
+    script = "cat; echo that was all; exit 3"
+    request = api.ExecRequest(container_id=container, cmd=["sh", "-c", script], stdin=True, stdout=True, stderr=True)
+    client = ChannelClient(cri.runtime.Exec(request).url, "v5.channel.k8s.io")
+    assert client.chosen == "v5.channel.k8s.io"
+    client.send(_STDIN, b"hello\n")
+    client.receive_until(_STDOUT, b"hello\n")
+    client.close_channel(_STDIN)
+    client.receive_all()
+    assert client.received[_STDOUT] == b"hello\nthat was all\n"
+    assert exit_code(client.received[_ERROR]) == 3
+
+
+@pytest.mark.parametrize("subprotocol", ["v5.channel.k8s.io", "v4.channel.k8s.io", "base64.channel.k8s.io"])
+def test_the_first_size_over_websocket(subprotocol: str, cri: CRI) -> None:
+    """A size that is sent before anything else is the terminal's when the command first looks, or soon after."""
+    _, container = cri.run_in_pod()
+    script = "until [ \"$(stty size)\" = '33 111' ]; do sleep 0.05; done; stty size"
+    request = api.ExecRequest(container_id=container, cmd=["sh", "-c", script], stdin=True, stdout=True, tty=True)
+    client = ChannelClient(cri.runtime.Exec(request).url, subprotocol)
+    client.send(_RESIZE, b'{"Width":111,"Height":33}')
+    client.receive_all()
+    assert client.received[_STDOUT].endswith(b"33 111\r\n")
+
+
+# -- Streams
+
+_COMBINATIONS = [combination for combination in itertools.product([False, True], repeat=3) if any(combination)]
+
+
+def _named(flags: tuple[bool, ...]) -> str:
+    return "+".join(itertools.compress(("stdin", "stdout", "stderr"), flags))
+
+
+@pytest.mark.parametrize("flags", _COMBINATIONS, ids=_named)
+def test_every_combination_of_streams(flags: tuple[bool, bool, bool], cri: CRI) -> None:
+    """The command runs to its end, whichever streams it is to have: its input ends, its code is told."""
+    stdin, stdout, stderr = flags
+    _, container = cri.run_in_pod()
+    script = "cat > /tmp/given; echo out; echo err >&2; exit 3"
+    request = api.ExecRequest(
+        container_id=container, cmd=["sh", "-c", script], stdin=stdin, stdout=stdout, stderr=stderr
+    )
+    client = Client(cri.runtime.Exec(request).url)
+    roles = ["error", *itertools.compress(("stdin", "stdout", "stderr"), flags)]
+    numbers = dict(zip(roles, client.open_all(*({"streamtype": role} for role in roles)), strict=True))
+    client.wait_for_replies(len(roles))
+    if stdin:
+        client.send(numbers["stdin"], b"words")
+        client.finish(numbers["stdin"])
+    client.wait_for(numbers["error"])
+    assert exit_code(bytes(client.heads[numbers["error"]])) == 3
+    said = {role: bytes(client.heads[numbers[role]]) for role in roles if role.startswith("std") and role != "stdin"}
+    assert said == {role: f"{role[3:]}\n".encode() for role in said}
+    assert cri.shell(container, "cat /tmp/given") == ("words" if stdin else "")
+    client.close()
+
+
+@pytest.mark.parametrize("flags", [(True, True), (True, False), (False, True)], ids=_named)
+def test_every_combination_of_a_terminal(flags: tuple[bool, bool], cri: CRI) -> None:
+    """The same with a terminal, where ctrl-d is the end of input."""
+    stdin, stdout = flags
+    _, container = cri.run_in_pod()
+    script = f"tty > /tmp/tty; {'cat > /tmp/given; ' * stdin}echo out; exit 3"
+    request = api.ExecRequest(container_id=container, cmd=["sh", "-c", script], stdin=stdin, stdout=stdout, tty=True)
+    client = Client(cri.runtime.Exec(request).url)
+    roles = ["error", *itertools.compress(("stdin", "stdout"), flags), "resize"]
+    numbers = dict(zip(roles, client.open_all(*({"streamtype": role} for role in roles)), strict=True))
+    client.wait_for_replies(len(roles))
+    if stdin:
+        client.send(numbers["stdin"], b"words\n\x04")
+    client.wait_for(numbers["error"])
+    assert exit_code(bytes(client.heads[numbers["error"]])) == 3
+    if stdout:
+        assert bytes(client.heads[numbers["stdout"]]).endswith(b"out\r\n")
+    assert cri.shell(container, "cat /tmp/tty").startswith("/dev/")
+    if stdin:
+        assert cri.shell(container, "cat /tmp/given") == "words\n"
+    client.close()
+
+
+# -- Port-forward over channels
+
+
+def _echo_over_channels(cri: CRI, subprotocol: str) -> None:
+    """Talk to two ports beside each other: their numbers come first, then bytes go both ways."""
+    sandbox, container = cri.run_in_pod("sh", "-c", "nc -ll -p 7000 -e cat & nc -ll -p 7001 -e cat & wait")
+    for entry in (":1B58 ", ":1B59 "):
+        eventually(lambda entry=entry: entry in cri.shell(container, "cat /proc/net/tcp /proc/net/tcp6"))
+    request = api.PortForwardRequest(pod_sandbox_id=sandbox, port=[7000, 7001])
+    client = ChannelClient(cri.runtime.PortForward(request).url, *([subprotocol] if subprotocol else []))
+    assert client.chosen == (subprotocol or None)
+    for position, port in enumerate((7000, 7001)):
+        number = port.to_bytes(2, "little")
+        client.send(2 * position, b"hello %d" % port)
+        client.receive_until(2 * position, number + b"hello %d" % port)
+        assert client.received[2 * position + 1] == number
+    client.close()
+
+
+@pytest.mark.second_opinion
+@pytest.mark.parametrize("subprotocol", ["v4.channel.k8s.io", "v4.base64.channel.k8s.io", ""])
+def test_port_forward_over_channels(subprotocol: str, cri: CRI) -> None:
+    """The protocols that clients use, and none."""
+    _echo_over_channels(cri, subprotocol)
+
+
+@pytest.mark.parametrize("subprotocol", ["portforward.k8s.io", "base64.portforward.k8s.io"])
+def test_port_forward_over_channels_of_its_own_name(subprotocol: str, cri: CRI) -> None:
+    """Those that containerd does not know."""
+    _echo_over_channels(cri, subprotocol)
+
+
+def test_a_port_without_a_listener_is_named(cri: CRI) -> None:
+    """The error stream says which port it was and why; the data stream ends; a connection beside goes on."""
+    sandbox, container = cri.run_in_pod("sh", "-c", "nc -ll -p 7000 -e cat")
+    eventually(lambda: ":1B58 " in cri.shell(container, "cat /proc/net/tcp /proc/net/tcp6"))
+    request = api.PortForwardRequest(pod_sandbox_id=sandbox)
+    client = Client(cri.runtime.PortForward(request).url, "portforward.k8s.io")
+    streams = [
+        {"streamtype": role, "port": port, "requestid": port} for port in ("7000", "7001") for role in ("error", "data")
+    ]
+    _, good, error, bad = client.open_all(*streams)
+    client.wait_for(error, bad)
+    text = client.heads[error].decode()
+    assert "7001" in text
+    assert "refused" in text
+    client.send(good, b"still here")
+    client.wait_for_data(good, end=b"still here")
+    client.close()
