@@ -1,6 +1,6 @@
 """A process's output and input between the engine's stream and a client's streams.
 
-Output arrives from the engine in reads of up to 256 KiB.  Without a terminal these are stdcopy frames, which are cut
+Output arrives from the engine in reads of up to BULK bytes.  Without a terminal these are stdcopy frames, which are cut
 into views and leave in as few pieces as their streams alternate; nothing is copied but into the one write.
 """
 
