@@ -123,6 +123,8 @@ ELSEWHERE: Mapping[str, str] = {
     "test_network_plugins.py": "scripts as plugins; no kernel",
     "test_pull_deadline.py": "waits for registries that stall",
     "test_pulls.py": "registries",
+    "test_streaming_bounds.py": "what one client can cost; load",
+    "test_streaming_protocols.py": "versions of protocols",
     "test_streaming_clients.py": "protocols; what they do to a container, test_exec_sync and test_network_netns do",
     "test_streaming_kubectl.py": "the same, with kubectls, which a node has not",
     "test_v1alpha2.py": "names of services",
