@@ -6,6 +6,8 @@ component after the other:
 
 * A directory is entered only as what it is.  A symbolic link is followed only if root or we own it (``/var/log`` on
   another disk), and then its target is walked by the same rule.  Anybody else's ends the walk with an error.
+* Many pods run as root, too.  The last two directories, behind the first two of the path, therefore are never links:
+  kubelet makes those of a pod and of a container itself.
 * At the end a regular file is opened for appending.  A link, pipe or device that stands there loses its name to a new
   file; what it led to is not touched.
 
@@ -23,6 +25,9 @@ from typing import Final
 
 DIRECTORY_MODE: Final = 0o755
 FILE_MODE: Final = 0o640
+#: Directories at the beginning of a path that may be links, and others at its end that may not.
+FREE_FIRST: Final = 2
+PLAIN_LAST: Final = 2
 #: What the kernel follows at most in one path.
 MOST_LINKS: Final = 40
 
@@ -36,7 +41,7 @@ _NO_FILE: Final = (errno.ELOOP, errno.ENXIO, errno.ENODEV)
 
 
 class Untrusted(OSError):
-    """The path leads through a link that neither root nor we made."""
+    """The path leads through a link that neither root nor we made, or where there is none to be."""
 
 
 def open_log(path: str) -> int:
@@ -91,6 +96,7 @@ def _directory_of(path: str, *, make: bool) -> Iterator[tuple[int, str]]:
     if not os.path.isabs(head) or not name:
         raise Untrusted(f"not an absolute path of a file: {path!r}")
     ahead = _components(head)
+    plain = min(PLAIN_LAST, max(len(ahead) - FREE_FIRST, 0))
     links = 0
     current = os.open("/", _ENTER)
     try:
@@ -103,6 +109,8 @@ def _directory_of(path: str, *, make: bool) -> Iterator[tuple[int, str]]:
                     raise
                 links += 1
                 target = _trusted_target(component, current, path, links)
+                if len(ahead) < plain:
+                    raise Untrusted(f"{component!r} on the way to {path} is a symbolic link") from None
                 ahead += _components(target)
                 if not target.startswith("/"):
                     continue

@@ -160,8 +160,8 @@ def _descriptors(daemon: Daemon) -> list[Path]:
     return found
 
 
-def test_planted_links(cri: CRI, tmp_path: Path) -> None:
-    """A link in the file's place is replaced; one on the way that is not root's is not followed."""
+def test_planted_link(cri: CRI, tmp_path: Path) -> None:
+    """A link in the file's place is replaced, and what it led to left alone."""
     secret = tmp_path / "secret"
     secret.write_bytes(b"secret")
     pod = cri.pod()
@@ -174,3 +174,21 @@ def test_planted_links(cri: CRI, tmp_path: Path) -> None:
     cri.wait_for_exit(container_id)
     assert secret.read_bytes() == b"secret"
     assert [line.content for line in lines(path)] == [b"out"]
+
+
+def test_planted_link_on_the_way(cri: CRI, criwist: Daemon, tmp_path: Path) -> None:
+    """A link in place of the container's directory, be it root's, is not followed, and the container runs all the
+    same; when the link is gone the log is written, from its first line on.
+    """
+    pod = cri.pod()
+    pod_id = cri.run_pod(pod)
+    config = cri.container("sh", "-c", "echo out; sleep 1000")
+    config.log_path = "container/0.log"
+    directory = Path(pod.log_directory, "container")
+    directory.symlink_to(tmp_path)
+    container_id = cri.run(pod_id, config, pod)
+    eventually(lambda: f"'container' on the way to {directory}/0.log is a symbolic link" in criwist.program.log_text())
+    assert list(tmp_path.iterdir()) == []
+    directory.unlink()
+    path = log_path(cri, container_id)
+    eventually(lambda: path.exists() and [line.content for line in lines(path)] == [b"out"])

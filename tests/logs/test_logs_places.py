@@ -65,10 +65,38 @@ def test_directory_in_place_of_the_file(tmp_path: Path) -> None:
 def test_follows_our_links(tmp_path: Path) -> None:
     """Links of root's or our own on the way are followed, absolute, relative and through the parent directory."""
     (tmp_path / "disk/logs").mkdir(parents=True)
-    (tmp_path / "pods").symlink_to(tmp_path / "disk/logs")
-    (tmp_path / "disk/logs/here").symlink_to("../logs/there")
-    _write(tmp_path / "pods/here/0.log", b"log")
-    assert (tmp_path / "disk/logs/there/0.log").read_bytes() == b"log"
+    (tmp_path / "log").symlink_to(tmp_path / "disk/logs")
+    (tmp_path / "disk/logs/pods").symlink_to("../logs/there")
+    _write(tmp_path / "log/pods/pod/container/0.log", b"log")
+    assert (tmp_path / "disk/logs/there/pod/container/0.log").read_bytes() == b"log"
+
+
+@pytest.mark.parametrize("link", ["pods/pod", "pods/pod/container"])
+def test_refuses_links_where_kubelet_makes_directories(tmp_path: Path, link: str) -> None:
+    """The directories of a pod and of a container are never links, be they root's: pods run as root, too."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / link).parent.mkdir(parents=True)
+    (tmp_path / link).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(Untrusted, match=f"'{Path(link).name}' on the way to .* is a symbolic link"):
+        open_log(str(tmp_path / "pods/pod/container/0.log"))
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_short_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first two directories of a path may be links even if nothing is below them."""
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "log").symlink_to("disk")
+    enter = os.open
+
+    def from_here(path: str, *arguments: int, **keywords: int) -> int:
+        return enter(str(tmp_path) if path == "/" else path, *arguments, **keywords)
+
+    monkeypatch.setattr(os, "open", from_here)
+    for path in ("/log/0.log", "/log/pod/1.log"):
+        os.close(open_log(path))
+    monkeypatch.undo()
+    assert (tmp_path / "disk/0.log").exists()
+    assert (tmp_path / "disk/pod/1.log").exists()
 
 
 def test_refuses_others_links(tmp_path: Path) -> None:
@@ -76,10 +104,10 @@ def test_refuses_others_links(tmp_path: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("giving a link away needs root")
     (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "pod").symlink_to(tmp_path / "elsewhere")
-    os.lchown(tmp_path / "pod", 1000, 1000)
+    (tmp_path / "pods").symlink_to(tmp_path / "elsewhere")
+    os.lchown(tmp_path / "pods", 1000, 1000)
     with pytest.raises(Untrusted, match="user 1000"):
-        open_log(str(tmp_path / "pod/0.log"))
+        open_log(str(tmp_path / "pods/pod/container/0.log"))
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
@@ -88,7 +116,7 @@ def test_endless_links(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")
     with pytest.raises(Untrusted, match="too many"):
-        open_log(str(tmp_path / "a/0.log"))
+        open_log(str(tmp_path / "a/pod/container/0.log"))
 
 
 def test_file_on_the_way(tmp_path: Path) -> None:
