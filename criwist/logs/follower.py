@@ -20,6 +20,7 @@ from __future__ import annotations
 import os
 from bisect import bisect_left
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from attrs import define, field
@@ -100,13 +101,13 @@ class Follower:
         """See to it that we are told when Docker makes the file anew, or the directory it will be in."""
         if self._watches.get(directory, MISSING) >= 0:
             return
-        self._watches[directory] = self._watch.directory(directory, self._called)
+        self._watches[directory] = self._watch.directory(directory, self._made)
         if self._watches[directory] == MISSING:
             parent = os.path.dirname(directory)
             if self._watches.get(parent, MISSING) < 0:
                 self._watches[parent] = self._watch.directory(parent, self._called)
             # Made between the two?
-            self._watches[directory] = self._watch.directory(directory, self._called)
+            self._watches[directory] = self._watch.directory(directory, self._made)
 
     # -- What else happens to it
 
@@ -165,6 +166,12 @@ class Follower:
         self._started = False
 
     def _called(self) -> None:
+        self._call(self)
+
+    def _made(self) -> None:
+        # Now, whoever's turn it is: Docker may remove it before ours.
+        with suppress(OSError):
+            self._source.look()
         self._call(self)
 
     # -- Starting

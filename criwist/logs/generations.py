@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Final, Protocol
 
@@ -123,8 +123,7 @@ def open_generations(path: str) -> list[Generation]:
     """
     for _ in range(_LOOKS):
         before = _look(path)
-        opened = [_open(name) for name in before]
-        there = [generation for generation in opened if generation is not None]
+        there = _open_each(before)
         after = _look(path)
         if [generation.identity for generation in there] == list(after.values()) and before == after:
             return there
@@ -159,6 +158,20 @@ def _look(path: str) -> dict[str, tuple[int, int]]:
             status = os.stat(candidate)
             found[candidate] = (status.st_dev, status.st_ino)
     return found
+
+
+def _open_each(names: Iterable[str]) -> list[Generation]:
+    there: list[Generation] = []
+    try:
+        for name in names:
+            generation = _open(name)
+            if generation is not None:
+                there.append(generation)
+    except OSError:
+        for generation in there:
+            generation.close()
+        raise
+    return there
 
 
 def _open(name: str) -> Generation | None:

@@ -111,7 +111,7 @@ def _document(record: Record) -> dict[str, Any]:
         document["anchor"] = [source.since, source.count, source.first, source.last]
     else:
         generation = source.generation
-        document["offset"] = [source.offset, source.before]
+        document["offset"] = [source.offset, source.before, source.inode]
         document["generation"] = None if generation is None else [generation.length, generation.checksum]
     if record.complete:
         document["complete"] = True
@@ -130,5 +130,6 @@ def _record(content: bytes) -> Record:
         source = Anchor(*document["anchor"])
     else:
         generation = document["generation"]
+        # Without the inode number in records of older versions.
         source = Position(None if generation is None else Fingerprint(*generation), *document["offset"])
     return Record(document["path"], Mark(*document["mark"]), source, document.get("complete", False))

@@ -5,8 +5,9 @@ A position is an offset in a generation (see :mod:`criwist.logs.generations`) an
 once they are written.  Nothing is held between the two but descriptors: what could not be written is read again.
 
 When Docker has begun a new file, the old one is read to its end first, and the step from one to the other is a
-result of its own, because the position's owner has to remember it before anything of the new file is written.  The
-files in between are opened as soon as they are seen, so that Docker may remove them while we are behind.
+result of its own, because the position's owner has to remember it before anything of the new file is written.  Newer
+files are opened while the old one is still read, so that Docker may remove them while we are behind; but not without
+limit, as they take room on its disk as long as they are open.
 
 An emptied file (Docker was told to keep one only) is noticed by the bytes before the position, which hold a time in
 nanoseconds: they are gone, or others.
@@ -19,6 +20,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable
 from enum import Enum
+from itertools import islice
 from typing import Final, NamedTuple
 
 from attrs import define, field, frozen
@@ -27,11 +29,14 @@ from criwist.logs.generations import MOST_ENTRY, Fingerprint, Generation, finger
 from criwist.wire import jsonlog, locallog
 from criwist.wire.crilog import Converted
 
-#: What is read and converted at a time: one to three milliseconds of work, which is what other containers and the
-#: rest of the daemon wait for at most.
-SLICE: Final = 256 << 10
+#: What is read and converted at a time: a millisecond or so of work, which is what other containers and the rest of the
+#: daemon wait for at most.  With twice as much, each read has the allocator ask the kernel for its memory anew.
+SLICE: Final = 128 << 10
 #: The end of the last entry read, its time included.
 _GUARD: Final = 48
+#: Bytes of newer files up to which still newer ones are opened before they are due.  What Docker removes beyond that
+#: is lost if we are not there in time.
+MOST_HELD: Final = 64 << 20
 
 
 @frozen
@@ -54,6 +59,9 @@ class Position(NamedTuple):
     offset: int
     #: CRC-32 of what is just before it.
     before: int
+    #: Inode number of the file as it was then: it tells apart files that begin with equal entries, the pieces of one
+    #: long line.
+    inode: int = 0
 
 
 BEGINNING: Final = Position(None, 0, 0)
@@ -104,13 +112,15 @@ class Source:
     _at_end: bool = field(default=False, init=False)
     #: Files may have gone unseen before the next one.
     _gap: bool = field(default=False, init=False)
+    #: Whether the next read looks for newer files.
+    _looks: bool = field(default=False, init=False)
 
     @property
     def position(self) -> Position:
         """Where reading goes on."""
         if self._fingerprint is None:
             return BEGINNING
-        return Position(self._fingerprint, self._offset, zlib.crc32(self._guard))
+        return Position(self._fingerprint, self._offset, zlib.crc32(self._guard), self._generations[0].identity[1])
 
     @property
     def may_have_more(self) -> bool:
@@ -139,17 +149,22 @@ class Source:
         self.begin()
         if position.generation is None:
             return Found.PLACE
-        for number, generation in enumerate(self._generations):
-            if fingerprint(generation, self._format.first_entry_length) == position.generation:
-                for _ in range(number):
-                    self._generations.popleft().close()
-                self._fingerprint = position.generation
-                self._move_to(position.offset)
-                if zlib.crc32(self._guard) == position.before:
-                    return Found.PLACE
-                self.begin()
-                return Found.CUT
-        return Found.NOTHING
+        alike = [
+            number
+            for number, generation in enumerate(self._generations)
+            if fingerprint(generation, self._format.first_entry_length) == position.generation
+        ]
+        if not alike:
+            return Found.NOTHING
+        same = (number for number in alike if self._generations[number].identity[1] == position.inode)
+        for _ in range(next(same, alike[0])):
+            self._generations.popleft().close()
+        self._fingerprint = position.generation
+        self._move_to(position.offset)
+        if zlib.crc32(self._guard) == position.before:
+            return Found.PLACE
+        self.begin()
+        return Found.CUT
 
     def read(self, size: int = SLICE) -> Converted | Step:
         """The next entries: at least one, and not more than *size* bytes of them unless the first is longer.
@@ -162,6 +177,9 @@ class Source:
                 return Step.END
         if self._is_emptied():
             return self._begin_again()
+        if self._looks:
+            self._looks = False
+            self.look()
         converted = self._entries(size)
         if converted is None and len(self._generations) == 1:
             if not self._is_rotated():
@@ -172,8 +190,18 @@ class Source:
                 self._find_successors()
         return self._next_generation() if converted is None else converted
 
+    def look(self) -> None:
+        """Open the files that Docker has begun since, before it removes them.
+
+        :raises OSError: they cannot be opened.
+        """
+        if self._generations and self._is_rotated() and self._held() < MOST_HELD:
+            self._find_successors()
+
     def advance(self, consumed: int) -> None:
         """Go on behind that many bytes of what the last read gave."""
+        # Who cannot write what he reads does not hold ever more.
+        self._looks = True
         generation = self._generations[0]
         if self._fingerprint is None:
             self._fingerprint = fingerprint(generation, self._format.first_entry_length)
@@ -273,24 +301,34 @@ class Source:
                 break
         return Step.END
 
+    def _held(self) -> int:
+        return sum(max(generation.size(), 0) for generation in islice(self._generations, 1, None))
+
     def _find_successors(self) -> None:
         """Open the files that are newer than the newest that we have."""
+        found = self._open_all()
+        while (place := self._place_of_newest(found)) is None and len(self._generations) > 1:
+            if fingerprint(self._generations[-1], self._format.first_entry_length) is not None:
+                break
+            # It has nothing, and Docker has it no more.
+            self._generations.pop().close()
+        if place is None:
+            self._gap = True
+            place = -1
+        for passed in found[: place + 1]:
+            passed.close()
+        self._generations.extend(found[place + 1 :])
+
+    def _place_of_newest(self, found: list[Generation]) -> int | None:
+        """Where the newest that we have is among *found*: itself, or a packed copy of it."""
         newest = self._generations[-1]
         known = fingerprint(newest, self._format.first_entry_length)
-        if known is None and len(self._generations) > 1:
-            # Without an entry it could not be told from others.  It will be found again behind the one before it.
-            self._generations.pop().close()
-            newest = self._generations[-1]
-            known = fingerprint(newest, self._format.first_entry_length)
-        found = self._open_all()
         for number in reversed(range(len(found))):
             candidate = found[number]
-            if candidate.identity == newest.identity or (
-                known is not None and fingerprint(candidate, self._format.first_entry_length) == known
-            ):
-                for passed in found[: number + 1]:
-                    passed.close()
-                self._generations.extend(found[number + 1 :])
-                return
-        self._generations.extend(found)
-        self._gap = True
+            # As long as it is open no other has its inode number.
+            if candidate.identity == newest.identity:
+                return number
+            is_copy = candidate.size() < 0 and known is not None
+            if is_copy and fingerprint(candidate, self._format.first_entry_length) == known:
+                return number
+        return None

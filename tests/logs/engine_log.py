@@ -18,7 +18,7 @@ class EngineLog:
     ) -> None:
         self.path = path
         self._keep = keep
-        self._packed = packed
+        self.packed = packed
         self._entry = entry
         #: All that was ever written.
         self.written: list[Piece] = []
@@ -43,14 +43,14 @@ class EngineLog:
         if self._keep < 2:
             os.truncate(self.path, 0)
             return
-        suffix = ".gz" if self._packed else ""
+        suffix = ".gz" if self.packed else ""
         self._numbered(self._keep - 1, suffix).unlink(missing_ok=True)
         for number in range(self._keep - 1, 1, -1):
             if self._numbered(number - 1, suffix).exists():
                 self._numbered(number - 1, suffix).rename(self._numbered(number, suffix))
         self.path.rename(self._numbered(1))
         self.path.touch()
-        if self._packed:
+        if self.packed:
             self._numbered(1, ".gz").write_bytes(gzip.compress(self._numbered(1).read_bytes(), 1))
             self._numbered(1).unlink()
 

@@ -220,10 +220,13 @@ actions = st.one_of(
 )
 
 
-def _pieces(specifications: list[tuple[int, bool, int]], clock: Iterator[int]) -> list[Piece]:
-    """Pieces with times that are equal now and then, and long ones that may be equal altogether."""
+def _pieces(specifications: list[tuple[int, bool, int]], clock: Iterator[int], moment: int = 0) -> list[Piece]:
+    """Pieces with times that are equal now and then, and long ones that may be equal altogether.
+
+    :param moment: the time of the piece before.
+    """
     pieces = []
-    moment = next(clock)
+    moment = moment or next(clock)
     for advance, stdout, size in specifications:
         for _ in range(advance):
             moment = next(clock)
@@ -237,7 +240,9 @@ def _play(node: Node, play: list[tuple[object, ...]]) -> None:
     for action, *arguments in play:
         match action, arguments:
             case "write", [list() as specifications]:
-                node.engine.write(_pieces(specifications, clock))
+                # Packed files that begin alike could not be told apart after a restart.
+                same = node.engine.written[-1].moment if node.engine.written and not node.engine.packed else 0
+                node.engine.write(_pieces(specifications, clock, same))
             case "docker rotates", _:
                 node.engine.rotate()
             case "step", _:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from criwist.logs.generations import MOST_ENTRY, open_generations
-from criwist.logs.source import BEGINNING, JSON_FILE, SLICE, Found, Source, Step
-from criwist.wire.crilog import Converted
-from tests.logs.engine_formats import json_entry
+from criwist.logs.source import BEGINNING, JSON_FILE, MOST_HELD, SLICE, Found, Source, Step
+from criwist.wire.crilog import COPIER_BUFFER, Converted
+from tests.logs.engine_formats import Piece, json_entry
 from tests.logs.engine_log import EngineLog, numbered_pieces
 
 
@@ -145,6 +147,109 @@ def test_removed_unread(tmp_path: Path) -> None:
     expected = [*numbered_pieces(0, 3), *numbered_pieces(5, 4)]
     assert output == b"".join(piece.line for piece in expected)
     assert steps == [Step.GAP, Step.NEXT_FILE]
+
+
+def test_opens_newer_files_early(tmp_path: Path) -> None:
+    """Files that Docker begins while an older one is read are held, and read though Docker has removed them since."""
+    engine = EngineLog(tmp_path / "log", keep=2)
+    source = Source(str(engine.path), JSON_FILE)
+    engine.write(numbered_pieces(0, 100))
+    output = b""
+    for start in range(100, 110):
+        result = source.read(200)
+        assert isinstance(result, Converted)
+        output += result.output
+        source.advance(result.consumed)
+        engine.rotate()
+        engine.write(numbered_pieces(start, 1))
+    more, steps = _read(source)
+    source.close()
+    assert output + more == engine.lines
+    assert steps == [Step.NEXT_FILE] * 10
+
+
+def test_holds_so_much(tmp_path: Path) -> None:
+    """Who is far behind, and who gets nowhere, does not keep ever more of Docker's files from being removed."""
+    engine = EngineLog(tmp_path / "log", keep=2)
+    source = Source(str(engine.path), JSON_FILE)
+    engine.write(numbered_pieces(0, 2))
+    source.look()
+    source.read()
+    for _ in range(5):
+        engine.rotate()
+        engine.write(numbered_pieces(10, 1))
+        source.read()
+    assert _held(tmp_path) == 1
+    for number in range(5):
+        engine.rotate()
+        engine.write(numbered_pieces(number, 1))
+        os.truncate(engine.path, MOST_HELD // 2)
+        source.look()
+    assert _held(tmp_path) == 4
+    source.close()
+    assert _held(tmp_path) == 0
+
+
+def _held(directory: Path) -> int:
+    """How many files there, removed ones too, this process has open."""
+    links = [os.path.join("/proc/self/fd", name) for name in os.listdir("/proc/self/fd")]
+    return sum(os.path.lexists(link) and os.readlink(link).startswith(f"{directory}/") for link in links)
+
+
+def test_no_descriptors_left(engine: EngineLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If not all files can be opened, none stays open."""
+    for start in range(3):
+        engine.write(numbered_pieces(start, 1))
+        engine.rotate()
+    before = len(os.listdir("/proc/self/fd"))
+    real_open = os.open
+
+    def open_but_the_newest(name: str, flags: int) -> int:
+        if name == str(engine.path):
+            raise OSError(errno.EMFILE, "Too many open files")
+        return real_open(name, flags)
+
+    monkeypatch.setattr(os, "open", open_but_the_newest)
+    with pytest.raises(OSError, match="Too many"):
+        open_generations(str(engine.path))
+    monkeypatch.undo()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def _pieces_of_one_line(count: int) -> list[Piece]:
+    return [Piece(1_700_000_000_000_000_000, b"stdout", b"x" * COPIER_BUFFER, False)] * count
+
+
+def test_files_that_begin_alike(source: Source, engine: EngineLog) -> None:
+    """A line so long that several files consist of its equal pieces is read from all of them."""
+    engine.write(_pieces_of_one_line(2))
+    output, _ = _read(source)
+    for _ in range(3):
+        engine.rotate()
+        engine.write(_pieces_of_one_line(3))
+    more, steps = _read(source)
+    assert output + more == engine.lines
+    assert steps == [Step.NEXT_FILE] * 3
+    assert not source.may_have_more
+
+
+def test_resume_in_files_that_begin_alike(engine: EngineLog) -> None:
+    """A position among them is found again in its own file."""
+    source = Source(str(engine.path), JSON_FILE)
+    output = b""
+    for _ in range(3):
+        engine.write(_pieces_of_one_line(3))
+        more, _ = _read(source)
+        output += more
+        position = source.position
+        engine.rotate()
+    source.close()
+    assert source.resume(position) is Found.PLACE
+    engine.write(_pieces_of_one_line(1))
+    more, steps = _read(source)
+    source.close()
+    assert output + more == engine.lines
+    assert steps == [Step.NEXT_FILE]
 
 
 @pytest.mark.parametrize("count", [1, 3, 9])
