@@ -23,12 +23,16 @@ _LENGTH: Final = 4
 #: A message is 16 KiB of content and a few dozen bytes; the engine itself refuses to read longer ones than this.
 MAX_MESSAGE: Final = 1_000_000
 #: A message begins with its stream, as Go writes fields in order, and always has a time.
-_BEGINNINGS: Final = {b"\n\x06stdout\x10": b"Z stdout ", b"\n\x06stderr\x10": b"Z stderr "}
+_BEGINNINGS: Final = {b"\n\x06stdout\x10": b"Z stdout F ", b"\n\x06stderr\x10": b"Z stderr F "}
+#: What stands in its place for a piece that goes on.
+_CUT: Final = {stream: stream.replace(b"F", b"P") for stream in _BEGINNINGS.values()}
 _BEGINNING: Final = re.compile(rb"\n\x06std(?:out|err)\x10")
 #: Length, beginning, and the nine bytes that the varint of a time of this era has: the lowest three change with every
 #: entry, the others every two milliseconds.
 _HEADER: Final = Struct(">I9s3B6s")
 _TRAILER: Final = Struct(">I")
+#: The end of one entry and the beginning of the next.
+_TRAILER_AND_HEADER: Final = Struct(">II9s3B6s")
 _CONTENT_KEY: Final = 0x1A
 _PARTIAL_KEY: Final = 0x20
 #: In field 5: how it begins if the piece is the last, and how it ends if it is the first.
@@ -59,7 +63,12 @@ def decode(data: bytes) -> Converted:
             broken += 1
             position = _next_entry(data, damage.position)
         else:
-            return Converted(b"".join(parts), position, broken)
+            break
+    if parts:
+        # Each line has begun with the newline of the one before.
+        parts[0] = parts[0][1:]
+        parts.append(b"\n")
+    return Converted(b"".join(parts), position, broken)
 
 
 def first_entry_length(data: bytes) -> int:
@@ -71,42 +80,53 @@ def first_entry_length(data: bytes) -> int:
 
 
 def _convert(data: bytes, position: int, parts: list[bytes | memoryview]) -> int:
-    """Add the lines from *position* on to *parts*; returns where the whole entries end.
+    """Add the lines from *position* on to *parts*, each with a newline before it; returns where the whole entries end.
 
     :raises _Damage: the lines before it are added.
     """
     end = len(data)
-    header, trailer = _HEADER.unpack_from, _TRAILER.unpack_from
-    base = second = 0
+    streams, trailer_and_header = _BEGINNINGS.get, _TRAILER_AND_HEADER.unpack_from
+    base = second = trailer = 0
     known = text = b""
-    while position + _HEADER.size <= end:
-        size, beginning, low, middle, high, slow = header(data, position)
-        stream = _BEGINNINGS.get(beginning)
+    if position + _HEADER.size > end:
+        return position
+    size, beginning, low, middle, high, slow = _HEADER.unpack_from(data, position)
+    while True:
+        stream = streams(beginning)
         stop = position + _LENGTH + size
         if stream is None or size > MAX_MESSAGE or not low & middle & high & 0x80:
             raise _Damage(position)
         if stop + _LENGTH > end:
-            break
-        if trailer(data, stop)[0] != size:
-            raise _Damage(position)
+            return position
         if slow != known:
             known, base = slow, _slow_part(slow, position)
         moment = base + low + (middle << 7) + (high << 14)
         fraction = moment - second
         if not 0 <= fraction < _NANOSECOND:
             seconds, fraction = divmod(moment, _NANOSECOND)
-            second, text = moment - fraction, second_text(seconds) + b"."
-        start = position + _HEADER.size
-        content: bytes | memoryview
-        if start == stop:
-            content, tag = b"", b"F "
-        elif data[start] == _CONTENT_KEY and data[start + 1] == stop - start - 2 < 0x80:
-            content, tag = data[start + 2 : stop], b"F "
+            second, text = moment - fraction, b"\n" + second_text(seconds) + b"."
+        following = -1
+        if stop + _TRAILER_AND_HEADER.size <= end:
+            trailer, following, beginning, low, middle, high, slow = trailer_and_header(data, stop)
         else:
-            content, tag = _long_content(data, start, stop, position)
-        parts += (text, b"%09d" % fraction, stream, tag, content, b"\n")
+            (trailer,) = _TRAILER.unpack_from(data, stop)
+        if trailer != size:
+            raise _Damage(position)
+        start = position + _HEADER.size
+        if start == stop:
+            parts += (text, b"%09d" % fraction, stream)
+        elif data[start] == _CONTENT_KEY and data[start + 1] == stop - start - 2 < 0x80:
+            parts += (text, b"%09d" % fraction, stream, data[start + 2 : stop])
+        elif data[start] == _CONTENT_KEY and 0x80 <= data[start + 1] == stop - start + 0x7D - (data[start + 2] << 7):
+            # A length of two bytes, the first of which says so by its highest bit.
+            parts += (text, b"%09d" % fraction, stream, data[start + 3 : stop])
+        else:
+            content, is_cut = _long_content(data, start, stop, position)
+            parts += (text, b"%09d" % fraction, _CUT[stream] if is_cut else stream, content)
         position = stop + _LENGTH
-    return position
+        if following < 0:
+            return position
+        size = following
 
 
 def _slow_part(slow: bytes, position: int) -> int:
@@ -119,8 +139,10 @@ def _slow_part(slow: bytes, position: int) -> int:
     return (value << 3 * 7) - (0x80 | 0x80 << 7 | 0x80 << 14)
 
 
-def _long_content(data: bytes, start: int, stop: int, position: int) -> tuple[memoryview, bytes]:
-    """The bytes from *start* on of the message that ends at *stop*, and their tag, where they are long or were cut."""
+def _long_content(data: bytes, start: int, stop: int, position: int) -> tuple[memoryview, bool]:
+    """The bytes from *start* on of the message that ends at *stop*, where they are long or were cut; whether their line
+    goes on.
+    """
     content = memoryview(b"")
     if data[start] == _CONTENT_KEY:
         length = shift = 0
@@ -136,7 +158,7 @@ def _long_content(data: bytes, start: int, stop: int, position: int) -> tuple[me
     cut = start < stop and data[start] == _PARTIAL_KEY
     place = data[start + 4 : stop]
     goes_on = fills_buffer(len(content)) or place.endswith(_FIRST)
-    return content, b"P " if cut and goes_on and not place.startswith(_LAST) else b"F "
+    return content, cut and goes_on and not place.startswith(_LAST)
 
 
 def _next_entry(data: bytes, position: int) -> int:

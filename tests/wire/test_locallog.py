@@ -17,9 +17,12 @@ pieces = st.builds(
     Piece,
     moments,
     st.sampled_from([b"stdout", b"stderr"]),
-    st.one_of(st.binary(max_size=20), st.binary(min_size=120, max_size=140), st.just(b"x" * 20000)).map(
-        lambda content: content.replace(b"\n", b"")
-    ),
+    st.one_of(
+        st.binary(max_size=20),
+        st.binary(min_size=120, max_size=140),
+        st.integers(0x3FF0, 0x4010).map(lambda size: b"x" * size),
+        st.just(b"x" * 20000),
+    ).map(lambda content: content.replace(b"\n", b"")),
     st.sampled_from([True, True, False]),
 )
 
