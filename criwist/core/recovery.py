@@ -2,7 +2,8 @@
 
 1. Before anything new is made, image volumes that belong to no container are unmounted, and
    containers that were made to look into an image are removed.
-2. Every container that has a log is followed from where its file ends; what is kept of the logs of others goes.
+2. Every container that has a log is followed from where its file ends.  Those that ended while we were down are
+   waited for, so that they are not shown before their logs are whole.  What is kept of the logs of others goes.
 3. A sandbox record whose sandbox Docker does not know any more is a pod that vanished behind our back: its network
    is released, then the record goes.
 4. At the first meeting, the networks release what belongs to no sandbox that is left, such as addresses that a
@@ -18,6 +19,7 @@ from criwist import errors
 from criwist.core.accounts import ImageAccounts
 from criwist.core.cache import Cache
 from criwist.core.containers import logged
+from criwist.core.plans import in_parallel
 from criwist.core.pods import PodNetworks
 from criwist.core.volumes import ImageVolumes
 from criwist.interfaces import IContainerLogs, IDocker, ISandboxRecords
@@ -42,19 +44,24 @@ class Recovery:
         if self._first:
             await self._accounts.clear()
             await self._volumes.reconcile({str(entry.name) for entry in self._cache.snapshot.containers.values()})
+        await self._follow_logs()
 
     async def run(self) -> None:
         """Make good what can be; what cannot is logged and tried again at the next meeting."""
         await self._logs.reconcile(self._cache.snapshot.containers)
-        for entry in self._cache.snapshot.newest_containers:
-            if entry.log_path:
-                self._logs.follow(logged(entry))
         for sandbox_id in self._records.identifiers():
             if sandbox_id not in self._cache.snapshot.sandboxes:
                 await self._bury(sandbox_id)
         if self._first:
             await self._reconcile_networks()
             self._first = False
+
+    async def _follow_logs(self) -> None:
+        with_log = [entry for entry in self._cache.snapshot.newest_containers if entry.log_path]
+        for entry in with_log:
+            self._logs.follow(logged(entry))
+        if self._first:
+            await in_parallel(*(self._logs.settled(entry.id) for entry in with_log if entry.exited))
 
     async def _bury(self, sandbox_id: str) -> None:
         try:

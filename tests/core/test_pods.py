@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from criwist import errors
 from criwist.api.runtime.v1 import api_pb2 as pb
+from criwist.core.cache import Stale
 from tests.core.memory_node import MemoryNode
 
 
@@ -203,3 +205,17 @@ class RecoveryTests(PodsTestCase):
         self.run_container(self.run_pod())
         self.node.restart()
         self.assertEqual(self.node.logs.noted, [("follow", f"{self.node.root}/logs/pod/main.log")])
+
+    def test_end_while_we_were_away_waits_for_the_log(self) -> None:
+        """A container that ended while we were down is shown when its log is complete, not before."""
+        container_id = self.run_container(self.run_pod())
+        self.node.feed.stop()
+        self.node.docker.end("k8s_main_pod_default_uid-pod_0")
+        self.node.settle()
+        self.node.build()
+        self.node.logs.settling = Deferred()
+        self.node.start()
+        self.assertRaises(Stale, self.node.cache.current)
+        self.node.logs.settling.callback(None)
+        self.node.settle()
+        self.assertEqual(self.node.cache.current().container(container_id).state, pb.CONTAINER_EXITED)

@@ -71,6 +71,22 @@ def test_stopped_and_started(criwist_daemon: MakeDaemon, client_of: ClientOf) ->
     eventually(lambda: [line.content for line in lines(path)] == [b"one", b"two", b"three", b"four"])
 
 
+def test_ended_while_down(criwist_daemon: MakeDaemon, client_of: ClientOf, engine: Engine) -> None:
+    """A container that ended while criwist was down is EXITED for whoever asks first only when its log is whole."""
+    count = 100_000
+    daemon = criwist_daemon()
+    daemon.start()
+    cri = client_of(daemon)
+    _, container_id = cri.run_in_pod("sh", "-c", f"echo 0 x; sleep 2; {shell(flood(count))}")
+    path = log_path(cri, container_id)
+    eventually(lambda: path.read_bytes().endswith(b"0 x\n"))
+    daemon.program.kill()
+    eventually(lambda: engine.inspect(container_id)["State"]["Status"] == "exited", within=60)
+    daemon.start()
+    assert cri.wait_for_exit(container_id).state == api.CONTAINER_EXITED
+    assert numbers(lines(path)) == [0, *range(count)]
+
+
 @pytest.mark.parametrize("live_restore", [True, False])
 def test_engine_restarts(
     engine_factory: Callable[..., Engine], criwist_daemon: MakeDaemon, client_of: ClientOf, live_restore: bool
