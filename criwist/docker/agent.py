@@ -1,11 +1,11 @@
 """Where the engine is, and the ways to it.
 
-:func:`connections` reads an engine address and gives the endpoint for connections that leave HTTP, and two Twisted
+:func:`connections` reads an engine address and gives the endpoint for connections that leave HTTP, and Twisted
 agents over it.  *pooled* keeps connections open between calls; a pooled connection may turn out dead (dockerd was
 restarted), in which case Twisted repeats the request on a new one, which it does for GET and DELETE.  *single* opens
 a connection for each request and closes it: for everything that must not be sent twice, so that a request is lost
 with a connection only when the engine has gone down while carrying it out.  A connection over a UNIX socket costs a
-tenth of a millisecond.
+tenth of a millisecond.  *until_close* does so in HTTP/1.0, see :mod:`criwist.docker.until_close`.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from twisted.web.iweb import IAgent, IAgentEndpointFactory
 from zope.interface import implementer
 
 from criwist.config import TLSFiles
+from criwist.docker.until_close import UntilCloseEndpoint
 from criwist.errors import InvalidArgument
 
 #: Seconds until a connection stands; a listening dockerd that is stopped (SIGSTOP) does not accept.
@@ -53,6 +54,7 @@ class EngineConnections:
     origin: str
     pooled: IAgent
     single: IAgent
+    until_close: IAgent
     _pool: HTTPConnectionPool
 
     @property
@@ -92,11 +94,13 @@ def over_endpoint(reactor: Any, endpoint: IStreamClientEndpoint, origin: str) ->
     pool.maxPersistentPerHost = IDLE_CONNECTIONS
     pool.cachedConnectionTimeout = IDLE_LIMIT
     only = OnlyEndpoint(endpoint)
+    unpooled = HTTPConnectionPool(reactor, persistent=False)
     return EngineConnections(
         endpoint=endpoint,
         origin=origin,
         pooled=Agent.usingEndpointFactory(reactor, only, pool),
-        single=Agent.usingEndpointFactory(reactor, only, HTTPConnectionPool(reactor, persistent=False)),
+        single=Agent.usingEndpointFactory(reactor, only, unpooled),
+        until_close=Agent.usingEndpointFactory(reactor, OnlyEndpoint(UntilCloseEndpoint(endpoint)), unpooled),
         pool=pool,
     )
 

@@ -61,6 +61,7 @@ class Request:
 
     :param path: from the slash on, quoted.
     :param unversioned: the path is asked as it is, before the version is known.
+    :param until_close: it has no body, and its answer may end with the connection.
     """
 
     method: str
@@ -71,6 +72,7 @@ class Request:
     content_type: str = "application/json"
     headers: Mapping[str, str] = field(factory=dict)
     unversioned: bool = False
+    until_close: bool = False
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -86,10 +88,12 @@ class Calls:
     version: str
     _pooled: HTTPClient = field(init=False)
     _single: HTTPClient = field(init=False)
+    _until_close: HTTPClient = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._pooled = HTTPClient(self._connections.pooled, data_to_body_producer=BytesProducer)
         self._single = HTTPClient(self._connections.single, data_to_body_producer=BytesProducer)
+        self._until_close = HTTPClient(self._connections.until_close, data_to_body_producer=BytesProducer)
 
     async def call(self, request: Request, limit: float) -> bytes:
         """Send *request* and return the body of its answer."""
@@ -139,6 +143,8 @@ class Calls:
 
     def _send(self, request: Request) -> Deferred[IResponse]:
         client = self._pooled if request.method in _REPEATABLE else self._single
+        if request.until_close:
+            client = self._until_close
         headers: dict[bytes | str, bytes | str] = dict(request.headers.items())
         if request.body:
             headers["Content-Type"] = request.content_type

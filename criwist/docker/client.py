@@ -163,7 +163,10 @@ class Docker:
     async def logs(self, container: str, parameters: Mapping[str, str]) -> Any:
         """A container's log."""
         subject = Subject("container", container)
-        return await self._calls.stream(Request("GET", f"/containers/{subject.segment}/logs", subject, parameters))
+        path = f"/containers/{subject.segment}/logs"
+        # One that is followed may end at any time, and whoever follows it asks again.
+        follows = "follow" in parameters
+        return await self._calls.stream(Request("GET", path, subject, parameters, until_close=follows))
 
     async def archive(self, container: str, path: str) -> bytes:
         """A file of a container."""

@@ -74,12 +74,19 @@ class Answer(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The answer is whole, or the connection broke.
 
-        PotentialDataLoss marks an answer that nothing but the end of the connection ends.
+        PotentialDataLoss marks an answer that nothing but the end of the connection ends: what seems to be the last
+        line may have been cut off.
         """
         if self._result is not None:
             return
-        if reason.check(ResponseDone, PotentialDataLoss):
+        if reason.check(ResponseDone):
             self._convert(whole=True)
+            self._end(self._received)
+        elif reason.check(PotentialDataLoss):
+            self._convert()
+            if self._result is None:
+                # The engine's own words, if there are some behind the lines.
+                self._convert()
             self._end(self._received)
         else:
             self._convert()

@@ -6,8 +6,11 @@ import tempfile
 from pathlib import Path
 
 from attrs import evolve
-from twisted.internet.testing import MemoryReactorClock
+from twisted.internet.error import ConnectionDone
+from twisted.internet.testing import AccumulatingProtocol, MemoryReactorClock, StringTransport
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.http import PotentialDataLoss
 
 from criwist.config import TLSFiles
 from criwist.docker.agent import connections
@@ -72,3 +75,24 @@ class AddressTests(SynchronousTestCase):
                 evolve(files, key=str(empty)),
             ):
                 self.assertRaises(InvalidArgument, connections, self.reactor, "tcp://h:2376", tls)
+
+
+class UntilCloseTests(SynchronousTestCase):
+    """Answers that only the end of their connection ends."""
+
+    def test_asks_in_the_older_version(self) -> None:
+        """So the engine sends the bytes as they are, and the end is one that may have cut something off."""
+        reactor = MemoryReactorClock()
+        ways = connections(reactor, "unix:///run/docker.sock")
+        waiting = ways.until_close.request(b"GET", b"http://docker/logs")
+        protocol = reactor.unixClients[0][1].buildProtocol(None)
+        transport = StringTransport()
+        protocol.makeConnection(transport)
+        self.assertEqual(transport.value().split(b"\r\n")[0], b"GET /logs HTTP/1.0")
+        protocol.dataReceived(b"HTTP/1.0 200 OK\r\nContent-Type: x/y\r\n\r\n5\r\n")
+        body = AccumulatingProtocol()
+        self.successResultOf(waiting).deliverBody(body)
+        protocol.dataReceived(b"hello")
+        protocol.connectionLost(Failure(ConnectionDone()))
+        self.assertEqual(body.data, b"5\r\nhello")
+        self.assertTrue(body.closedReason.check(PotentialDataLoss))

@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
+from twisted.web.http import PotentialDataLoss
 
 from criwist.interfaces import EngineFacts
 
@@ -54,6 +55,11 @@ class Body:
         """That was all."""
         assert self.protocol is not None
         self.protocol.connectionLost(Failure(ResponseDone()))
+
+    def end_with_connection(self) -> None:
+        """That was all, or the connection broke."""
+        assert self.protocol is not None
+        self.protocol.connectionLost(Failure(PotentialDataLoss()))
 
     def break_off(self) -> None:
         """The engine is gone."""

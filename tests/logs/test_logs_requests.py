@@ -11,6 +11,7 @@ import pytest
 from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import capturedLogs
 
 from criwist.config import Config
 from criwist.errors import EngineFailure, NotFound, Unavailable
@@ -290,6 +291,35 @@ def test_terminal(node: Node) -> None:
     body.send(time_text(moment) + b" hello\r\n")
     node.reactor.advance(GATHER)
     assert node.path.read_bytes() == Piece(moment, b"stdout", b"hello\r").line
+
+
+def test_terminal_is_cut_off(node: Node) -> None:
+    """A last line that may have been cut off is not written before it is known to be whole."""
+    node.follow(tty=True)
+    moment = numbered_pieces(0, 1)[0].moment
+    text = time_text(moment) + b" one\r\n" + time_text(moment + 1) + b" t"
+    body = node.docker.answer()
+    body.send(text)
+    body.end_with_connection()
+    one = Piece(moment, b"stdout", b"one\r").line
+    assert node.path.read_bytes() == one
+    node.reactor.advance(1)
+    body = node.docker.answer()
+    body.send(text + b"wo\r\n")
+    node.reactor.advance(GATHER)
+    assert node.path.read_bytes() == one + Piece(moment + 1, b"stdout", b"two\r").line
+
+
+def test_engine_words_at_the_end(node: Node) -> None:
+    """Words of the engine's behind lines are not written either; they are reported when the connection ends."""
+    node.follow()
+    body = node.docker.answer()
+    node.send(body, numbered_pieces(0, 2))
+    body.send(frame(Stream.STDERR, b"Error grabbing logs: no"))
+    with capturedLogs() as told:
+        body.end_with_connection()
+    assert node.path.read_bytes() == lines(numbered_pieces(0, 2))
+    assert [event["problem"] for event in told] == ["Error grabbing logs: no"]
 
 
 def test_rotation(node: Node) -> None:
