@@ -15,9 +15,10 @@ import pytest
 
 from criwist.api.runtime.v1 import api_pb2 as api
 from criwist.wire.crilog import Line, nanoseconds, parse
+from tests.harness import images
 from tests.harness.client import CRI, refused
 from tests.harness.clock import eventually, scaled
-from tests.harness.crilogs import files, flood, lines, log_path, numbers, rotate, shell
+from tests.harness.crilogs import files, flood, lines, log_path, numbers, rotate, shell, written
 from tests.harness.daemon import Daemon
 from tests.harness.engine import Engine
 
@@ -105,7 +106,7 @@ def _resident(daemon: Daemon) -> int:
 
 
 def test_docker_rotates_while_we_are_behind(criwist_daemon: MakeDaemon, client_of: ClientOf) -> None:
-    """What Docker has rotated, and packed, while criwist stood still is read from the rotated files."""
+    """What Docker has rotated while criwist stood still is read from the rotated files."""
     daemon = criwist_daemon(container_log_driver="json-file", container_log_max_size="1m", container_log_max_files="90")
     daemon.start()
     cri = client_of(daemon)
@@ -118,6 +119,55 @@ def test_docker_rotates_while_we_are_behind(criwist_daemon: MakeDaemon, client_o
     daemon.program.signal(signal.SIGCONT)
     eventually(lambda: len(lines(path)) > count, within=60)
     assert numbers(lines(path)) == [0, *range(count)]
+
+
+@pytest.fixture(scope="module")
+def packing_engine(engine_factory: Callable[..., Engine]) -> Engine:
+    """An engine that packs what it rotates, every megabyte."""
+    options = ("max-size=1m", "max-file=90", "compress=true")
+    engine = engine_factory(flags=[f"--log-opt={option}" for option in options])
+    engine.start()
+    images.load_all(engine)
+    return engine
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_docker_packs_while_we_are_behind(
+    packing_engine: Engine, criwist_daemon: MakeDaemon, client_of: ClientOf, killed: bool
+) -> None:
+    """What Docker packs while criwist stands still or is down, the file that it was in, too, is read from there."""
+    daemon = criwist_daemon(engine=packing_engine)
+    daemon.start()
+    cri = client_of(daemon)
+    count, before = 80_000, 3_000
+    script = f"{shell(flood(before))}; sleep 2; {shell(flood(count - before, first=before))}; sleep 1000"
+    _, container_id = cri.run_in_pod("sh", "-c", script)
+    path = log_path(cri, container_id)
+    eventually(lambda: numbers(lines(path)[-1:]) == [before - 1])
+    daemon.program.signal(signal.SIGKILL if killed else signal.SIGSTOP)
+    kept = Path(packing_engine.inspect(container_id)["LogPath"])
+    # The first file, in which criwist is, and others behind it.
+    eventually(lambda: len(list(kept.parent.glob("*.gz"))) > 5, within=60)
+    if killed:
+        daemon.program.kill()
+        daemon.start()
+    else:
+        daemon.program.signal(signal.SIGCONT)
+    eventually(lambda: numbers(lines(path)[-1:]) == [count - 1], within=60)
+    assert numbers(lines(path)) == list(range(count))
+
+
+def test_one_line_over_many_files(packing_engine: Engine, criwist_daemon: MakeDaemon, client_of: ClientOf) -> None:
+    """A line so long that Docker keeps it in several files, which begin alike then, is in the log as it was written."""
+    daemon = criwist_daemon(engine=packing_engine)
+    daemon.start()
+    cri = client_of(daemon)
+    size = 5 << 20
+    _, container_id = cri.run_in_pod("sh", "-c", f"head -c {size} /dev/zero | tr '\\0' x; echo; echo next")
+    cri.wait_for_exit(container_id, within=30)
+    path = log_path(cri, container_id)
+    eventually(lambda: path.read_bytes().endswith(b"F next\n"))
+    assert written(lines(path)) == b"x" * size + b"\nnext\n"
 
 
 def test_container_log_options(criwist_daemon: MakeDaemon, client_of: ClientOf, engine: Engine) -> None:
