@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from attrs import frozen
+from attrs import define, frozen
 
 from bench.ground import Ground
 from bench.measure import cpu_seconds, resident
@@ -33,6 +33,9 @@ _LIMIT = 600.0
 #: question costs it, too.
 _LOOK = 0.02
 _ASK = 0.25
+#: What a line has that a newline ended; nothing that is written here has it in itself.
+_ENDS_LINE = b" stdout F "
+_BLOCK = 4 << 20
 
 
 @frozen
@@ -54,10 +57,15 @@ class Flood:
         return ("awk", script)
 
     @property
+    def count(self) -> int:
+        """Lines that are written: as many as fill blocks."""
+        each = max(65536 // self.width, 1)
+        return self.lines // each * each
+
+    @property
     def size(self) -> int:
         """Bytes that are written."""
-        each = max(65536 // self.width, 1)
-        return self.lines // each * each * self.width
+        return self.count * self.width
 
 
 FLOODS = (Flood(2_000_000, 100), Flood(16_384, 65_536))
@@ -85,7 +93,7 @@ def run(ground: Ground) -> Iterator[Table]:
 
 def _floods(ground: Ground, flood: Flood) -> Table:
     table = Table(
-        f"{flood.size // flood.width:,} lines of {flood.width:,} bytes, {flood.size / 1e6:,.0f} MB",
+        f"{flood.count:,} lines of {flood.width:,} bytes, {flood.size / 1e6:,.0f} MB",
         ("by", "written", "file whole", "its CPU", "dockerd's CPU", "ratio", "its memory", "its answers meanwhile"),
     )
     options = {"container_log_driver": "local", "container_log_max_size": "4g", "container_log_max_files": "2"}
@@ -127,15 +135,17 @@ def measure_flood(cri: CRI, flood: Flood, pid: int, dockerd: int) -> Measured:
     pod_id = cri.run_pod(pod)
     container_id = cri.create(pod_id, cri.container(*flood.command), pod)
     path = Path(pod.log_directory, cri.status(container_id).log_path.rpartition("/")[2])
+    reader = _Reader(path)
     before = cpu_seconds(pid), cpu_seconds(dockerd) if dockerd else 0.0
     began = time.monotonic()
     cri.start(container_id)
     written, memory, asked = 0.0, 0, began
     answers = []
-    while not (written and _is_whole(path, flood)):
+    while not (written and reader.ended == flood.count):
         if time.monotonic() - began > _LIMIT:
             raise RuntimeError(f"the log of {cri.name} is not whole after {_LIMIT:g} s: {path.stat().st_size} bytes")
         time.sleep(_LOOK)
+        reader.look()
         memory = max(memory, resident(pid))
         if not written and time.monotonic() - asked > _ASK:
             asked = time.monotonic()
@@ -146,6 +156,7 @@ def measure_flood(cri: CRI, flood: Flood, pid: int, dockerd: int) -> Measured:
     whole = time.monotonic() - began
     # A whole file is recognized a while after it has become so.
     cpu = cpu_seconds(pid) - before[0], (cpu_seconds(dockerd) if dockerd else 0.0) - before[1]
+    _check(path, flood)
     cri.remove(container_id)
     cri.stop_pod(pod_id)
     cri.remove_pod(pod_id)
@@ -153,16 +164,38 @@ def measure_flood(cri: CRI, flood: Flood, pid: int, dockerd: int) -> Measured:
     return Measured(written, whole, cpu[0], cpu[1], memory, tuple(answers))
 
 
-def _is_whole(path: Path, flood: Flood) -> bool:
-    """Whether all that was written is there: looked at closely when it is long enough."""
-    if path.stat().st_size < flood.size:
-        return False
+@define
+class _Reader:
+    """Looks at the end of a growing log, and at no byte twice: its CPU is taken from those who are measured."""
+
+    _path: Path
+    _offset: int = 0
+    #: Lines that have ended so far.
+    ended: int = 0
+
+    def look(self) -> None:
+        """Count what has come."""
+        with self._path.open("rb") as file:
+            file.seek(self._offset)
+            while data := file.read(_BLOCK):
+                whole = data.rfind(b"\n") + 1
+                self.ended += data.count(_ENDS_LINE, 0, whole)
+                self._offset += whole
+                if not whole:
+                    break
+                file.seek(self._offset)
+
+
+def _check(path: Path, flood: Flood) -> None:
+    """Whether what the file holds is what was written, by its size; RuntimeError if not."""
     content = newlines = 0
     with path.open("rb") as file:
         for line in file:
-            newlines += line[:60].split(b" ", 3)[2] == b"F"
-            content += len(line) - len(b" ".join(line[:60].split(b" ", 3)[:3])) - 2
-    return content + newlines == flood.size
+            head = b" ".join(line[:60].split(b" ", 3)[:3])
+            newlines += head.endswith(b" F")
+            content += len(line) - len(head) - 2
+    if content + newlines != flood.size:
+        raise RuntimeError(f"{path} holds {content + newlines} bytes of {flood.size}")
 
 
 def _many(ground: Ground) -> Table:
