@@ -11,10 +11,11 @@ that can be done for all lines at once:
 
 1. The text is split where a line begins, and each piece is put in order: time, stream, tag, content.  Nine times out
    of ten the last 60 bytes of a piece are known but for the time.
-2. Quotes are counted.  Twelve to each line, the escaped ones aside, means that every line has the plain form above:
-   what is damaged or has attributes takes the slow way, a JSON decoder for each line.
-3. Backslashes are counted.  If there are no more than newlines at ends, that is all.
-4. Otherwise, escaped backslashes first become the byte 0xFF, which UTF-8 does not have: from there on a backslash and
+2. Attributes, which are the same in all entries of a container, are taken out before that.
+3. Quotes are counted.  Twelve to each line, the escaped ones aside, means that every line has the plain form above:
+   what is damaged takes the slow way, a JSON decoder for each line.
+4. Backslashes are counted.  If there are no more than newlines at ends, that is all.
+5. Otherwise, escaped backslashes first become the byte 0xFF, which UTF-8 does not have: from there on a backslash and
    the byte behind it always are one escape.  The lines are put in order and joined, and the whole is unescaped by
    replacing one kind of escape after the other.
 
@@ -37,6 +38,7 @@ _BETWEEN: Final = b'"}\n' + _HEAD
 _QUOTES: Final = 12
 _TIME_KEY: Final = b'","time":"'
 _STREAM_KEY: Final = b'","stream":"'
+_ATTRIBUTES_KEY: Final = b'","attrs":{'
 _NEWLINE: Final = b"\\n"
 _STREAM_LENGTH: Final = len(b"stdout")
 
@@ -81,8 +83,13 @@ def decode(data: bytes) -> Converted:
     end = data.rfind(b"\n") + 1
     if not end:
         return Converted(b"", 0)
-    convert = _convert_long if data.find(b"\n") > _LONG else _convert
+    first = data.find(b"\n") + 1
+    convert = _convert_long if first > _LONG else _convert
+    attributes = _attributes(data, first)
     try:
+        if attributes:
+            plain = data[:end].replace(attributes + _TIME_KEY[1:], _TIME_KEY)
+            return Converted(convert(plain, len(plain)), end)
         return Converted(convert(data, end), end)
     except _Odd:
         return _convert_each(data[:end])
@@ -94,6 +101,17 @@ def first_entry_length(data: bytes) -> int:
 
 
 # -- All lines at once
+
+
+def _attributes(data: bytes, end: int) -> bytes:
+    """The attributes of the entry that ends at *end*, with the quote before them; empty if it has none.
+
+    All entries of a container have the same.  Quotes that do not stand for themselves are escaped, and no attribute is
+    an object, so there is one place where this can be.
+    """
+    start = data.find(_ATTRIBUTES_KEY, 0, end)
+    stop = data.find(b"}" + _TIME_KEY[1:], start, end)
+    return data[start : stop + 1] if start >= 0 and stop >= 0 else b""
 
 
 def _convert(data: bytes, end: int) -> bytes:

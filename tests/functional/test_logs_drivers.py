@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 
 import grpc
@@ -101,40 +100,9 @@ def test_api_json_file(far: MakeDaemon, client_of: ClientOf) -> None:
     _check_kinds(client_of(far()), _KINDS_STDOUT.replace(b"\xff\xfe", "\ufffd\ufffd".encode()))
 
 
-def test_api_terminal(far: MakeDaemon, client_of: ClientOf) -> None:
-    """A terminal's output has no frames; long lines are parted all the same."""
-    cri = client_of(far(container_log_driver="local"))
-    script = "echo one; head -c 40000 /dev/zero | tr '\\0' x; echo; echo three; sleep 0.5"
-    _, container_id = cri.run_in_pod("sh", "-c", script, tty=True)
-    cri.wait_for_exit(container_id, within=30)
-    found = lines(log_path(cri, container_id))
-    assert written(found) == b"one\r\n" + b"x" * 40000 + b"\r\nthree\r\n"
-    assert [line.partial for line in found] == [False, True, True, False, False]
-
-
 def test_api_flood(far: MakeDaemon, client_of: ClientOf) -> None:
     """A flood comes through the API whole."""
     _check_flood(client_of(far()), 100_000)
-
-
-def test_api_survives(far: MakeDaemon, client_of: ClientOf) -> None:
-    """Killed and started, criwist goes on exactly where the file ends."""
-    daemon = far()
-    cri = client_of(daemon)
-    count = 100_000
-    _, container_id = cri.run_in_pod("sh", "-c", f"{shell(flood(count))}; sleep 1000")
-    path = log_path(cri, container_id)
-    for _ in range(3):
-        enough = path.stat().st_size + 1_000_000
-        eventually(partial(_is_longer, path, enough), within=60)
-        daemon.program.kill()
-        daemon.start()
-    eventually(lambda: numbers(lines(path)[-1:]) == [count - 1], within=90)
-    assert numbers(lines(path)) == list(range(count))
-
-
-def _is_longer(path: Path, size: int) -> bool:
-    return path.stat().st_size > size
 
 
 # -- Drivers that cannot be read

@@ -96,18 +96,6 @@ def test_last_line_without_newline(cri: CRI) -> None:
     assert written(found) == b"one\ntwo"
 
 
-def test_terminal(cri: CRI) -> None:
-    """What a container with a terminal shows is all on stdout, with the CR that terminals add.  (Not on containerd.)"""
-    path = run_to_end(cri, "sh", "-c", "echo out; echo err >&2; printf end", tty=True)
-    found = lines(path)
-    assert [(line.stream, line.content) for line in found] == [
-        (b"stdout", b"out\r"),
-        (b"stdout", b"err\r"),
-        (b"stdout", b"end"),
-    ]
-    assert found[-1].partial
-
-
 def test_invalid_utf8(cri: CRI) -> None:
     """json-file has made U+FFFD of bytes that are no UTF-8 before we see them; there is one for each."""
     path = run_to_end(cri, "sh", "-c", printf(b"a\xff\xfeb\xc3\n"))
@@ -124,40 +112,6 @@ def test_file(cri: CRI) -> None:
     path = log_path(cri, container_id)
     assert path.read_bytes() == b""
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
-
-
-def test_whole_when_exited(cri: CRI) -> None:
-    """Whoever sees EXITED reads the log to its end.  (On containerd the last lines may be yet to come.)"""
-    pod = cri.pod()
-    pod_id = cri.run_pod(pod)
-    for size in (1, 100, 5000, 20000):
-        container_id = cri.run(pod_id, cri.container("seq", "1", str(size)), pod)
-        cri.wait_for_exit(container_id, within=30)
-        assert len(lines(log_path(cri, container_id))) == size
-
-
-def test_stays_after_removal(cri: CRI, criwist: Daemon) -> None:
-    """A removed container's log stays for kubelet, and criwist lets go of it and of Docker's."""
-    _, container_id = cri.run_in_pod("sh", "-c", "echo out; sleep 1000")
-    path = log_path(cri, container_id)
-    held = [str(file) for file in _descriptors(criwist)]
-    assert str(path) in held
-    cri.stop(container_id, timeout=0)
-    cri.remove(container_id)
-    assert [line.content for line in lines(path)] == [b"out"]
-    assert not [file for file in _descriptors(criwist) if container_id in str(file) or file == path]
-    assert not list((criwist.state / "logs").glob(f"*{container_id}*"))
-
-
-def _descriptors(daemon: Daemon) -> list[Path]:
-    """What the daemon's descriptors lead to."""
-    found = []
-    for link in Path(f"/proc/{daemon.pid}/fd").iterdir():
-        try:
-            found.append(link.readlink())
-        except FileNotFoundError:
-            continue
-    return found
 
 
 def test_planted_link(cri: CRI, tmp_path: Path) -> None:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 import statistics
-import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import grpc
 import pytest
 
 from criwist.api.runtime.v1 import api_pb2 as api
-from criwist.wire.crilog import Line, nanoseconds, parse
+from criwist.wire.crilog import nanoseconds
 from tests.harness import images
 from tests.harness.client import CRI, refused
 from tests.harness.clock import eventually, scaled
-from tests.harness.crilogs import files, flood, lines, log_path, numbers, rotate, shell, written
+from tests.harness.crilogs import flood, lines, log_path, numbers, rotate, shell, written
 from tests.harness.daemon import Daemon
 from tests.harness.engine import Engine
 
@@ -123,8 +121,8 @@ def test_docker_rotates_while_we_are_behind(criwist_daemon: MakeDaemon, client_o
 
 @pytest.fixture(scope="module")
 def packing_engine(engine_factory: Callable[..., Engine]) -> Engine:
-    """An engine that packs what it rotates, every megabyte."""
-    options = ("max-size=1m", "max-file=90", "compress=true")
+    """An engine that packs what it rotates, every megabyte, and adds attributes to each entry."""
+    options = ("max-size=1m", "max-file=90", "compress=true", "tag={{.Name}}")
     engine = engine_factory(flags=[f"--log-opt={option}" for option in options])
     engine.start()
     images.load_all(engine)
@@ -146,6 +144,7 @@ def test_docker_packs_while_we_are_behind(
     eventually(lambda: numbers(lines(path)[-1:]) == [before - 1])
     daemon.program.signal(signal.SIGKILL if killed else signal.SIGSTOP)
     kept = Path(packing_engine.inspect(container_id)["LogPath"])
+    assert b'"attrs":{"tag":"k8s_' in kept.read_bytes()
     # The first file, in which criwist is, and others behind it.
     eventually(lambda: len(list(kept.parent.glob("*.gz"))) > 5, within=60)
     if killed:
@@ -181,63 +180,3 @@ def test_container_log_options(criwist_daemon: MakeDaemon, client_of: ClientOf, 
         "Config": {"max-size": "3m", "max-file": "4"},
     }
     eventually(lambda: [line.content for line in lines(log_path(cri, container_id))] == [b"out"])
-
-
-def test_log_directory_is_removed(cri: CRI) -> None:
-    """A log whose directory is removed under it is begun anew, with what was not written to the old one."""
-    _, container_id = cri.run_in_pod("sh", "-c", _ONE_AND_TWO)
-    path = log_path(cri, container_id)
-    eventually(lambda: path.read_bytes().endswith(b"one\n"))
-    shutil.rmtree(path.parent)
-    cri.shell(container_id, "touch /tmp/go")
-    eventually(lambda: path.exists() and [line.content for line in lines(path)] == [b"two"])
-
-
-@pytest.fixture
-def small_disk(session_root: Path) -> Iterator[Path]:
-    """A file system of one megabyte."""
-    place = session_root / "small-disk"
-    place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)], check=True)
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
-    place.rmdir()
-
-
-def standing(path: Path) -> list[Line]:
-    """The lines of a log on a full disk, the last of which may be torn until there is room again."""
-    return [parse(line + b"\n") for file in files(path) for line in file.read_bytes().split(b"\n")[:-1]]
-
-
-def test_full_disk(cri: CRI, criwist: Daemon, small_disk: Path) -> None:
-    """A log on a full disk stands still, is reported once, and goes on with nothing lost when there is room."""
-    count = 20_000
-    ballast = small_disk / "ballast"
-    ballast.write_bytes(b"x" * 300_000)
-    pod = cri.pod()
-    pod.log_directory = str(small_disk / "pod")
-    pod_id = cri.run_pod(pod)
-    container_id = cri.run(pod_id, cri.container("sh", "-c", f"{shell(flood(count))}; sleep 1000"), pod)
-    path = log_path(cri, container_id)
-    eventually(lambda: "No space left" in criwist.program.log_text(), within=20)
-    time.sleep(scaled(2.5))
-    assert criwist.program.log_text().count("No space left") == 1
-    # A rotation on a full disk: kubelet renames, and the torn line must not end up in both files.
-    rotated = path.with_name(path.name + ".1")
-    path.rename(rotated)
-    ballast.unlink()
-    cri.runtime.ReopenContainerLog(api.ReopenContainerLogRequest(container_id=container_id))
-    eventually(lambda: rotated.stat().st_size + path.stat().st_size > 700_000, within=20)
-    found = standing(path)
-    assert numbers(found) == list(range(len(found)))
-    # The rest goes where there is room: as kubelet does, remove the oldest.
-    read = numbers(standing(path))
-    while read[-1] < count - 1:
-        rotated.unlink()
-        path.rename(rotated)
-        already = len(numbers(standing(path)))
-        cri.runtime.ReopenContainerLog(api.ReopenContainerLogRequest(container_id=container_id))
-        eventually(lambda: path.stat().st_size > 0, within=20)
-        time.sleep(scaled(1.5))
-        read += numbers(standing(path))[already:]
-    assert read == list(range(count))

@@ -65,11 +65,19 @@ class DecodeTests(SynchronousTestCase):
         self.assertEqual(first.output + second.output, decode(log).output)
         self.assertEqual(first.consumed + second.consumed, len(log))
 
-    @given(st.lists(pieces, min_size=1, max_size=4))
-    def test_attributes(self, written: list[Piece]) -> None:
-        """Labels that the daemon was told to add to entries change nothing."""
-        attributes = json.dumps({"tag": 'a"}\\', "env": "{}"})
-        data = b"".join(json_entry(piece, attributes if n % 2 else "") for n, piece in enumerate(written))
+    @given(st.lists(st.tuples(pieces, st.sampled_from(["all", "all", "some"])), min_size=1, max_size=4), st.booleans())
+    def test_attributes(self, written: list[tuple[Piece, str]], compact: bool) -> None:
+        """Labels that the daemon was told to add to entries change nothing, be they in all entries or in some."""
+        separators = (",", ":") if compact else None
+        attributes = json.dumps({"tag": 'a"}\\', "env": '{},"time":"', "}": "},"}, separators=separators)
+        data = b"".join(json_entry(piece, attributes if have == "all" else "") for piece, have in written)
+        self.assertEqual(decode(data), (b"".join(piece.line for piece, _ in written), len(data), 0))
+
+    def test_attributes_in_the_content(self) -> None:
+        """What looks like them and was written by the container stays."""
+        content = b'","attrs":{"a":"b"},"time":"'
+        written = [Piece(NOW, b"stdout", content), Piece(NOW, b"stderr", content * 90)]
+        data = b"".join(json_entry(piece, '{"a":"b"}') for piece in written)
         self.assertEqual(decode(data).output, b"".join(piece.line for piece in written))
 
     @given(st.lists(pieces, min_size=1, max_size=3), pieces, st.lists(pieces, min_size=1, max_size=3), st.data())
