@@ -1,7 +1,8 @@
 """The body of one answer of the engine's log API: messages in, lines out, and no faster than they can be written.
 
-The engine sends each message in an HTTP chunk of its own, and Twisted delivers each chunk by itself.  They are gathered
-for a moment, since converting and writing a hundred costs little more than one.
+The engine writes each message by itself, and in an answer of HTTP/1.1 in a chunk of its own, which Twisted delivers by
+itself.  So nothing is read for a moment after each read, in which messages gather in the socket; and what was read is
+gathered for a longer moment, since converting and writing a hundred costs little more than one.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from criwist.wire.stdcopy import StdcopyError
 
 #: Seconds until writing is tried again.
 RETRY: Final = 1.0
+#: Seconds between two reads.  A socket holds some two hundred messages, more than the engine sends in that time.
+REST: Final = 0.001
 #: Seconds that messages are gathered for, and bytes from which on they are not.
 GATHER: Final = 0.02
 MOST_GATHERED: Final = 128 << 10
@@ -70,6 +73,8 @@ class Answer(Protocol):
             self._convert()
         elif len(self._gathered) == 1 and not self._stuck:
             self._later("convert", GATHER, self._convert)
+        if "read" not in self._timers:
+            self._read_later()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The answer is whole, or the connection broke.
@@ -122,10 +127,22 @@ class Answer(Protocol):
         except OSError as error:
             self._pause(error)
 
+    def _read_later(self) -> None:
+        self._stop_reading()
+        self._later("read", REST, self._read_on)
+
+    def _stop_reading(self) -> None:
+        if self._result is None and self.transport is not None:
+            self.transport.pauseProducing()  # type: ignore[attr-defined] # a body's transport is a producer
+
+    def _read_on(self) -> None:
+        if not self._stuck and self._result is None and self.transport is not None:
+            self.transport.resumeProducing()  # type: ignore[attr-defined] # see above
+
     def _pause(self, error: OSError) -> None:
         self._reports.stuck(error)
-        if not self._stuck and self._result is None and self.transport is not None:
-            self.transport.pauseProducing()  # type: ignore[attr-defined] # a body's transport is a producer
+        if not self._stuck:
+            self._stop_reading()
         self._stuck = True
         self._later("write", RETRY, self._again)
 
@@ -142,8 +159,8 @@ class Answer(Protocol):
             return
         if self._result is not None:
             self._fire(self._result)
-        elif self.transport is not None:
-            self.transport.resumeProducing()  # type: ignore[attr-defined] # see above
+        else:
+            self._read_on()
 
     def _end(self, result: bool | Failure) -> None:
         if self._result is None:

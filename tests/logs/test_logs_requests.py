@@ -16,7 +16,7 @@ from twisted.logger import capturedLogs
 from criwist.config import Config
 from criwist.errors import EngineFailure, NotFound, Unavailable
 from criwist.interfaces import LoggedContainer
-from criwist.logs.answer import GATHER, RETRY
+from criwist.logs.answer import GATHER, REST, RETRY
 from criwist.logs.containers import ContainerLogs
 from criwist.logs.requests import END_LIMIT, LONGEST_PAUSE, START_LIMIT
 from criwist.wire.crilog import parse, time_text
@@ -106,6 +106,19 @@ def test_follows(node: Node) -> None:
     node.send(body, numbered_pieces(0, 3))
     node.send(body, numbered_pieces(3, 3))
     assert node.path.read_bytes() == lines(numbered_pieces(0, 6))
+
+
+def test_rests_between_reads(node: Node) -> None:
+    """After each read messages gather in the socket for a moment."""
+    node.follow()
+    body = node.docker.answer()
+    for number in range(2):
+        body.send(sent(numbered_pieces(number, 1)))
+        assert body.transport.paused
+        node.reactor.advance(REST)
+        assert not body.transport.paused
+    node.reactor.advance(GATHER)
+    assert node.path.read_bytes() == lines(numbered_pieces(0, 2))
 
 
 def test_broken_off(node: Node) -> None:
