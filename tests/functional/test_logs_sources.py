@@ -109,7 +109,7 @@ def test_killed(source: CRI, daemon: Daemon) -> None:
     chance = random.Random(20231123)
     each = count // bursts
     floods = [shell(flood(each, 30, first=first)) for first in range(0, count, each)]
-    _, container_id = source.run_in_pod("sh", "-c", "; sleep 0.3; ".join([*floods, "sleep 1000"]))
+    _, container_id = source.run_in_pod("sh", "-c", f"; sleep {scaled(0.3)}; ".join([*floods, "sleep 1000"]))
     path = log_path(source, container_id)
     for kill in range(6):
         time.sleep(scaled(chance.uniform(0.05, 0.5)))
@@ -128,7 +128,7 @@ def test_killed(source: CRI, daemon: Daemon) -> None:
 
 @pytest.fixture
 def small_disk(session_root: Path) -> Iterator[Path]:
-    """A file system of one megabyte."""
+    """A file system of one megabyte.  To be asked for before a runtime, whose pods are to be gone before it is."""
     place = session_root / "small-disk"
     place.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)], check=True)
@@ -142,7 +142,8 @@ def standing(path: Path) -> list[Line]:
     return [parse(line + b"\n") for file in files(path) for line in file.read_bytes().split(b"\n")[:-1]]
 
 
-def test_full_disk(source: CRI, daemon: Daemon, small_disk: Path) -> None:
+@pytest.mark.parametrize("daemon", ["json-file"], indirect=True)
+def test_full_disk(small_disk: Path, source: CRI, daemon: Daemon) -> None:
     """A log on a full disk stands still, is reported once, and goes on with nothing lost when there is room."""
     count = 20_000
     ballast = small_disk / "ballast"

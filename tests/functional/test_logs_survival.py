@@ -31,7 +31,7 @@ def test_killed_at_random_moments(criwist_daemon: MakeDaemon, client_of: ClientO
     daemon.start()
     cri = client_of(daemon)
     bursts = [shell(flood(count // 20, 30, first=first)) for first in range(0, count, count // 20)]
-    _, container_id = cri.run_in_pod("sh", "-c", "; sleep 0.5; ".join([*bursts, "sleep 1000"]))
+    _, container_id = cri.run_in_pod("sh", "-c", f"; sleep {scaled(0.5)}; ".join([*bursts, "sleep 1000"]))
     path = log_path(cri, container_id)
     kills = 0
     while not _ends_with(path, b"%d" % (count - 1)) and kills < 40:

@@ -100,7 +100,7 @@ ON_A_NODE: Mapping[str, tuple[str, tuple[str, ...]]] = {
     ),
     "test_logs_format.py": (
         "files of the engine's",
-        ("test_line", "test_long_line", "test_terminal", "test_stays_after_removal", "test_planted_links"),
+        ("test_line", "test_long_line", "test_planted_link", "test_planted_link_on_the_way"),
     ),
     "test_network_netns.py": ("network namespaces", ()),
     "test_network_dns.py": ("resolv.conf", ("test_first_instruction", "test_host_network", "test_nothing_asked_for")),
@@ -119,6 +119,7 @@ ELSEWHERE: Mapping[str, str] = {
     "test_isolation_of_long_calls.py": "measures time, which emulation falsifies",
     "test_kernel_checkpoints.py": "needs CRIU, which Debian 13 has not",
     "test_logs_rotation.py": "floods, which emulation turns into half hours",
+    "test_logs_sources.py": "floods, and each log four times over",
     "test_logs_survival.py": "floods, and many starts of criwist",
     "test_network_plugins.py": "scripts as plugins; no kernel",
     "test_pull_deadline.py": "waits for registries that stall",
