@@ -21,6 +21,7 @@ from typing import Any
 import grpc
 import pytest
 
+from tests.functional.pod_networks import cni_daemon, cni_node, either_runtime, pod_network  # noqa: F401 - used by name
 from tests.harness import images
 from tests.harness.client import CRI
 from tests.harness.containerd import Containerd

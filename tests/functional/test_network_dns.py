@@ -70,6 +70,16 @@ def test_nothing_asked_for(cri: CRI, engine: Engine) -> None:
         assert seen(cri, container_id) == file.read()
 
 
+@pytest.mark.second_opinion
+def test_hostname_with_a_domain(cri: CRI) -> None:
+    """The name of a pod that is to have its domain in it (setHostnameAsFQDN) is seen whole."""
+    pod = cri.pod()
+    pod.hostname = "web-0.web.shop.svc.cluster.example"
+    container_id = cri.run(cri.run_pod(pod), cri.container(), pod)
+    assert cri.output(container_id, "hostname").strip() == pod.hostname
+    assert cri.output(container_id, "cat", "/proc/sys/kernel/hostname").strip() == pod.hostname
+
+
 def test_options_alone(cri: CRI) -> None:
     """What is not asked for is not taken from the node."""
     pod = cri.pod(dns_config=api.DNSConfig(servers=["192.0.2.1"]))
