@@ -87,6 +87,19 @@ def test_apparmor_of_a_privileged_container(cri: CRI) -> None:
 
 
 @pytest.mark.second_opinion
+@pytest.mark.parametrize("confined", [True, False])
+def test_seccomp_default_is_in_force(cri: CRI, confined: bool) -> None:
+    """The default profile forbids who has no right to it a user namespace; unconfined, the kernel allows it.
+
+    AppArmor may forbid it too, and so is left out of this.
+    """
+    kind = api.SecurityProfile.RuntimeDefault if confined else api.SecurityProfile.Unconfined
+    unconfined = api.SecurityProfile(profile_type=api.SecurityProfile.Unconfined)
+    container_id = secured(cri, seccomp=api.SecurityProfile(profile_type=kind), apparmor=unconfined)
+    assert (cri.execute(container_id, "unshare", "-U", "true").exit_code != 0) == confined
+
+
+@pytest.mark.second_opinion
 @pytest.mark.skipif(
     not own_capabilities() >> CAP_SYS_RESOURCE & 1, reason="the machine may not lower scores of the OOM killer"
 )

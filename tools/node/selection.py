@@ -1,6 +1,6 @@
 """What of the functional tests runs inside the node when nobody names any: what nodes differ in.
 
-Emulated, one test takes about ten seconds, and there are many hundreds.  What depends on the kernel, on systemd or on
+Emulated, one test takes about 15 seconds, and there are many hundreds.  What depends on the kernel, on systemd or on
 the engine's rights is run; what is the same on every machine, or takes long by its nature, is left to ``make test``,
 and so is the second opinion, which is about the tests.  ``CRIWIST_NODE_ALL=1`` runs everything, in some hours.
 """
