@@ -24,6 +24,7 @@ from twisted.python.failure import Failure
 
 from criwist import errors
 from criwist.core.cache import Cache
+from criwist.core.exec_end import LOOK_PAUSE, exit_code, first_of
 from criwist.core.feed import EngineFeed
 from criwist.interfaces import IDocker, IHijackedStream, IProcesses
 from criwist.kernel.processes import EXEC_MARKER
@@ -34,9 +35,6 @@ from criwist.wire.stdcopy import Demultiplexer, Stream
 OUTPUT_LIMIT = 16 * 1024 * 1024 - 1024
 #: Seconds that output may lag behind the end of its process.
 LAST_WORDS = 0.25
-#: Seconds between looks at an exec whose end was announced but is not recorded yet, and how many.
-_LOOK_PAUSE = 0.02
-_LOOKS = 50
 #: Looks at an exec that was cancelled while it was being started.
 _STARTING_LOOKS = 25
 
@@ -133,30 +131,14 @@ class Execs:
         try:
             stream = await self._docker.start_exec(exec_id, tty=False)
             stream.start(collector)
-            exit_code = await self._exit_code(exec_id, collector, ended)
+            code = await exit_code(self._docker, self._clock, exec_id, ended, collector.ended)
             await self._last_words(collector)
         finally:
             ended.addErrback(lambda failure: failure.trap(CancelledError))
             ended.cancel()
             if stream is not None:
                 stream.abort()
-        return ExecResult(exit_code, *collector.output())
-
-    async def _exit_code(self, exec_id: str, collector: _Collector, ended: Deferred[None]) -> int:
-        await first_of(ended, collector.ended)
-        looks = 0
-        while True:
-            inspected = await self._docker.inspect_exec(exec_id)
-            if not inspected.get("Running") and inspected.get("ExitCode") is not None:
-                return int(inspected["ExitCode"])
-            if not ended.called:
-                # Its pipes are closed, it is not: a command may well close its output and go on.
-                await first_of(ended)
-                continue
-            looks += 1
-            if looks == _LOOKS:
-                raise errors.EngineFailure(f"exec {exec_id} ended, but the engine has no exit code for it")
-            await deferLater(self._clock, _LOOK_PAUSE, lambda: None)
+        return ExecResult(code, *collector.output())
 
     async def _last_words(self, collector: _Collector) -> None:
         if not collector.ended.called:
@@ -173,7 +155,7 @@ class Execs:
                 if inspected.get("Running") or inspected.get("ExitCode") is not None:
                     break
                 # Neither running nor ended: our start request may still be on its way through the engine.
-                await deferLater(self._clock, _LOOK_PAUSE, lambda: None)
+                await deferLater(self._clock, LOOK_PAUSE, lambda: None)
                 inspected = await self._docker.inspect_exec(exec_id)
             pid = int(inspected.get("Pid") or 0)
             if pid > 0 and inspected.get("Running"):
@@ -191,23 +173,3 @@ class Execs:
                 container=container_id,
                 error=str(error),
             )
-
-
-def first_of(*deferreds: Deferred[None]) -> Deferred[None]:
-    """Fires with None as soon as one of *deferreds* fires.  They stay as they are, whoever is cancelled."""
-    winner: Deferred[None] = Deferred()
-
-    def fired(result: None) -> None:
-        if not winner.called:
-            winner.callback(None)
-        return result
-
-    def failed(failure: Failure) -> Failure | None:
-        if not winner.called:
-            winner.errback(failure)
-            return None
-        return failure
-
-    for deferred in deferreds:
-        deferred.addCallbacks(fired, failed)
-    return winner

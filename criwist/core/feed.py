@@ -61,7 +61,7 @@ class EngineFeed:
     _said: str = field(default="", init=False)
     #: Fails when something shows that the copy is out of date though the feed stands.
     _doubt: Deferred[None] = field(factory=Deferred, init=False)
-    _exec_ends: dict[str, list[Deferred[None]]] = field(factory=dict, init=False)
+    _exec_ends: dict[str, list[Deferred[int | None]]] = field(factory=dict, init=False)
     _log = Logger()
 
     def start(self) -> None:
@@ -75,20 +75,20 @@ class EngineFeed:
         if running is not None:
             running.cancel()
 
-    def exec_ended(self, exec_id: str) -> Deferred[None]:
-        """Fires when the engine says that the exec ended, or when it may have without our knowing.
+    def exec_ended(self, exec_id: str) -> Deferred[int | None]:
+        """Fires with the exit code when the engine says that the exec ended, with None when it may have.
 
-        Ask before starting the exec; look with ``inspect_exec`` after.  Cancel it when no longer interested.
+        Ask before starting the exec; after None look with ``inspect_exec``.  Cancel it when no longer interested.
         """
 
-        def forget(waiter: Deferred[None]) -> None:
+        def forget(waiter: Deferred[int | None]) -> None:
             waiters = self._exec_ends.get(exec_id, [])
             if waiter in waiters:
                 waiters.remove(waiter)
             if not waiters:
                 self._exec_ends.pop(exec_id, None)
 
-        waiter: Deferred[None] = Deferred(forget)
+        waiter: Deferred[int | None] = Deferred(forget)
         self._exec_ends.setdefault(exec_id, []).append(waiter)
         return waiter
 
@@ -162,7 +162,7 @@ class EngineFeed:
         attributes = actor.get("Attributes") or {}
         if action.startswith("exec_die"):
             for waiter in self._exec_ends.pop(str(attributes.get("execID", "")), []):
-                waiter.callback(None)
+                waiter.callback(_exit_code(attributes))
         elif action in _CHANGES and labels.TYPE in attributes:
             refreshing = Deferred.fromCoroutine(self._cache.refresh(str(actor.get("ID", event.get("id", "")))))
             refreshing.addErrback(self._missed)
@@ -178,6 +178,12 @@ class EngineFeed:
         for waiters in waiting.values():
             for waiter in waiters:
                 waiter.callback(None)
+
+
+def _exit_code(attributes: JSONObject) -> int | None:
+    """What an ``exec_die`` event says of the end."""
+    text = str(attributes.get("exitCode", ""))
+    return int(text) if text.isascii() and text.isdigit() else None
 
 
 def _resume_point(event: JSONObject) -> str:

@@ -25,7 +25,7 @@ from zope.interface import implementer
 from criwist import errors
 from criwist.core.cache import Cache
 from criwist.core.entries import ContainerEntry
-from criwist.core.execs import first_of
+from criwist.core.exec_end import LOOK_PAUSE, exit_code, first_of
 from criwist.core.feed import EngineFeed
 from criwist.interfaces import IDocker, IHijackedStream, IRemoteProcess, IStreamingRuntime, RemoteCommand
 
@@ -33,8 +33,7 @@ from criwist.interfaces import IDocker, IHijackedStream, IRemoteProcess, IStream
 #: uses; a sequence that nobody types begins with a key that shows nothing, since the engine holds it back until the
 #: next one.
 DETACH_KEYS = ",".join(["ctrl-@"] * 16)
-#: Seconds between looks at an exec whose state is about to change, and how many.
-_LOOK_PAUSE = 0.02
+#: Looks at an exec that is being started.
 _LOOKS = 250
 
 
@@ -146,7 +145,7 @@ class _Exec:
     _exec_id: str
     _tty: bool
     #: Fires when the engine says that it ended, or may have.
-    _told: Deferred[None]
+    _told: Deferred[int | None]
     stream: IHijackedStream | None = field(default=None, init=False)
     _log = Logger()
 
@@ -168,7 +167,7 @@ class _Exec:
             except (errors.NotFound, errors.FailedPrecondition, errors.EngineFailure):
                 if (await self._docker.inspect_exec(self._exec_id)).get("ExitCode") is not None:
                     return
-                await deferLater(self._clock, _LOOK_PAUSE, lambda: None)
+                await deferLater(self._clock, LOOK_PAUSE, lambda: None)
             else:
                 return
         raise errors.EngineFailure(f"exec {self._exec_id} has no terminal to resize")
@@ -176,20 +175,7 @@ class _Exec:
     async def ended(self, output_ended: Deferred[None]) -> int | None:
         """Wait for the end, look at the exit code."""
         try:
-            await first_of(self._told, output_ended)
-            looks = 0
-            while True:
-                inspected = await self._docker.inspect_exec(self._exec_id)
-                if not inspected.get("Running") and inspected.get("ExitCode") is not None:
-                    return int(inspected["ExitCode"])
-                if not self._told.called:
-                    # It has closed its output and goes on.
-                    await first_of(self._told)
-                    continue
-                looks += 1
-                if looks == _LOOKS:
-                    raise errors.EngineFailure(f"exec {self._exec_id} ended, but the engine has no exit code for it")
-                await deferLater(self._clock, _LOOK_PAUSE, lambda: None)
+            return await exit_code(self._docker, self._clock, self._exec_id, self._told, output_ended)
         finally:
             self.forget()
 
@@ -209,7 +195,7 @@ class _Exec:
                     self._hang_up(int(inspected["Pid"]))
                     return
                 # Our request to start it is still on its way through the engine.
-                await deferLater(self._clock, _LOOK_PAUSE, lambda: None)
+                await deferLater(self._clock, LOOK_PAUSE, lambda: None)
         except errors.CriwistError as error:
             self._log.warn("exec {exec} may be left without a client: {error}", exec=self._exec_id, error=str(error))
 

@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from criwist import errors
-from criwist.core.execs import first_of
+from criwist.core.exec_end import first_of
 from criwist.interfaces import IHijackedStream, IRemoteProcess, IStreamingRuntime, RemoteCommand
 from criwist.testing.memory_network import MemoryNetwork
 from criwist.wire.stdcopy import Stream, frame
