@@ -27,6 +27,8 @@ from tests.harness.client import CRI
 from tests.harness.containerd import Containerd
 from tests.harness.daemon import Daemon
 from tests.harness.engine import Engine
+from tests.harness.kube import Kube, clients
+from tests.harness.kube_api import KubeAPI, PodContainer
 from tests.harness.leftovers import remove_session, session_directory
 from tests.harness.namespaces import enter
 from tests.harness.programs import Program
@@ -68,11 +70,13 @@ def _obstacle() -> str:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a test with ``cri`` on criwist, and if marked so on containerd too."""
+    """Run a test with ``cri`` on criwist, and if marked so on containerd too; one with ``kube`` with each client."""
     if "cri" in metafunc.fixturenames:
         twice = metafunc.definition.get_closest_marker("second_opinion") is not None
         names = ["criwist", "containerd"] if twice else ["criwist"]
         metafunc.parametrize("cri", names, indirect=True)
+    if "kube" in metafunc.fixturenames:
+        metafunc.parametrize("kube", clients(), ids=lambda client: client.name, indirect=True)
 
 
 # -- logs of a failed test
@@ -251,3 +255,32 @@ def client_of(session_root: Path, engine: Engine) -> Iterator[Callable[[Daemon],
             if daemon.program.alive:
                 client.clean()
         client.close()
+
+
+# -- kubectl
+
+
+@pytest.fixture
+def kube(request: pytest.FixtureRequest, cri: CRI, tmp_path: Path) -> Iterator[Kube]:
+    """kubectl, and the stand-in API server over the runtime under test."""
+    stand_in = KubeAPI(cri, tmp_path)
+    stand_in.start()
+    one = Kube(stand_in, request.param)
+    yield one
+    one.end()
+    stand_in.stop()
+
+
+@pytest.fixture
+def pod(cri: CRI, kube: Kube) -> Callable[..., str]:
+    """Makes pods of one container known to kubectl; returns the container's id.  The pod's name is ``p``."""
+
+    def make(
+        *command: str, stdin: bool = False, stdin_once: bool = False, tty: bool = False, host: bool = False
+    ) -> str:
+        config = cri.host_network_pod() if host else cri.pod()
+        sandbox, container = cri.run_in_pod(*command, pod=config, stdin=stdin, stdin_once=stdin_once, tty=tty)
+        kube.api.add_pod("p", sandbox, c=PodContainer(container, stdin=stdin, tty=tty))
+        return container
+
+    return make

@@ -1,4 +1,4 @@
-"""exec, attach, cp and port-forward as users know them: real kubectls, old and new, over both transports.
+"""exec, attach and cp as users know them: real kubectls, old and new, over both transports.
 
 Newer kubectls speak WebSocket and fall back to SPDY; the environment variables that choose are set for each test.
 Against containerd 1.6, which knows no v5, the WebSocket variants show the fall-back; tests without the second opinion
@@ -8,138 +8,20 @@ say what it does instead.
 from __future__ import annotations
 
 import concurrent.futures
-import contextlib
-import fcntl
 import hashlib
 import os
-import pty
-import re
-import select
-import signal
-import socket
-import struct
-import subprocess
-import termios
 import time
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from attrs import define, field, frozen
 
 from criwist.api.runtime.v1 import api_pb2 as api
+from criwist.streaming.vigil import PING_INTERVAL
 from tests.harness.client import CRI
 from tests.harness.clock import eventually, scaled
+from tests.harness.kube import Kube, Terminal, clients
 from tests.harness.kube_api import KubeAPI, PodContainer
-from tests.harness.kubectls import Kubectl, kubectls
-
-#: From here on kubectl can do remote commands and port-forward over WebSocket.
-_FIRST_WEBSOCKETS = (1, 30)
-
-
-@frozen
-class Client:
-    """A kubectl and the transport it is told to use."""
-
-    kubectl: Kubectl
-    websockets: bool
-
-    @property
-    def name(self) -> str:
-        """For the test's id."""
-        return f"{self.kubectl.name}-{'websocket' if self.websockets else 'spdy'}"
-
-
-def _clients() -> list[Client]:
-    """The oldest, the last before WebSocket, and the newest over both."""
-    found = kubectls()
-    old = [one for one in found if one.version < _FIRST_WEBSOCKETS]
-    new = [one for one in found if one.version >= _FIRST_WEBSOCKETS]
-    chosen = [Client(one, False) for one in dict.fromkeys(old[:1] + old[-1:])]
-    if new:
-        chosen += [Client(new[-1], False), Client(new[-1], True)]
-    return chosen
-
-
-@define(eq=False)
-class Kube:
-    """A cluster of one node, and kubectl for it."""
-
-    api: KubeAPI
-    client: Client
-    _running: list[subprocess.Popen[Any]] = field(factory=list, init=False)
-
-    def command(self, *arguments: str) -> list[str]:
-        """A command line."""
-        return [str(self.client.kubectl.path), f"--kubeconfig={self.api.kubeconfig}", *arguments]
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """The environment that chooses the transport."""
-        choice = str(self.client.websockets).lower()
-        return os.environ | {
-            "KUBECTL_REMOTE_COMMAND_WEBSOCKETS": choice,
-            "KUBECTL_PORT_FORWARD_WEBSOCKETS": choice,
-            "HOME": str(self.api.directory),
-            "TERM": "xterm",
-        }
-
-    def run(self, *arguments: str, data: bytes = b"", within: float = 60) -> subprocess.CompletedProcess[bytes]:
-        """Run kubectl to its end."""
-        return subprocess.run(
-            self.command(*arguments), input=data, capture_output=True, env=self.environment, timeout=scaled(within)
-        )
-
-    def output(self, *arguments: str, data: bytes = b"") -> bytes:
-        """Standard output of a kubectl that succeeds."""
-        run = self.run(*arguments, data=data)
-        assert run.returncode == 0, run
-        return run.stdout
-
-    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """Start kubectl; it is ended after the test."""
-        pipe = subprocess.PIPE
-        process = subprocess.Popen(self.command(*arguments), stdin=pipe, stdout=pipe, stderr=pipe, env=self.environment)
-        self._running.append(process)
-        return process
-
-    def close(self) -> None:
-        """End what runs."""
-        for process in self._running:
-            process.kill()
-            process.wait()
-            for stream in (process.stdin, process.stdout, process.stderr):
-                if stream is not None:
-                    stream.close()
-        self.api.stop()
-
-
-@pytest.fixture(params=_clients(), ids=lambda client: client.name)
-def kube(request: pytest.FixtureRequest, cri: CRI, tmp_path: Path) -> Iterator[Kube]:
-    """kubectl, and the stand-in API server over the runtime under test."""
-    stand_in = KubeAPI(cri, tmp_path)
-    stand_in.start()
-    one = Kube(stand_in, request.param)
-    yield one
-    one.close()
-
-
-@pytest.fixture
-def pod(cri: CRI, kube: Kube) -> Callable[..., str]:
-    """Makes pods of one container known to kubectl; returns the container's id.  The pod's name is ``p``."""
-
-    def make(
-        *command: str, stdin: bool = False, stdin_once: bool = False, tty: bool = False, host: bool = False
-    ) -> str:
-        config = cri.host_network_pod() if host else cri.pod()
-        sandbox, container = cri.run_in_pod(*command, pod=config, stdin=stdin, stdin_once=stdin_once, tty=tty)
-        kube.api.add_pod("p", sandbox, c=PodContainer(container, stdin=stdin, tty=tty))
-        return container
-
-    return make
-
 
 # -- exec
 
@@ -169,6 +51,24 @@ def test_exec_answers_after_the_end_of_input(kube: Kube, pod: Callable[..., str]
     pod()
     output = kube.output("exec", "-i", "p", "--", "sh", "-c", "cat >/dev/null; sleep 0.3; echo late", data=b"x" * 1000)
     assert output == b"late\n"
+
+
+def test_exec_whose_command_does_not_want_all_its_input(kube: Kube, pod: Callable[..., str]) -> None:
+    """The exit code is told although the client was still sending when the command ended.
+
+    containerd 1.6 reads no more of the client then, and the two wait for each other for ever.
+    """
+    pod()
+    run = kube.run("exec", "-i", "p", "--", "sh", "-c", "head -c 5; exit 3", data=b"words" + bytes(20_000_000))
+    assert (run.stdout, run.returncode) == (b"words", 3)
+
+
+@pytest.mark.second_opinion
+def test_exec_tells_the_exit_code_after_the_end_of_input(kube: Kube, pod: Callable[..., str]) -> None:
+    """A command that fails when its input has ended fails for the user too."""
+    pod()
+    run = kube.run("exec", "-i", "p", "--", "sh", "-c", "cat; exit 3", data=b"words\n")
+    assert (run.stdout, run.returncode) == (b"words\n", 3)
 
 
 @pytest.mark.second_opinion
@@ -218,66 +118,6 @@ def test_ten_execs_at_once(kube: Kube, pod: Callable[..., str]) -> None:
 # -- terminals
 
 
-class Terminal:
-    """A kubectl whose standard streams are a terminal."""
-
-    def __init__(self, kube: Kube, *arguments: str, size: tuple[int, int] = (24, 80)) -> None:
-        self._seen = b""
-        self.pid, self._master = pty.fork()
-        if self.pid == 0:
-            command = kube.command(*arguments)
-            fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
-            os.execve(command[0], command, kube.environment)
-        self.resize(*size)
-
-    def resize(self, rows: int, columns: int) -> None:
-        """Give the terminal another size."""
-        fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-
-    def type(self, text: str) -> None:
-        """Type."""
-        os.write(self._master, text.encode())
-
-    def expect(self, pattern: str, *, within: float = 30) -> str:
-        """Read until *pattern* is there; returns what it matched and forgets all up to it."""
-        deadline = time.monotonic() + scaled(within)
-        while True:
-            found = re.search(pattern.encode(), self._seen)
-            if found:
-                self._seen = self._seen[found.end() :]
-                return found.group().decode()
-            ready, _, _ = select.select([self._master], [], [], max(0.0, deadline - time.monotonic()))
-            assert ready, f"no {pattern!r} in {self._seen!r}"
-            try:
-                data = os.read(self._master, 65536)
-            except OSError:
-                data = b""
-            assert data, f"kubectl ended; no {pattern!r} in {self._seen!r}"
-            self._seen += data
-
-    def exit_code(self, *, within: float = 30) -> int:
-        """Read to the end; kubectl's exit code."""
-        deadline = time.monotonic() + scaled(within)
-        while True:
-            ready, _, _ = select.select([self._master], [], [], 0.05)
-            try:
-                data = os.read(self._master, 65536) if ready else b"-"
-            except OSError:
-                data = b""
-            if not data:
-                break
-            assert time.monotonic() < deadline, "kubectl does not end"
-        _, status = os.waitpid(self.pid, 0)
-        os.close(self._master)
-        return os.waitstatus_to_exitcode(status)
-
-    def kill(self) -> None:
-        """The user's connection drops."""
-        os.kill(self.pid, signal.SIGKILL)
-        os.waitpid(self.pid, 0)
-        os.close(self._master)
-
-
 @pytest.mark.second_opinion
 def test_an_interactive_shell(kube: Kube, pod: Callable[..., str]) -> None:
     """A shell in a terminal has the user's size from the start, follows its changes, and ends with its exit code."""
@@ -315,16 +155,18 @@ def test_control_characters_reach_the_terminal(kube: Kube, pod: Callable[..., st
 
 
 def test_a_shell_whose_user_is_gone_is_hung_up_on(kube: Kube, pod: Callable[..., str], cri: CRI) -> None:
-    """When the connection drops, the shell and what it runs in the foreground are gone soon.
+    """When the connection drops, the shell and what it runs in the foreground get SIGHUP.
 
     containerd 1.6 leaves the shell.
     """
     container = pod()
-    terminal = Terminal(kube, "exec", "-it", "p", "--", "sh", "-c", "echo re''ady; sleep 3333")
+    script = "trap 'echo hung up > /tmp/hup; exit' HUP; echo re''ady; sleep 3333"
+    terminal = Terminal(kube, "exec", "-it", "p", "--", "sh", "-c", script)
     terminal.expect("ready")
     assert "sleep 3333" in cri.shell(container, "ps")
     terminal.kill()
     eventually(lambda: "sleep 3333" not in cri.shell(container, "ps"), what="the sleep to be gone")
+    eventually(lambda: cri.shell(container, "cat /tmp/hup || true") == "hung up\n", what="the shell to know why")
 
 
 # -- going away
@@ -405,18 +247,35 @@ def test_stdin_once_ends_the_input_with_the_first_client(kube: Kube, pod: Callab
 
 
 @pytest.mark.second_opinion
-def test_attach_to_a_terminal(kube: Kube, pod: Callable[..., str]) -> None:
-    """A container with a terminal can be typed into, and has the size of whoever attaches."""
-    pod("sh", stdin=True, tty=True)
-    terminal = Terminal(kube, "attach", "-it", "p", size=(33, 111))
-    time.sleep(scaled(1))
+def test_attach_to_a_terminal(kube: Kube, pod: Callable[..., str], cri: CRI) -> None:
+    """A container with a terminal can be typed into, has the size of whoever attaches, and goes on without anybody."""
+    container = pod("sh", stdin=True, tty=True)
+    for size in ((33, 111), (40, 99)):
+        terminal = Terminal(kube, "attach", "-it", "p", size=size)
+        time.sleep(scaled(1))
 
-    def shows() -> bool:
-        terminal.type("stty size; echo sh''own\n")
-        return terminal.expect(r"\d+ \d+\r\n(.*\r\n)?shown").split("\r")[0] == "33 111"
+        def shows(terminal: Terminal = terminal, expected: str = "{} {}".format(*size)) -> bool:
+            terminal.type("stty size; echo sh''own\n")
+            return terminal.expect(r"\d+ \d+\r\n(.*\r\n)?shown").split("\r")[0] == expected
 
-    eventually(shows, what="its size")
-    terminal.kill()
+        eventually(shows, what="its size")
+        terminal.kill()
+        time.sleep(0.5)
+        assert cri.status(container).state == api.CONTAINER_RUNNING
+
+
+@pytest.mark.second_opinion
+def test_two_at_one_terminal(kube: Kube, pod: Callable[..., str], cri: CRI) -> None:
+    """Several may attach to a container with a terminal: all see what one types, and its end ends all sessions."""
+    container = pod("sh", stdin=True, tty=True)
+    first, second = (Terminal(kube, "attach", "-it", "p") for _ in range(2))
+    time.sleep(scaled(1.5))
+    first.type("echo to every''one\n")
+    for terminal in (first, second):
+        terminal.expect("to everyone")
+    second.type("exit 4\n")
+    assert [terminal.exit_code() for terminal in (first, second)] == [0, 0]
+    assert cri.wait_for_exit(container).exit_code == 4
 
 
 # -- cp
@@ -444,124 +303,6 @@ def _checksums(root: Path) -> dict[str, str]:
     }
 
 
-# -- port-forward
-
-
-def forwarded(kube: Kube, *ports: int) -> list[int]:
-    """Start kubectl port-forward; the local port of each of *ports*."""
-    process = kube.start("port-forward", "p", *[f":{port}" for port in ports])
-    assert process.stdout is not None
-    local: dict[int, int] = {}
-    while len(local) < len(ports):
-        line = process.stdout.readline().decode()
-        assert line, process.communicate()
-        found = re.match(r"Forwarding from 127\.0\.0\.1:(\d+) -> (\d+)", line)
-        if found:
-            local[int(found[2])] = int(found[1])
-    return [local[port] for port in ports]
-
-
-def fetch(port: int, path: str) -> bytes:
-    """GET."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=scaled(20)) as answer:
-        content: bytes = answer.read()
-    return content
-
-
-def listening(cri: CRI, container: str, port: int) -> None:
-    """Wait until something listens on *port* in the container."""
-    entry = re.compile(rf":{port:04X} \S+ 0A ")  # 0A: TCP_LISTEN
-    eventually(lambda: entry.search(cri.shell(container, "cat /proc/net/tcp /proc/net/tcp6")), what=f"port {port}")
-
-
-_WEB = "mkdir /www; i=0; while [ $i -lt 40 ]; do seq $((i*500)) > /www/$i; i=$((i+1)); done; httpd -f -p {} -h /www"
-
-
-@pytest.mark.second_opinion
-def test_port_forward_to_a_web_server(kube: Kube, pod: Callable[..., str], cri: CRI) -> None:
-    """Forty files over ten connections at once arrive as they are."""
-    container = pod("sh", "-c", _WEB.format(8080))
-    listening(cri, container, 8080)
-    (port,) = forwarded(kube, 8080)
-
-    def right(number: int) -> bool:
-        expected = "".join(f"{one}\n" for one in range(1, number * 500 + 1)).encode()
-        return fetch(port, str(number)) == expected
-
-    with concurrent.futures.ThreadPoolExecutor(10) as pool:
-        assert all(pool.map(right, range(40)))
-
-
-@pytest.mark.second_opinion
-def test_port_forward_to_a_pod_on_the_host_network(kube: Kube, pod: Callable[..., str], cri: CRI) -> None:
-    """A pod without a network of its own is reached on the host's."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        number = free.getsockname()[1]
-    container = pod("sh", "-c", _WEB.format(f"127.0.0.1:{number}"), host=True)
-    listening(cri, container, number)
-    (port,) = forwarded(kube, number)
-    assert fetch(port, "1").startswith(b"1\n2\n")
-
-
-def test_port_forward_to_ipv6_loopback(kube: Kube, pod: Callable[..., str], cri: CRI) -> None:
-    """A server that listens on ::1 only is reached too.  (Docker switches IPv6 off in pods on its bridge.)
-
-    containerd 1.6 tries 127.0.0.1 alone.
-    """
-    with socket.create_server(("::1", 0), family=socket.AF_INET6) as free:
-        number = free.getsockname()[1]
-    container = pod("sh", "-c", _WEB.format(f"[::1]:{number}"), host=True)
-    listening(cri, container, number)
-    (port,) = forwarded(kube, number)
-    assert fetch(port, "1").startswith(b"1\n2\n")
-
-
-@pytest.mark.second_opinion
-def test_port_forward_to_nobody_harms_nobody(kube: Kube, pod: Callable[..., str], cri: CRI) -> None:
-    """A connection to a port without a listener ends; one to another port, open meanwhile, goes on."""
-    container = pod("sh", "-c", "nc -ll -p 7000 -e cat")
-    listening(cri, container, 7000)
-    good, bad = forwarded(kube, 7000, 7001)
-    with socket.create_connection(("127.0.0.1", good), timeout=scaled(20)) as echo:
-        echo.sendall(b"before")
-        assert echo.recv(6, socket.MSG_WAITALL) == b"before"
-        lonely = socket.create_connection(("127.0.0.1", bad), timeout=scaled(20))
-        with lonely, contextlib.suppress(ConnectionResetError):
-            assert lonely.recv(100) == b""
-        # Newer kubectls end themselves at the first error that a connection has; older ones go on.
-        if kube.client.kubectl.version < (1, 23):
-            echo.sendall(b"after")
-            assert echo.recv(5, socket.MSG_WAITALL) == b"after"
-
-
-@pytest.mark.second_opinion
-def test_port_forward_passes_the_server_s_end_on(kube: Kube, pod: Callable[..., str], cri: CRI) -> None:
-    """A server that speaks and closes ends the user's connection, although the user has not closed it."""
-    container = pod("sh", "-c", "nc -ll -p 7003 -e echo that is all")
-    listening(cri, container, 7003)
-    (port,) = forwarded(kube, 7003)
-    for _ in range(3):
-        with socket.create_connection(("127.0.0.1", port), timeout=scaled(20)) as connection:
-            answer = b"".join(iter(lambda: connection.recv(65536), b""))
-        assert answer == b"that is all\n"
-
-
-def test_port_forward_with_half_close(kube: Kube, pod: Callable[..., str], cri: CRI) -> None:
-    """The server sees the end of what the client sends, and answers after it.
-
-    containerd 1.6 closes both directions when one ends.
-    """
-    container = pod("sh", "-c", "nc -ll -p 7002 -e sha256sum")
-    listening(cri, container, 7002)
-    (port,) = forwarded(kube, 7002)
-    data = os.urandom(2 << 20)
-    with socket.create_connection(("127.0.0.1", port), timeout=scaled(30)) as connection:
-        connection.sendall(data)
-        connection.shutdown(socket.SHUT_WR)
-        answer = b"".join(iter(lambda: connection.recv(65536), b""))
-    assert answer.split()[0].decode() == hashlib.sha256(data).hexdigest()
-
-
 def test_the_transport_is_the_one_that_was_asked_for(kube: Kube, pod: Callable[..., str], cri: CRI) -> None:
     """A kubectl told to use WebSocket gets it for remote commands, with no fall-back to SPDY.
 
@@ -571,3 +312,24 @@ def test_the_transport_is_the_one_that_was_asked_for(kube: Kube, pod: Callable[.
     kube.output("exec", "p", "--", "true")
     upgrades = [upgrade.lower() for _, upgrade, _ in kube.api.seen]
     assert upgrades == (["websocket"] if kube.client.websockets else ["spdy/3.1"])
+
+
+# -- time
+
+
+def test_quiet_sessions_outlive_pings(cri: CRI, tmp_path: Path) -> None:
+    """A session on which nothing is said for longer than the pause between pings goes on, whatever kubectl it has."""
+    stand_in = KubeAPI(cri, tmp_path)
+    stand_in.start()
+    sandbox, container = cri.run_in_pod()
+    stand_in.add_pod("p", sandbox, c=PodContainer(container))
+    kubes = [Kube(stand_in, client) for client in clients()]
+    seconds = str(PING_INTERVAL + 3)
+    processes = [kube.start("exec", "p", "--", "sh", "-c", f"sleep {seconds}; echo still here") for kube in kubes]
+    try:
+        outputs = [process.communicate(timeout=scaled(PING_INTERVAL + 30))[0] for process in processes]
+        assert outputs == [b"still here\n"] * len(kubes)
+    finally:
+        for kube in kubes:
+            kube.end()
+        stand_in.stop()

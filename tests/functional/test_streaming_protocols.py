@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +18,8 @@ from criwist.api.runtime.v1 import api_pb2 as api
 from tests.harness.channel_client import ChannelClient
 from tests.harness.client import CRI
 from tests.harness.clock import eventually
+from tests.harness.cni import IPV4, IPV6, PodNetwork
+from tests.harness.daemon import Daemon
 from tests.harness.spdy_client import Client
 
 _STDIN, _STDOUT, _STDERR, _ERROR, _RESIZE = range(5)
@@ -224,4 +228,36 @@ def test_a_port_without_a_listener_is_named(cri: CRI) -> None:
     assert "refused" in text
     client.send(good, b"still here")
     client.wait_for_data(good, end=b"still here")
+    client.close()
+
+
+@pytest.fixture
+def dual_stack(tmp_path: Path) -> Iterator[PodNetwork]:
+    """A CNI network with both families."""
+    network = PodNetwork(tmp_path / "network")
+    network.configure(network.plugins(ranges=(IPV4, IPV6)))
+    yield network
+    network.destroy()
+
+
+def test_a_port_on_ipv6_loopback_in_a_pod_s_own_network(
+    dual_stack: PodNetwork, criwist_daemon: Callable[..., Daemon], client_of: Callable[[Daemon], CRI]
+) -> None:
+    """A server that listens on ::1 alone is reached there, in the pod's namespace."""
+    daemon = criwist_daemon(**dual_stack.options)
+    daemon.start()
+    cri = client_of(daemon)
+    sandbox, container = cri.run_in_pod("sh", "-c", "mkdir /www; echo hello > /www/f; httpd -f -p [::1]:7000 -h /www")
+    eventually(lambda: ":1B58 " in cri.shell(container, "cat /proc/net/tcp6"))
+    assert ":1B58 " not in cri.shell(container, "cat /proc/net/tcp")
+    request = api.PortForwardRequest(pod_sandbox_id=sandbox)
+    client = Client(cri.runtime.PortForward(request).url, "portforward.k8s.io")
+    error, data = client.open_all(
+        *({"streamtype": role, "port": "7000", "requestid": "1"} for role in ("error", "data"))
+    )
+    client.wait_for_replies(2)
+    client.send(data, b"GET /f HTTP/1.0\r\n\r\n")
+    client.wait_for(data, error)
+    assert client.heads[data].endswith(b"hello\n")
+    assert client.heads[error] == b""
     client.close()

@@ -1,0 +1,143 @@
+"""port-forward as users know it: real kubectls, old and new, over both transports, and servers in pods behind them.
+
+Tests without the second opinion say what containerd 1.6 does instead.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import hashlib
+import os
+import re
+import socket
+import urllib.request
+from collections.abc import Callable
+
+import pytest
+
+from tests.harness.client import CRI
+from tests.harness.clock import eventually, scaled
+from tests.harness.kube import Kube
+
+
+def forwarded(kube: Kube, *ports: int) -> list[int]:
+    """Start kubectl port-forward; the local port of each of *ports*."""
+    process = kube.start("port-forward", "p", *[f":{port}" for port in ports])
+    assert process.stdout is not None
+    local: dict[int, int] = {}
+    while len(local) < len(ports):
+        line = process.stdout.readline().decode()
+        assert line, process.communicate()
+        found = re.match(r"Forwarding from 127\.0\.0\.1:(\d+) -> (\d+)", line)
+        if found:
+            local[int(found[2])] = int(found[1])
+    return [local[port] for port in ports]
+
+
+def fetch(port: int, path: str) -> bytes:
+    """GET."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=scaled(20)) as answer:
+        content: bytes = answer.read()
+    return content
+
+
+def listening(cri: CRI, container: str, port: int) -> None:
+    """Wait until something listens on *port* in the container."""
+    entry = re.compile(rf":{port:04X} \S+ 0A ")  # 0A: TCP_LISTEN
+    eventually(lambda: entry.search(cri.shell(container, "cat /proc/net/tcp /proc/net/tcp6")), what=f"port {port}")
+
+
+_WEB = "mkdir /www; i=0; while [ $i -lt 40 ]; do seq $((i*500)) > /www/$i; i=$((i+1)); done; httpd -f -p {} -h /www"
+
+
+@pytest.mark.second_opinion
+def test_port_forward_to_a_web_server(kube: Kube, pod: Callable[..., str], cri: CRI) -> None:
+    """Forty files over ten connections at once arrive as they are."""
+    container = pod("sh", "-c", _WEB.format(8080))
+    listening(cri, container, 8080)
+    (port,) = forwarded(kube, 8080)
+
+    def right(number: int) -> bool:
+        expected = "".join(f"{one}\n" for one in range(1, number * 500 + 1)).encode()
+        return fetch(port, str(number)) == expected
+
+    with concurrent.futures.ThreadPoolExecutor(10) as pool:
+        assert all(pool.map(right, range(40)))
+
+
+@pytest.mark.second_opinion
+def test_port_forward_to_a_pod_on_the_host_network(kube: Kube, pod: Callable[..., str], cri: CRI) -> None:
+    """A pod without a network of its own is reached on the host's."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        number = free.getsockname()[1]
+    container = pod("sh", "-c", _WEB.format(f"127.0.0.1:{number}"), host=True)
+    listening(cri, container, number)
+    (port,) = forwarded(kube, number)
+    assert fetch(port, "1").startswith(b"1\n2\n")
+
+
+def test_port_forward_to_ipv6_loopback(kube: Kube, pod: Callable[..., str], cri: CRI) -> None:
+    """A server that listens on ::1 only is reached too.  (Docker switches IPv6 off in pods on its bridge.)
+
+    containerd 1.6 tries 127.0.0.1 alone.
+    """
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as free:
+        number = free.getsockname()[1]
+    container = pod("sh", "-c", _WEB.format(f"[::1]:{number}"), host=True)
+    listening(cri, container, number)
+    (port,) = forwarded(kube, number)
+    assert fetch(port, "1").startswith(b"1\n2\n")
+
+
+@pytest.mark.second_opinion
+def test_port_forward_to_nobody_harms_nobody(kube: Kube, pod: Callable[..., str], cri: CRI) -> None:
+    """A connection to a port without a listener ends with words; one to another port, open meanwhile, goes on."""
+    container = pod("sh", "-c", "nc -ll -p 7000 -e cat")
+    listening(cri, container, 7000)
+    good, bad = forwarded(kube, 7000, 7001)
+    complaints = bytearray()
+
+    def told() -> bool:
+        complaints.extend(kube.complaints())
+        return b"-> 7001: " in complaints
+
+    with socket.create_connection(("127.0.0.1", good), timeout=scaled(20)) as echo:
+        echo.sendall(b"before")
+        assert echo.recv(6, socket.MSG_WAITALL) == b"before"
+        lonely = socket.create_connection(("127.0.0.1", bad), timeout=scaled(20))
+        with lonely, contextlib.suppress(ConnectionResetError):
+            assert lonely.recv(100) == b""
+        eventually(told, what="the user to be told")
+        # Newer kubectls end themselves at the first error that a connection has; older ones go on.
+        if kube.client.kubectl.version < (1, 23):
+            echo.sendall(b"after")
+            assert echo.recv(5, socket.MSG_WAITALL) == b"after"
+
+
+@pytest.mark.second_opinion
+def test_port_forward_passes_the_server_s_end_on(kube: Kube, pod: Callable[..., str], cri: CRI) -> None:
+    """A server that speaks and closes ends the user's connection, although the user has not closed it."""
+    container = pod("sh", "-c", "nc -ll -p 7003 -e echo that is all")
+    listening(cri, container, 7003)
+    (port,) = forwarded(kube, 7003)
+    for _ in range(3):
+        with socket.create_connection(("127.0.0.1", port), timeout=scaled(20)) as connection:
+            answer = b"".join(iter(lambda: connection.recv(65536), b""))
+        assert answer == b"that is all\n"
+
+
+def test_port_forward_with_half_close(kube: Kube, pod: Callable[..., str], cri: CRI) -> None:
+    """The server sees the end of what the client sends, and answers after it.
+
+    containerd 1.6 closes both directions when one ends.
+    """
+    container = pod("sh", "-c", "nc -ll -p 7002 -e sha256sum")
+    listening(cri, container, 7002)
+    (port,) = forwarded(kube, 7002)
+    data = os.urandom(2 << 20)
+    with socket.create_connection(("127.0.0.1", port), timeout=scaled(30)) as connection:
+        connection.sendall(data)
+        connection.shutdown(socket.SHUT_WR)
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert answer.split()[0].decode() == hashlib.sha256(data).hexdigest()
