@@ -17,16 +17,21 @@ from criwist.errors import FailedPrecondition, InvalidArgument
 from criwist.interfaces import EngineFacts
 from criwist.translate.profiles import Profile, ProfileKind, apparmor_profile, seccomp_profile
 
+#: A line for each profile that the kernel has: its name and, in parentheses, its mode.  Where securityfs is not mounted
+#: there is no such file, and only the engine knows.
+LOADED_PROFILES = "/sys/kernel/security/apparmor/profiles"
+
 SecurityContext = pb.LinuxSandboxSecurityContext | pb.LinuxContainerSecurityContext
 
 
 def needed_profiles(context: SecurityContext, field: str, *, privileged: bool) -> tuple[str, ...]:
-    """Absolute paths of the files whose bytes :func:`seccomp_options` wants.
+    """Absolute paths of the files whose bytes :func:`seccomp_options` and :func:`apparmor_options` want.
 
-    :raises InvalidArgument: as :func:`criwist.translate.profiles.seccomp_profile`.
+    :raises InvalidArgument: as the functions in :mod:`criwist.translate.profiles`.
     """
-    profile = seccomp_profile(context, field)
-    return (profile.reference,) if profile.kind is ProfileKind.LOCALHOST and not privileged else ()
+    seccomp, apparmor = seccomp_profile(context, field), apparmor_profile(context, field)
+    paths = (seccomp.reference,) if seccomp.kind is ProfileKind.LOCALHOST and not privileged else ()
+    return (*paths, LOADED_PROFILES) if apparmor.kind is ProfileKind.LOCALHOST else paths
 
 
 def seccomp_options(
@@ -56,10 +61,13 @@ def seccomp_options(
         raise InvalidArgument(profile.field, f"the seccomp profile {profile.reference!r} is not UTF-8 text") from None
 
 
-def apparmor_options(profile: Profile, *, engine: EngineFacts) -> list[str]:
+def apparmor_options(profile: Profile, *, engine: EngineFacts, files: Mapping[str, bytes]) -> list[str]:
     """The AppArmor option for *profile*; none for the engine's default.
 
-    :raises FailedPrecondition: a profile is asked for and the kernel has no AppArmor.
+    An engine would fail to start the container, in words that do not name the profile.
+
+    :param files: bytes of ``LOADED_PROFILES``, if there is that file.
+    :raises FailedPrecondition: a profile is asked for and the kernel has no AppArmor, or has not loaded the profile.
     """
     if profile.kind is ProfileKind.UNSET:
         return []
@@ -68,7 +76,18 @@ def apparmor_options(profile: Profile, *, engine: EngineFacts) -> list[str]:
         return ["apparmor=unconfined"] if enabled else []
     if not enabled:
         raise FailedPrecondition(f"{profile.field}: the engine's kernel has no AppArmor")
-    return [f"apparmor={profile.reference}"] if profile.kind is ProfileKind.LOCALHOST else []
+    if profile.kind is not ProfileKind.LOCALHOST:
+        return []
+    if not _may_be_loaded(profile.reference, files.get(LOADED_PROFILES)):
+        raise FailedPrecondition(f"{profile.field}: the AppArmor profile {profile.reference!r} is not loaded")
+    return [f"apparmor={profile.reference}"]
+
+
+def _may_be_loaded(name: str, loaded: bytes | None) -> bool:
+    """Whether the kernel may know this profile; names that stack profiles or name a namespace are its own affair."""
+    if loaded is None or "//&" in name or name.startswith(":"):
+        return True
+    return name in {line.rpartition(" (")[0] for line in loaded.decode("utf-8", "replace").splitlines()}
 
 
 def selinux_options(option: pb.SELinuxOption) -> list[str]:
@@ -89,7 +108,7 @@ def sandbox_security_options(
     options = ["no-new-privileges"]
     if profile.kind is not ProfileKind.UNSET:
         options += seccomp_options(profile, privileged=False, engine=engine, files=files)
-    options += apparmor_options(apparmor_profile(context, field), engine=engine)
+    options += apparmor_options(apparmor_profile(context, field), engine=engine, files=files)
     return options + selinux_options(context.selinux_options)
 
 
@@ -101,5 +120,5 @@ def container_security_options(
     options += seccomp_options(
         seccomp_profile(context, field), privileged=context.privileged, engine=engine, files=files
     )
-    options += apparmor_options(apparmor_profile(context, field), engine=engine)
+    options += apparmor_options(apparmor_profile(context, field), engine=engine, files=files)
     return options + selinux_options(context.selinux_options)

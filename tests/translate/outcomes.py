@@ -19,6 +19,7 @@ from criwist.translate.mounts import host_directories, image_mounts_wanted
 from criwist.translate.namespaces import node_network
 from criwist.translate.pod_network import network_request
 from criwist.translate.requests import check_request
+from criwist.translate.security import LOADED_PROFILES
 from criwist.translate.users import Accounts
 
 SANDBOX_ID = "5" * 64
@@ -128,7 +129,8 @@ def _or_error(config: pb.ContainerConfig, sandbox_config: pb.PodSandboxConfig, e
 
 
 def _contents(paths: tuple[str, ...]) -> Mapping[str, bytes]:
-    return dict.fromkeys(paths, b'{"defaultAction": "SCMP_ACT_ALLOW"}')
+    contents = {LOADED_PROFILES: b"profile (enforce)\n"}
+    return {path: contents.get(path, b'{"defaultAction": "SCMP_ACT_ALLOW"}') for path in paths}
 
 
 def _plain(*parts: Any) -> Any:

@@ -7,7 +7,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from criwist.api.runtime.v1 import api_pb2 as pb
 from criwist.errors import FailedPrecondition, InvalidArgument
-from criwist.translate.security import container_security_options, needed_profiles, sandbox_security_options
+from criwist.translate.security import (
+    LOADED_PROFILES,
+    container_security_options,
+    needed_profiles,
+    sandbox_security_options,
+)
 from tests.translate.outcomes import NEWEST, OLDEST
 
 PROFILE = '{\n  "defaultAction": "SCMP_ACT_ERRNO", "comment": "ü" }\n'
@@ -110,6 +115,21 @@ class AppArmor(SynchronousTestCase):
         self.assertIn("AppArmor", str(error))
         for profile in ("", "unconfined", "runtime/default"):
             self.assertEqual(options(engine=OLDEST, apparmor_profile=profile), ["seccomp=unconfined"])
+
+    def test_profile_that_is_not_loaded(self) -> None:
+        """It is refused by field and name before an engine fails without the name; stacked ones are the kernel's."""
+        files = {LOADED_PROFILES: b"docker-default (enforce)\nmine (complain)\na (b)//c (kill)\n"}
+        for name in ("mine", "a (b)//c", "mine//&docker-default", ":other:mine"):
+            self.assertIn(f"apparmor={name}", options(files=files, apparmor_profile=f"localhost/{name}"))
+        error = self.assertRaises(FailedPrecondition, options, files=files, apparmor_profile="localhost/min")
+        self.assertIn("context.apparmor_profile: the AppArmor profile 'min' is not loaded", str(error))
+
+    def test_needed_file(self) -> None:
+        """The kernel's list is asked for where a profile is named, of privileged containers too."""
+        context = pb.LinuxContainerSecurityContext(apparmor_profile="localhost/mine")
+        for privileged in (False, True):
+            self.assertEqual(needed_profiles(context, "context", privileged=privileged), (LOADED_PROFILES,))
+        self.assertEqual(needed_profiles(pb.LinuxSandboxSecurityContext(), "context", privileged=False), ())
 
     def test_privileged_container_may_name_a_profile(self) -> None:
         """An operator who names a profile for a privileged container means it."""
