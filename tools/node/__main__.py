@@ -80,10 +80,16 @@ def _node(limit: float) -> Iterator[tuple[Guest, Image]]:
         except (CommandFailed, subprocess.SubprocessError) as error:
             if guest is not None:
                 _keep_evidence(guest)
-            raise Trouble(f"{error}\nthe console ends:\n{machine.console_tail()}") from error
+            raise Trouble(f"{_words(error)}\nthe console ends:\n{machine.console_tail()}") from error
         finally:
             with _stage("power off"):
                 machine.power_off(guest)
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, subprocess.TimeoutExpired):
+        return f"not over within {error.timeout:.0f} s: {error.cmd[-1]}"
+    return str(error)
 
 
 def _require_cgroup_v1(guest: Guest) -> None:
