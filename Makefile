@@ -8,6 +8,7 @@
 #   make bench    criwist beside containerd's CRI plugin; ONLY=lists for one scenario   (root)
 #   make proto    the CRI modules from criwist/api/runtime/v1/api.proto
 #   make pause    the pause programs from criwist/pause/pause.c                     (root, for the compilers)
+#   make engines  newer engines for the tests, fetched once; make test does it
 #   make node-test    the tests on a whole Debian 13 node in an emulated machine; TESTS=… for a part   (root)
 #   make node-shell   a shell on such a node                                        (root)
 #
@@ -38,6 +39,7 @@ demo: $(READY)
 
 test: $(READY)
 	@scripts/packages.sh tests pause
+	@$(PYTHON) -m tools.engines
 	CRIWIST_TEST_REQUIRED=1 $(PYTHON) -m pytest $(TESTS) $(ARGS)
 
 unit: $(READY)
@@ -63,6 +65,11 @@ pause: $(READY)
 $(READY): setup.cfg pyproject.toml scripts/venv.sh
 	@scripts/venv.sh $(VENV)
 	@touch $@
+
+# Newer engines for the tests, see docs/testing.md.
+.PHONY: engines
+engines: $(READY)
+	@$(PYTHON) -m tools.engines
 
 clean:
 	rm -rf $(VENV) .cache build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

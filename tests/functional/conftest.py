@@ -5,12 +5,15 @@ the end.  ``CRIWIST_TEST_DIRECTORY`` (default /var/tmp) is where that directory 
 that overlay mounts can lie on.  ``CRIWIST_TEST_SYSTEMD_CGROUPS=1`` has both runtimes use systemd's cgroup driver.
 
 The fixture ``cri`` is the runtime under test.  A test marked ``second_opinion`` speaks of the CRI only and runs twice,
-the second time on containerd, unless ``CRIWIST_TEST_SECOND_OPINION=0``.
+the second time on containerd, unless ``CRIWIST_TEST_SECOND_OPINION=0``.  One marked ``newer_engines`` runs also with
+each of ``harness.newer_engines``, or with those that the mark names; with ``only=True`` on these alone.
+``CRIWIST_TEST_ENGINE`` names one of them to be the shared engine of all tests.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import os
 import shutil
@@ -31,6 +34,7 @@ from tests.harness.kube import Kube, clients
 from tests.harness.kube_api import KubeAPI, PodContainer
 from tests.harness.leftovers import remove_session, session_directory
 from tests.harness.namespaces import enter
+from tests.harness.newer_engines import NEWER_ENGINES, arguments_of, obstacle, on_a_node
 from tests.harness.programs import Program
 from tests.harness.registry import Registry
 from tests.harness.slow_registry import SlowRegistry
@@ -48,13 +52,25 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if os.environ.get("CRIWIST_TEST_SECOND_OPINION") == "0":
         config.hook.pytest_deselected(items=[item for item in items if _on_containerd(item)])
         items[:] = [item for item in items if not _on_containerd(item)]
-    reason = _obstacle()
+    reason, reason_of_newer = _obstacle(), obstacle()
+    required = os.environ.get("CRIWIST_TEST_REQUIRED") == "1"
     here = Path(__file__).parent
     for item in items:
         if item.path.is_relative_to(here):
             item.add_marker("functional")
-            if reason and os.environ.get("CRIWIST_TEST_REQUIRED") != "1":
+            if reason and not required:
                 item.add_marker(pytest.mark.skip(reason=reason))
+            if _on_newer(item):
+                if on_a_node():
+                    item.add_marker(pytest.mark.skip(reason="a node has its own engine, and no way to fetch others"))
+                elif reason_of_newer and not required:
+                    item.add_marker(pytest.mark.skip(reason=reason_of_newer))
+
+
+def _on_newer(item: pytest.Item) -> bool:
+    """Whether this is the run of a test on a newer engine: its parameter, or its class, says so."""
+    parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    return parameters.get("cri") in NEWER_ENGINES or getattr(getattr(item, "cls", None), "newer", "") in NEWER_ENGINES
 
 
 def _on_containerd(item: pytest.Item) -> bool:
@@ -70,13 +86,22 @@ def _obstacle() -> str:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a test with ``cri`` on criwist, and if marked so on containerd too; one with ``kube`` with each client."""
+    """Run a test with ``cri`` on criwist, if marked so on containerd and with newer engines; ``kube`` with each client."""
     if "cri" in metafunc.fixturenames:
-        twice = metafunc.definition.get_closest_marker("second_opinion") is not None
-        names = ["criwist", "containerd"] if twice else ["criwist"]
-        metafunc.parametrize("cri", names, indirect=True)
+        metafunc.parametrize("cri", _runtimes(metafunc.definition), indirect=True)
     if "kube" in metafunc.fixturenames:
         metafunc.parametrize("kube", clients(), ids=lambda client: client.name, indirect=True)
+
+
+def _runtimes(test: pytest.Item) -> list[str]:
+    """Names of the runtimes that a test runs on."""
+    names = ["criwist"]
+    if test.get_closest_marker("second_opinion") is not None:
+        names.append("containerd")
+    mark = test.get_closest_marker("newer_engines")
+    if mark is not None:
+        names = ([] if mark.kwargs.get("only") else names) + list(mark.args or NEWER_ENGINES)
+    return names
 
 
 # -- logs of a failed test
@@ -136,9 +161,19 @@ def engine_factory(session_root: Path) -> Iterator[Callable[..., Engine]]:
 
 
 @pytest.fixture(scope="session")
-def engine(engine_factory: Callable[..., Engine]) -> Engine:
+def engine(engine_factory: Callable[..., Engine], session_root: Path) -> Engine:
     """The engine most tests share, with the test images loaded."""
-    engine = engine_factory()
+    name = os.environ.get("CRIWIST_TEST_ENGINE")
+    return _with_images(engine_factory(**(arguments_of(name, session_root) if name else {})))
+
+
+@pytest.fixture(scope="session")
+def engine_named(engine_factory: Callable[..., Engine], session_root: Path) -> Callable[[str], Engine]:
+    """Gives newer engines by name, with the test images loaded; each is started when first asked for."""
+    return functools.cache(lambda name: _with_images(engine_factory(**arguments_of(name, session_root))))
+
+
+def _with_images(engine: Engine) -> Engine:
     engine.start()
     images.load_all(engine)
     return engine
@@ -186,6 +221,23 @@ def criwist(session_root: Path, engine: Engine) -> Iterator[Daemon]:
     daemon.stop()
 
 
+@pytest.fixture(scope="session")
+def criwist_on(session_root: Path, engine_named: Callable[[str], Engine]) -> Iterator[Callable[[str], Daemon]]:
+    """Gives the shared criwist on a newer engine by the engine's name, started when first asked for."""
+    daemons: dict[str, Daemon] = {}
+
+    def give(name: str) -> Daemon:
+        if name not in daemons:
+            daemon = daemons[name] = Daemon(session_root / f"criwist-{name}", engine_named(name).endpoint)
+            _watch(daemon.program)
+            daemon.start()
+        return daemons[name]
+
+    yield give
+    for daemon in daemons.values():
+        daemon.stop()
+
+
 @pytest.fixture
 def criwist_daemon(session_root: Path, engine: Engine) -> Iterator[Callable[..., Daemon]]:
     """Makes criwists of a test's own, not started; they are ended after the test.
@@ -229,13 +281,32 @@ def cri(request: pytest.FixtureRequest, session_root: Path) -> Iterator[CRI]:
 
 
 def connect(request: pytest.FixtureRequest, name: str, session_root: Path) -> CRI:
-    """A client of the shared criwist or containerd, which is started if it is not."""
+    """A client of the shared criwist, that on a newer engine, or containerd, which are started if they are not."""
     if name == "containerd":
         containerd: Containerd = request.getfixturevalue("containerd_cri")
         return CRI(name, containerd.socket, session_root / "containerd", containerd.load)
-    daemon: Daemon = request.getfixturevalue("criwist")
-    engine: Engine = request.getfixturevalue("engine")
-    return CRI(name, daemon.socket, session_root / "criwist", lambda archive: images.load(engine, archive))
+    engine = _engine_of(request, name)
+    daemon: Daemon
+    if name in NEWER_ENGINES:
+        daemon = request.getfixturevalue("criwist_on")(name)
+    else:
+        daemon = request.getfixturevalue("criwist")
+    return CRI("criwist", daemon.socket, daemon.root, lambda archive: images.load(engine, archive))
+
+
+def _engine_of(request: pytest.FixtureRequest, name: str) -> Engine:
+    engine: Engine
+    if name in NEWER_ENGINES:
+        engine = request.getfixturevalue("engine_named")(name)
+    else:
+        engine = request.getfixturevalue("engine")
+    return engine
+
+
+@pytest.fixture
+def engine_of_cri(request: pytest.FixtureRequest, cri: CRI) -> Engine:
+    """The engine that the criwist under test is on."""
+    return _engine_of(request, request.node.callspec.params["cri"])
 
 
 @pytest.fixture

@@ -22,14 +22,17 @@ class EngineCase(TestCase):
     """Carries scenarios out on the reactor, each on an engine without containers."""
 
     timeout = scaled(60)
+    #: The name of a newer engine; empty for the shared one.
+    newer = ""
     engine: Engine
 
     @pytest.fixture(autouse=True)
-    def _take_engine(self, engine: Engine) -> None:
-        self.engine = engine
+    def _take_engine(self, request: pytest.FixtureRequest) -> None:
+        fixture = request.getfixturevalue("engine_named" if self.newer else "engine")
+        self.engine = fixture(self.newer) if self.newer else fixture
 
     def situation(self) -> contract.Situation:
-        """The shared engine, emptied."""
+        """The engine, emptied."""
         from twisted.internet import reactor
 
         self.engine.remove_containers()
@@ -44,3 +47,26 @@ class EngineCase(TestCase):
 
 
 EngineTests = docker_contract(EngineCase)
+
+
+class _On26(EngineCase):
+    """The same on API 1.45."""
+
+    newer = "docker-26"
+
+
+class _On28(EngineCase):
+    """The same on API 1.51."""
+
+    newer = "docker-28"
+
+
+class _On28WithContainerd(EngineCase):
+    """The same where images lie in containerd."""
+
+    newer = "docker-28-containerd"
+
+
+Docker26Tests = docker_contract(_On26)
+Docker28Tests = docker_contract(_On28)
+Docker28WithContainerdTests = docker_contract(_On28WithContainerd)

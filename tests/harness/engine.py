@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -49,6 +50,8 @@ class Engine:
     :param flags: more flags for dockerd.
     :param live_restore: whether containers outlive a restart of the engine.
     :param bridge: whether pods can have Docker's bridge; without, only the networks ``host`` and ``none`` exist.
+    :param configuration: more of daemon.json.
+    :param programs: where dockerd and containerd lie, if they are not the machine's own.
     """
 
     def __init__(
@@ -60,6 +63,8 @@ class Engine:
         live_restore: bool = False,
         bridge: bool = True,
         systemd_cgroups: bool = False,
+        configuration: Mapping[str, Any] | None = None,
+        programs: Path | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
         root.mkdir(mode=0o711, parents=True, exist_ok=True)
@@ -67,9 +72,11 @@ class Engine:
         self.socket = root / "docker.sock"
         self.bridge = f"crwt{number}" if bridge else ""
         self.subnet = f"10.98.{number}"
-        configuration = root / "daemon.json"
-        configuration.write_text(json.dumps({"live-restore": live_restore}))
-        command = ["dockerd", f"--config-file={configuration}", f"--data-root={root}/data", f"--exec-root={root}/exec"]
+        file = root / "daemon.json"
+        file.write_text(json.dumps({"live-restore": live_restore, **(configuration or {})}))
+        if programs is not None:
+            environment = {"PATH": f"{programs}:{os.environ['PATH']}", **(environment or {})}
+        command = ["dockerd", f"--config-file={file}", f"--data-root={root}/data", f"--exec-root={root}/exec"]
         command += [f"--host=unix://{self.socket}", f"--pidfile={root}/pid", f"--bridge={self.bridge or 'none'}"]
         command.append(f"--cgroup-parent={cgroup_parent(root.parent.name, systemd=systemd_cgroups)}")
         if systemd_cgroups:

@@ -130,6 +130,8 @@ def push(engine: Engine, local: str, remote: str, *, user: str = "", password: s
     for message in messages:
         if "error" in message:
             raise RuntimeError(f"push of {remote}: {message['error']}")
+    told = [message["aux"]["Digest"] for message in messages if "Digest" in message.get("aux", {})]
+    # With the containerd image store the digest is not told, but it is known without asking.
+    known = engine.get(f"/images/{remote}/json").get("Descriptor", {}).get("digest", "")
     engine.delete(f"/images/{remote}")
-    digests = [message["aux"]["Digest"] for message in messages if "Digest" in message.get("aux", {})]
-    return str(digests[-1])
+    return str(told[-1] if told else known)

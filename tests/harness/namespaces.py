@@ -19,7 +19,7 @@ _CLONE_NEWNS = 0x00020000
 _CLONE_NEWNET = 0x40000000
 
 #: State of container runtimes that their options cannot move; each session sees an empty one.
-_PRIVATE_DIRECTORIES = ("/run/containerd", "/run/docker", "/run/netns", "/var/lib/cni", "/var/log/pods")
+_PRIVATE_DIRECTORIES = ("/run/cdi", "/run/containerd", "/run/docker", "/run/netns", "/var/lib/cni", "/var/log/pods")
 
 #: The address of the node that the session pretends to be; one of the block for documentation (RFC 5737).
 NODE_ADDRESS = "192.0.2.10"
