@@ -16,6 +16,7 @@ from criwist import errors
 from criwist.core.engine import Engine
 from criwist.core.entries import ContainerEntry, SandboxEntry
 from criwist.interfaces import ISandboxRecords, JSONObject
+from criwist.kernel.bundle import runtime_spec
 from criwist.kernel.cgroups import process_cgroup
 from criwist.wire.protobuf import message_field
 
@@ -59,6 +60,8 @@ class Verbose:
             "runtime": runtime or (inspected.get("HostConfig") or {}).get("Runtime", ""),
             "engine": {"id": facts.id, "version": facts.version},
             "cgroups": _cgroups(pid, identifier) if pid else {},
+            # By the name that other runtimes tell it under, and tools look for.
+            "runtimeSpec": runtime_spec(pid, identifier) if pid else None,
             "docker": inspected,
         }
 
