@@ -6,6 +6,7 @@ Every member may be absent or null: engines of all versions, and of other makers
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -19,6 +20,8 @@ OLDEST_API: Final[ApiVersion] = (1, 41)
 #: The newest whose changes were read.  Engines that are newer yet speak this one too, for years.
 NEWEST_API: Final[ApiVersion] = (1, 56)
 
+#: Linux with mount_setattr(2), by which a runtime makes a mount read-only with all beneath it.
+_RECURSIVE_READ_ONLY = (5, 12)
 _OCI_FEATURES = "org.opencontainers.runtime-spec.features"
 _CONTAINERD_STORE = "io.containerd.snapshotter.v1"
 
@@ -53,6 +56,7 @@ def negotiated_version(version: JSONObject) -> ApiVersion:
 
 def engine_facts(version: JSONObject, info: JSONObject) -> EngineFacts:
     """The facts in the two answers.  Errors as of :func:`negotiated_version`."""
+    kernel = _text(info, "KernelVersion") or _text(version, "KernelVersion")
     return EngineFacts(
         id=_text(info, "ID"),
         version=_text(version, "Version") or _text(info, "ServerVersion"),
@@ -60,13 +64,13 @@ def engine_facts(version: JSONObject, info: JSONObject) -> EngineFacts:
         cgroup_driver=_text(info, "CgroupDriver") or "cgroupfs",
         cgroup_version=2 if _text(info, "CgroupVersion") == "2" else 1,
         default_runtime=_text(info, "DefaultRuntime") or "runc",
-        runtimes={facts.name: facts for facts in _runtimes(info.get("Runtimes"))},
+        runtimes={facts.name: facts for facts in _runtimes(info.get("Runtimes"), kernel)},
         security=frozenset(_security_names(info.get("SecurityOptions"))),
         root_directory=_text(info, "DockerRootDir") or "/var/lib/docker",
         storage_driver=_text(info, "Driver"),
         containerd_store=("driver-type", _CONTAINERD_STORE) in _pairs(info.get("DriverStatus")),
         logging_driver=_text(info, "LoggingDriver") or "json-file",
-        kernel_version=_text(info, "KernelVersion") or _text(version, "KernelVersion"),
+        kernel_version=kernel,
         operating_system=_text(info, "OperatingSystem"),
         architecture=_text(info, "Architecture") or _text(version, "Arch"),
         experimental=info.get("ExperimentalBuild") is True,
@@ -78,6 +82,12 @@ def engine_facts(version: JSONObject, info: JSONObject) -> EngineFacts:
 def _api_version(text: Any) -> ApiVersion | None:
     major, dot, minor = text.partition(".") if isinstance(text, str) else ("", "", "")
     return (int(major), int(minor)) if dot and major.isdecimal() and minor.isdecimal() else None
+
+
+def _numbers(release: str) -> tuple[int, ...]:
+    """Major and minor number of a kernel's release, ``6.1.0-25-amd64``; empty if it begins in another way."""
+    match = re.match(r"(\d+)\.(\d+)", release)
+    return (int(match[1]), int(match[2])) if match else ()
 
 
 def _text(document: JSONObject, member: str) -> str:
@@ -98,13 +108,16 @@ def _security_names(options: Any) -> Iterator[str]:
         yield first.removeprefix("name=")
 
 
-def _runtimes(value: Any) -> Iterator[RuntimeFacts]:
+def _runtimes(value: Any, kernel: str) -> Iterator[RuntimeFacts]:
+    """The runtimes.  A runtime tells what it was built to do; what the kernel must do with it is asked of that."""
     for name, runtime in value.items() if isinstance(value, dict) else ():
         features = _oci_features(runtime)
         mount_options = features.get("mountOptions")
         yield RuntimeFacts(
             name=name,
-            recursive_read_only="rro" in mount_options if isinstance(mount_options, list) else False,
+            recursive_read_only=isinstance(mount_options, list)
+            and "rro" in mount_options
+            and _numbers(kernel) >= _RECURSIVE_READ_ONLY,
             user_namespaces=_has_user_namespaces(features),
         )
 

@@ -93,17 +93,25 @@ class FactsTests(SynchronousTestCase):
             "linux": {"namespaces": ["pid", "user"], "mountExtensions": {"idmap": {"enabled": True}}},
         }
         facts = self.facts(
+            KernelVersion="5.12.0-1-amd64",
             Runtimes={
                 "runc": {"path": "runc", "status": {OCI: json.dumps(features)}},
                 "plain": {"path": "plain"},
                 "odd": {"status": {OCI: "{"}},
                 "none": None,
                 "half": {"status": {OCI: json.dumps({"mountOptions": ["ro"], "linux": {"namespaces": ["user"]}})}},
-            }
+            },
         )
         self.assertEqual(facts.runtimes["runc"], RuntimeFacts("runc", recursive_read_only=True, user_namespaces=True))
         for name in ("plain", "odd", "none", "half"):
             self.assertEqual(facts.runtimes[name], RuntimeFacts(name))
+
+    def test_kernel_that_cannot(self) -> None:
+        """A runtime that knows recursive read-only mounts does not make them on a kernel before 5.12."""
+        runtimes = {"runc": {"status": {OCI: json.dumps({"mountOptions": ["rro"]})}}}
+        for release, able in (("5.11.22", False), ("5.12.0-1-amd64", True), ("6.1.0", True), ("", False), ("x", False)):
+            facts = self.facts(Runtimes=runtimes, KernelVersion=release)
+            self.assertEqual(facts.runtimes["runc"].recursive_read_only, able, release)
 
 
 _ANY = st.recursive(
