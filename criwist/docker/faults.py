@@ -146,6 +146,21 @@ def says_image_in_use(error: CriwistError) -> bool:
     return isinstance(error, FailedPrecondition) and bool(_IMAGE_IN_USE.search(str(error)))
 
 
+# -- Bad parameters (400) ------------------------------------------------------------------------------------
+
+_NOT_DROPPED = re.compile(r'invalid CapDrop: .*"(CAP_[A-Z_]+)"')
+
+
+def capability_not_dropped(error: CriwistError) -> str | None:
+    """The capability that a create refuses to drop as the engine does not have it; None if that is not the matter.
+
+    Engine 20.10: ``invalid CapDrop: unknown capability: "CAP_BPF"``; 23 to 29: ``invalid CapDrop: capability not
+    supported by your kernel or not available in the current environment: "CAP_BPF"``.
+    """
+    found = _NOT_DROPPED.search(str(error))
+    return found[1] if found else None
+
+
 # -- What registries answered, as the engine passes it on ----------------------------------------------------
 
 _UNEXPECTED_STATUS = re.compile(

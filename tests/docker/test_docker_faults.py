@@ -13,6 +13,7 @@ from twisted.web.client import ResponseFailed, ResponseNeverReceived
 
 from criwist.docker.faults import (
     MAX_MESSAGE,
+    capability_not_dropped,
     connection_fault,
     error_message,
     fault,
@@ -115,6 +116,16 @@ class WordsTests(SynchronousTestCase):
         )
         self.assertFalse(says_not_running(EngineFailure("x is not running")))
         self.assertFalse(says_not_running(FailedPrecondition("Conflict. Something else")))
+
+    def test_capability_not_dropped(self) -> None:
+        """An engine that does not have the capability names it, in the words of its generation."""
+        for words in (
+            "unknown capability",
+            "capability not supported by your kernel or not available in the current environment",
+        ):
+            error = InvalidArgument("docker", f'invalid CapDrop: {words}: "CAP_CHECKPOINT_RESTORE"')
+            self.assertEqual(capability_not_dropped(error), "CAP_CHECKPOINT_RESTORE")
+        self.assertIsNone(capability_not_dropped(InvalidArgument("docker", 'invalid CapAdd: x: "CAP_BPF"')))
 
     def test_an_image_in_use(self) -> None:
         """Of engines 20.10 to 29, by name and by id."""

@@ -85,6 +85,16 @@ def test_all_capabilities_added_but_one(cri: CRI) -> None:
     assert given | RECENT == (own_capabilities() & ~SYS_RESOURCE) | RECENT
 
 
+@pytest.mark.newer_engines
+@pytest.mark.second_opinion
+@pytest.mark.parametrize("name", ["BPF", "SYS_RESOURCE"])
+def test_drop_of_what_the_engine_lacks(cri: CRI, name: str) -> None:
+    """A capability that the engine may not have itself is dropped without ado: the container does not have it."""
+    bit = {"BPF": 1 << 39, "SYS_RESOURCE": SYS_RESOURCE}[name]
+    container_id = secured(cri, capabilities=api.Capability(drop_capabilities=[name]))
+    assert not capabilities(cri, container_id) & bit
+
+
 @pytest.mark.second_opinion
 def test_dropped_capability_is_not_added(cri: CRI) -> None:
     """A capability in both lists is dropped."""
