@@ -1,15 +1,17 @@
 """What the kernel says of a running container: as whom it runs, and what it may use.
 
 What the engine was told is a wish; ``ContainerStatus.user`` and ``resources`` are facts, on which kubelet's
-in-place resize relies.  They are read when the container changes, not when somebody asks.  An engine on another
+in-place resize relies.  They are read when the container changes, not when somebody asks.  As whom it ran is told of a
+container that has ended, too.  An engine on another
 machine has its processes there: what is under the pid here is somebody else's, and nothing is said.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
 
-from attrs import frozen
+from attrs import define, evolve, field, frozen
 
 from criwist import errors
 from criwist.api.runtime.v1 import api_pb2 as pb
@@ -29,6 +31,32 @@ class Observed:
 
     resources: pb.LinuxContainerResources | None = None
     user: pb.LinuxContainerUser | None = None
+
+
+#: Containers whose users are remembered: more than a node keeps, ended ones included.
+_MOST_CONTAINERS = 4096
+
+
+@define(eq=False)
+class Observer:
+    """Looks at containers, and remembers as whom they ran when they have ended.
+
+    :param look: what the kernel says of one.
+    """
+
+    _look: Callable[[JSONObject], Observed]
+    _users: OrderedDict[str, pb.LinuxContainerUser] = field(factory=OrderedDict, init=False)
+
+    def __call__(self, inspected: JSONObject) -> Observed:
+        """What the kernel says of an inspected container, or of whom it last said that it ran."""
+        found, identifier = self._look(inspected), text(inspected, "Id")
+        if found.user is not None:
+            self._users[identifier] = found.user
+            self._users.move_to_end(identifier)
+            if len(self._users) > _MOST_CONTAINERS:
+                self._users.popitem(last=False)
+            return found
+        return evolve(found, user=self._users.get(identifier))
 
 
 def observe(inspected: JSONObject) -> Observed:

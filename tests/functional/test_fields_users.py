@@ -66,6 +66,16 @@ def test_strict(cri: CRI, fields: dict[str, Any], expected: tuple[int, int, set[
     assert (user.uid, user.gid, set(user.supplemental_groups) - {user.gid}) == expected
 
 
+def test_user_of_a_container_that_has_ended(cri: CRI) -> None:
+    """ContainerStatus tells as whom a container ran when it has ended, too."""
+    container_id = secured(cri, run_as_user=1004, run_as_group=55, supplemental_groups=[7])
+    running = cri.status(container_id).user.linux
+    assert (running.uid, running.gid, set(running.supplemental_groups) - {55}) == (1004, 55, {7})
+    cri.stop(container_id)
+    ended = cri.status(container_id)
+    assert (ended.state, ended.user.linux) == (api.CONTAINER_EXITED, running)
+
+
 def test_strict_is_announced(cri: CRI) -> None:
     """Status tells kubelet that the policy is kept."""
     assert cri.runtime.Status(api.StatusRequest()).features.supplemental_groups_policy
