@@ -5,8 +5,9 @@ container is paused meanwhile and runs on afterwards.
 
 1. The engine writes CRIU's images to a directory of ours, so that no checkpoint stays with the engine's container.
 2. They are packed to where kubelet wants them, in the layout that containerd and CRI-O use and ``checkpointctl``
-   reads: ``checkpoint/`` has CRIU's images, ``config.dump`` says of which container they are.  What these runtimes
-   add besides, the OCI specification and the changes to the root file system, the engine does not give away.
+   reads: ``checkpoint/`` has CRIU's images, ``config.dump`` says of which container they are, ``spec.dump`` is its
+   OCI specification.  What these runtimes add besides, the changes to the root file system, the engine does not give
+   away.
 3. The directory is removed, whatever has happened.
 """
 
@@ -28,8 +29,9 @@ from twisted.python.threadpool import ThreadPool
 from criwist import errors
 from criwist.interfaces import IDocker, JSONObject
 from criwist.kernel.archive import write_archive
+from criwist.kernel.bundle import runtime_spec
 from criwist.kernel.threads import run_to_its_end
-from criwist.translate.answers import flag, text
+from criwist.translate.answers import flag, number, text
 
 #: Seconds for a checkpoint of which the CRI says "the default": long enough to write some tens of GiB to a disk.
 DEFAULT_TIMEOUT = 600.0
@@ -69,6 +71,7 @@ class Checkpoints:
         inspected = await self._docker.inspect_container(container_id)
         if not flag(inspected, "State", "Running"):
             raise errors.FailedPrecondition(f"container {container_id} is not running")
+        specification = runtime_spec(number(inspected, "State", "Pid"), container_id)
         staging = os.path.join(self._directory, secrets.token_hex(8))
         try:
             os.makedirs(staging, mode=0o700)
@@ -77,8 +80,9 @@ class Checkpoints:
             if not os.path.isdir(images):
                 raise errors.FailedPrecondition(f"the engine has not written to {images}: it is on another machine")
             taken = datetime.fromtimestamp(os.stat(images).st_mtime, UTC)
-            description = json.dumps(_description(inspected, taken), indent=1).encode()
-            await self._in_thread(write_archive, location, images, _NAME, {"config.dump": description})
+            documents = {"config.dump": _description(inspected, taken), "spec.dump": specification}
+            files = {name: json.dumps(told, indent=1).encode() for name, told in documents.items() if told}
+            await self._in_thread(write_archive, location, images, _NAME, files)
         except OSError as error:
             raise errors.FailedPrecondition(f"the checkpoint cannot be written to {location}: {error}") from error
         finally:

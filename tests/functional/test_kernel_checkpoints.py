@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import subprocess
 import tarfile
@@ -11,25 +12,25 @@ from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
+from criwist.api.runtime.v1 import api_pb2 as api
 from criwist.core.checkpoints import Checkpoints
-from criwist.errors import CriwistError, EngineFailure, Unimplemented
+from criwist.errors import EngineFailure, Unimplemented
 from criwist.interfaces import EngineFacts
 from criwist.testing.memory_threads import MemoryThreads
 from tests.harness import images
-from tests.harness.clock import eventually
+from tests.harness.client import CRI, refused
+from tests.harness.clock import eventually, scaled
+from tests.harness.daemon import Daemon
 from tests.harness.engine import Engine, EngineError
+from tests.harness.newer_engines import NEWER_ENGINES, obstacle, on_a_node
 
 _COUNT = "i=0; while :; do i=$((i+1)); echo $i > /count; sleep 0.1; done"
-
-
-def _criu_works() -> bool:
-    criu = shutil.which("criu")
-    return criu is not None and subprocess.run([criu, "check"], capture_output=True, timeout=60).returncode == 0
 
 
 class Docker:
@@ -60,8 +61,32 @@ def run(coroutine: Coroutine[Any, Any, None]) -> None:
 
 
 @pytest.fixture(scope="module")
-def experimental(engine_factory: Callable[..., Engine]) -> Engine:
-    """An experimental engine."""
+def criu(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a CRIU that knows this kernel, and nothing else."""
+    reason = "a node has no way to fetch CRIU" if on_a_node() else obstacle()
+    if reason and os.environ.get("CRIWIST_TEST_REQUIRED") != "1":
+        pytest.skip(reason)
+    directory = tmp_path_factory.mktemp("criu")
+    (directory / "criu").symlink_to(NEWER_ENGINES["docker-28"].programs / "criu")
+    subprocess.run([directory / "criu", "check"], check=True, capture_output=True, timeout=scaled(60))
+    return directory
+
+
+@pytest.fixture(scope="module")
+def experimental(engine_factory: Callable[..., Engine], criu: Path) -> Engine:
+    """An experimental engine, with CRIU beside it."""
+    environment = {"PATH": f"{criu}:{os.environ['PATH']}"}
+    engine = engine_factory(flags=["--experimental"], environment=environment)
+    engine.start()
+    images.load_all(engine)
+    return engine
+
+
+@pytest.fixture(scope="module")
+def without_criu(engine_factory: Callable[..., Engine]) -> Engine:
+    """An experimental engine that has no CRIU."""
+    if shutil.which("criu"):
+        pytest.skip("CRIU is installed here")
     engine = engine_factory(bridge=False, flags=["--experimental"])
     engine.start()
     images.load(engine, images.image(images.BUSYBOX).archive(images.BUSYBOX))
@@ -69,21 +94,25 @@ def experimental(engine_factory: Callable[..., Engine]) -> Engine:
 
 
 @pytest.fixture
-def counter(experimental: Engine) -> Iterator[str]:
-    """A container that shares a sandbox's namespaces, as those of pods do, and counts in a file."""
-    made = []
-    for body in (
-        {"Cmd": ["sleep", "1000"], "HostConfig": {"NetworkMode": "none", "IpcMode": "shareable"}},
-        {"Cmd": ["sh", "-c", _COUNT], "HostConfig": {"NetworkMode": "container:0", "IpcMode": "container:0"}},
-    ):
-        text = json.dumps(body | {"Image": images.BUSYBOX}).replace(
-            "container:0", f"container:{made[0] if made else ''}"
-        )
-        made.append(experimental.post("/containers/create", json.loads(text))["Id"])
-        experimental.post(f"/containers/{made[-1]}/start")
-    yield made[1]
-    for identifier in reversed(made):
-        experimental.delete(f"/containers/{identifier}", force="1", v="1")
+def counting() -> Iterator[Callable[[Engine], str]]:
+    """Makes a container that shares a sandbox's namespaces, as those of pods do, and counts in a file."""
+    made: list[tuple[Engine, str]] = []
+
+    def make(engine: Engine) -> str:
+        for body in (
+            {"Cmd": ["sleep", "1000"], "HostConfig": {"NetworkMode": "none", "IpcMode": "shareable"}},
+            {"Cmd": ["sh", "-c", _COUNT], "HostConfig": {"NetworkMode": "container:0", "IpcMode": "container:0"}},
+        ):
+            text = json.dumps(body | {"Image": images.BUSYBOX})
+            if made:
+                text = text.replace("container:0", f"container:{made[0][1]}")
+            made.append((engine, engine.post("/containers/create", json.loads(text))["Id"]))
+            engine.post(f"/containers/{made[-1][1]}/start")
+        return made[-1][1]
+
+    yield make
+    for engine, identifier in reversed(made):
+        engine.delete(f"/containers/{identifier}", force="1", v="1")
 
 
 def _count(engine: Engine, identifier: str) -> int:
@@ -94,10 +123,9 @@ def _count(engine: Engine, identifier: str) -> int:
     return 0
 
 
-def test_checkpoint_can_be_restored(experimental: Engine, counter: str, tmp_path: Path) -> None:
+def test_checkpoint_can_be_restored(experimental: Engine, counting: Callable[[Engine], str], tmp_path: Path) -> None:
     """The container runs on after its checkpoint, and from the archive it goes on where it was then."""
-    if not _criu_works():
-        pytest.skip("this machine has no CRIU that works with its kernel")
+    counter = counting(experimental)
     threads = MemoryThreads()
     checkpoints = Checkpoints(Docker(experimental), Clock(), threads, threads, str(tmp_path / "staging"))
     eventually(lambda: _count(experimental, counter) > 3)
@@ -117,17 +145,15 @@ def test_checkpoint_can_be_restored(experimental: Engine, counter: str, tmp_path
     assert then - 5 <= eventually(lambda: _count(experimental, counter)) <= then + 8
 
 
-def test_engine_without_a_working_criu(experimental: Engine, counter: str, tmp_path: Path) -> None:
-    """If CRIU is missing or cannot do it, that is told, the container runs on, and nothing is left."""
-    if _criu_works():
-        pytest.skip("CRIU works here")
+def test_engine_without_criu(without_criu: Engine, counting: Callable[[Engine], str], tmp_path: Path) -> None:
+    """If CRIU is missing, that is told, the container runs on, and nothing is left."""
+    counter = counting(without_criu)
     threads = MemoryThreads()
-    checkpoints = Checkpoints(Docker(experimental), Clock(), threads, threads, str(tmp_path / "staging"))
-    with pytest.raises(CriwistError) as raised:
+    checkpoints = Checkpoints(Docker(without_criu), Clock(), threads, threads, str(tmp_path / "staging"))
+    with pytest.raises(Unimplemented, match="CRIU"):
         run(checkpoints.checkpoint(counter, str(tmp_path / "checkpoint.tar")))
-    assert isinstance(raised.value, EngineFailure if shutil.which("criu") else Unimplemented)
-    count = _count(experimental, counter)
-    eventually(lambda: _count(experimental, counter) > count)
+    count = _count(without_criu, counter)
+    eventually(lambda: _count(without_criu, counter) > count)
     assert [path.name for path in tmp_path.iterdir()] == ["staging"]
     assert list((tmp_path / "staging").iterdir()) == []
 
@@ -138,3 +164,40 @@ def test_engine_that_is_not_experimental(engine: Engine, tmp_path: Path) -> None
     checkpoints = Checkpoints(Docker(engine), Clock(), threads, threads, str(tmp_path / "staging"))
     with pytest.raises(Unimplemented, match="experimental"):
         run(checkpoints.checkpoint("0" * 64, str(tmp_path / "checkpoint.tar")))
+
+
+def checkpoint(cri: CRI, container_id: str, location: Path) -> None:
+    """CheckpointContainer."""
+    request = api.CheckpointContainerRequest(container_id=container_id, location=str(location))
+    cri.runtime.CheckpointContainer(request, timeout=scaled(120))
+
+
+def test_checkpoint_of_a_pods_container(
+    experimental: Engine,
+    criwist_daemon: Callable[..., Daemon],
+    client_of: Callable[[Daemon], CRI],
+    tmp_path: Path,
+) -> None:
+    """CheckpointContainer writes the state of a running container, which runs on."""
+    daemon = criwist_daemon(engine=experimental)
+    daemon.start()
+    cri = client_of(daemon)
+    _, container_id = cri.run_in_pod("sh", "-c", _COUNT)
+    checkpoint(cri, container_id, tmp_path / "checkpoint.tar")
+    with tarfile.open(tmp_path / "checkpoint.tar") as tar:
+        names = tar.getnames()
+        assert json.load(tar.extractfile("config.dump") or pytest.fail("no config.dump"))["id"] == container_id
+        specification = json.load(tar.extractfile("spec.dump") or pytest.fail("no spec.dump"))
+    assert specification["process"]["args"] == ["sh", "-c", _COUNT]
+    assert any(name.endswith("inventory.img") for name in names)
+    count = _count(experimental, container_id)
+    eventually(lambda: _count(experimental, container_id) > count)
+    assert cri.status(container_id).state == api.CONTAINER_RUNNING
+
+
+def test_checkpoint_by_an_ordinary_engine(cri: CRI, tmp_path: Path) -> None:
+    """CheckpointContainer is UNIMPLEMENTED where the engine takes none, and the container runs on."""
+    _, container_id = cri.run_in_pod()
+    refused(lambda: checkpoint(cri, container_id, tmp_path / "checkpoint.tar"), grpc.StatusCode.UNIMPLEMENTED)
+    assert not (tmp_path / "checkpoint.tar").exists()
+    assert cri.output(container_id, "echo", "alive") == "alive\n"
