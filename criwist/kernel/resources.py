@@ -10,18 +10,27 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 
 from criwist.errors import FailedPrecondition, InvalidArgument, PermissionDenied
 from criwist.kernel import v1, v2
 from criwist.kernel.cgroups import Cgroup
 from criwist.kernel.limits import Limits, read_value
-from criwist.translate.cgroup import CgroupWrites
+from criwist.translate.cgroup import PIDS_MAX, CgroupWrites
 
 #: A controller, and at least one further part: ``memory.high``, ``hugetlb.2MB.max``.  Files without a controller
 #: (``cgroup.kill``, ``cgroup.procs``) are not resources.
 _KEY = re.compile(r"(?!cgroup\.)[a-z]+(\.[A-Za-z0-9_]+)+")
+#: What kubelets set by ``unified``, at the start and in updates, to the kernel's default (cgroup-v2.rst): of these it
+#: can be told what is in force without anybody's memory of what was asked for.
+_DEFAULTS = {
+    PIDS_MAX: "max",
+    "memory.high": "max",
+    "memory.low": "0",
+    "memory.min": "0",
+    "memory.oom.group": "0",
+}
 _PAGE_SIZE = re.compile(r"[1-9][0-9]*[KMG]B")
 
 
@@ -30,12 +39,17 @@ def read_limits(cgroup: Cgroup, asked_shares: int = 0) -> Limits:
     return v1.read_limits(cgroup) if cgroup.version == 1 else v2.read_limits(cgroup, asked_shares)
 
 
-def read_unified(cgroup: Cgroup, keys: Iterable[str]) -> dict[str, str]:
-    """What the files of these keys hold now; keys that the kernel does not have are left out, and all on v1."""
+def read_unified(cgroup: Cgroup, keys: Collection[str]) -> dict[str, str]:
+    """What the files of these keys hold now, and those of Kubernetes' own keys that do not hold the kernel's default.
+
+    Keys that the kernel does not have are left out.  On v1 there is ``pids.max``, if it limits anything.
+    """
     if cgroup.version == 1:
-        return {}
-    values = {key: read_value(cgroup.v2, key) for key in keys if _KEY.fullmatch(key)}
-    return {key: value for key, value in values.items() if value}
+        found = {PIDS_MAX: read_value(cgroup.directory("pids"), PIDS_MAX)}
+    else:
+        wanted = {*_DEFAULTS, *(key for key in keys if _KEY.fullmatch(key))}
+        found = {key: read_value(cgroup.v2, key) for key in sorted(wanted)}
+    return {key: value for key, value in found.items() if value and (key in keys or value != _DEFAULTS.get(key))}
 
 
 def check_unified(keys: Mapping[str, str], cgroup_version: int, field: str = "unified") -> None:

@@ -87,3 +87,16 @@ def recorded_writes(docker_labels: Mapping[str, str]) -> CgroupWrites:
         return CgroupWrites()
     kept = json.loads(text)
     return CgroupWrites(kept["unified"], kept["hugepages"], tuple(kept["no_hugepages"]))
+
+
+def changed_field(recorded: CgroupWrites, wanted: CgroupWrites) -> str:
+    """The first field of *wanted* that would have another value than in *recorded*; ``""``: there is none."""
+    for key, value in wanted.unified.items():
+        if recorded.unified.get(key) != value:
+            return f"unified[{key}]"
+    sizes = {**wanted.hugepages, **dict.fromkeys(wanted.no_hugepages, 0)}
+    for size, limit in sizes.items():
+        # Where nothing was recorded of a size, none of its pages is what every kubelet asks for.
+        if recorded.hugepages.get(size, 0) != limit:
+            return f"hugepage_limits[{size}]"
+    return ""

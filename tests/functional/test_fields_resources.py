@@ -40,6 +40,11 @@ def update(cri: CRI, container_id: str, **resources: Any) -> None:
     cri.runtime.UpdateContainerResources(api.UpdateContainerResourcesRequest(container_id=container_id, linux=linux))
 
 
+def told(cri: CRI, container_id: str) -> api.LinuxContainerResources:
+    """The resources in ContainerStatus."""
+    return cri.status(container_id).resources.linux
+
+
 def cpu(container_id: str) -> tuple[str, str]:
     """Quota and period in force."""
     if V2:
@@ -71,6 +76,52 @@ def test_cpu(cri: CRI) -> None:
     update(cri, container_id, cpu_quota=30_000, cpu_period=50_000)
     assert cpu(container_id) == ("30000", "50000")
     assert cgroup(container_id, "cpuset.cpus") == "0"
+
+
+def test_what_is_in_force_is_told(cri: CRI) -> None:
+    """ContainerStatus tells what the cgroup holds, at the start and after an update of every field."""
+    container_id = limited(
+        cri, cpu_period=50_000, cpu_quota=20_000, cpu_shares=512, cpuset_cpus="0", memory_limit_in_bytes=64 * MIB
+    )
+    resources = told(cri, container_id)
+    assert (resources.cpu_period, resources.cpu_quota, resources.cpu_shares) == (50_000, 20_000, 512)
+    assert (resources.memory_limit_in_bytes, resources.memory_swap_limit_in_bytes) == (64 * MIB, 64 * MIB)
+    cpus = Path("/sys/fs/cgroup") / ("" if V2 else "cpuset") / ("cpuset.cpus.effective" if V2 else "cpuset.cpus")
+    every = cpus.read_text().strip()
+    update(
+        cri,
+        container_id,
+        cpu_period=100_000,
+        cpu_quota=90_000,
+        cpu_shares=256,
+        cpuset_cpus=every,
+        cpuset_mems="0",
+        memory_limit_in_bytes=80 * MIB,
+        memory_swap_limit_in_bytes=128 * MIB,
+        oom_score_adj=700,
+        unified={"pids.max": "40"},
+    )
+    resources = told(cri, container_id)
+    assert (resources.cpu_period, resources.cpu_quota, resources.cpu_shares) == (100_000, 90_000, 256)
+    assert (resources.cpuset_cpus, resources.cpuset_mems) == (every, "0")
+    assert (resources.memory_limit_in_bytes, resources.memory_swap_limit_in_bytes) == (80 * MIB, 128 * MIB)
+    assert (resources.oom_score_adj, dict(resources.unified)) == (700, {"pids.max": "40"})
+    assert cpu(container_id) == ("90000", "100000")
+    assert memory(container_id) == (80 * MIB, 128 * MIB)
+
+
+def test_update_before_the_start(cri: CRI) -> None:
+    """Before the start the engine's own fields can be updated; what it has no field for is refused, not lost."""
+    pod = cri.pod()
+    container_id = cri.create(cri.run_pod(pod), cri.container(), pod)
+    text = refused(
+        lambda: update(cri, container_id, cpu_shares=100, oom_score_adj=900), grpc.StatusCode.FAILED_PRECONDITION
+    )
+    assert "linux.oom_score_adj" in text
+    update(cri, container_id, cpu_shares=512, memory_limit_in_bytes=64 * MIB)
+    cri.start(container_id)
+    assert memory(container_id)[0] == 64 * MIB
+    assert told(cri, container_id).cpu_shares == 512
 
 
 @pytest.mark.second_opinion
@@ -137,8 +188,10 @@ def test_processes(cri: CRI) -> None:
     """The unified key pids.max limits processes on either version of cgroups, from the start and in an update."""
     container_id = limited(cri, unified={"pids.max": "50"})
     assert cgroup(container_id, "pids.max") == "50"
+    assert told(cri, container_id).unified["pids.max"] == "50"
     update(cri, container_id, unified={"pids.max": "max"})
     assert cgroup(container_id, "pids.max") == "max"
+    assert "pids.max" not in told(cri, container_id).unified
 
 
 @pytest.mark.skipif(not V2, reason="unified keys are cgroup v2's")
@@ -149,6 +202,8 @@ def test_unified(cri: CRI) -> None:
     update(cri, container_id, unified={"memory.high": str(48 * MIB), "memory.low": str(MIB)})
     assert cgroup(container_id, "memory.high") == str(48 * MIB)
     assert cgroup(container_id, "memory.low") == str(MIB)
+    unified = told(cri, container_id).unified
+    assert (unified["memory.high"], unified["memory.low"]) == (str(48 * MIB), str(MIB))
 
 
 @pytest.mark.skipif(not V2, reason="unified keys are cgroup v2's")

@@ -94,6 +94,12 @@ class V1Tests(SynchronousTestCase):
         self.assertEqual(read_unified(self.cgroup, ["cpu.shares"]), {})
         write_unified(self.cgroup, {})
 
+    def test_limit_of_processes(self) -> None:
+        """The one key that v1 has under the same name is told while it limits anything."""
+        self.assertEqual(read_unified(self.cgroup, []), {})
+        self.tree["pids.max"] = "50\n"
+        self.assertEqual(read_unified(self.cgroup, []), {"pids.max": "50"})
+
     def test_hugepages(self) -> None:
         """A hugepage limit goes into the file of its page size, and into that of reservations if there is one."""
         write_hugepages(self.cgroup, {"2MB": 4194304})
@@ -171,6 +177,18 @@ class V2Tests(SynchronousTestCase):
         """A key's value goes to the file of its name and can be read back; unknown keys are left out of that."""
         write_unified(self.cgroup, {"memory.high": "4096"})
         self.assertEqual(read_unified(self.cgroup, ["memory.high", "memory.low"]), {"memory.high": "4096"})
+
+    def test_keys_that_nobody_remembers(self) -> None:
+        """Kubernetes' own keys are told when they do not hold the kernel's default, the asked ones in any case."""
+        self.assertEqual(read_unified(self.cgroup, []), {})
+        self.assertEqual(read_unified(self.cgroup, ["memory.high"]), {"memory.high": "max"})
+        for name in ("memory.low", "memory.min", "memory.oom.group"):
+            self.tree[name] = "0\n"
+        self.assertEqual(read_unified(self.cgroup, []), {})
+        for name, text in (("memory.low", "4096"), ("memory.oom.group", "1"), ("pids.max", "9")):
+            self.tree[name] = text
+        told = read_unified(self.cgroup, [])
+        self.assertEqual(told, {"memory.low": "4096", "memory.oom.group": "1", "pids.max": "9"})
 
     def test_unknown_key(self) -> None:
         """A key that the kernel does not have is an error that names key and file, and no file is made."""
