@@ -119,6 +119,8 @@ class IDocker(Interface):
     async def stop_container(container: str, grace: int) -> None:
         """Stop signal, *grace* seconds, SIGKILL; returns when it is down.  Already stopped is success.
 
+        A grace of 0 is SIGKILL at once, without a stop signal.
+
         The time limit is *grace* and a margin.
         """
 
@@ -153,6 +155,9 @@ class IDocker(Interface):
 
         A link is archived as a link.  No such path: ``NotFound``, as of no such container.
         """
+
+    async def has_path(container: str, path: str) -> bool:
+        """Whether there is anything at *path* in the container, which need not run; False if there is no container."""
 
     async def create_exec(container: str, body: JSONObject) -> str:
         """Create an exec; returns its id.  A container that does not run: ``FailedPrecondition``."""

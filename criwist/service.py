@@ -39,9 +39,10 @@ from criwist.core.describe import Describe
 from criwist.core.engine import Engine
 from criwist.core.execs import Execs
 from criwist.core.feed import EngineFeed
+from criwist.core.image_files import ImageFiles
 from criwist.core.images import Images
 from criwist.core.locks import Locks
-from criwist.core.observe import observe
+from criwist.core.observe import Observer, observe
 from criwist.core.pause import PauseImage
 from criwist.core.pods import PodNetworks, Pods
 from criwist.core.recovery import Recovery
@@ -166,10 +167,12 @@ class Criwist(Service):
         volumes = ImageVolumes(docker, LayerMounts(reactor, reactor.getThreadPool(), trees), trees)
         configs = DockerConfigs(self._environment, os.getcwd(), CredentialPrograms(reactor, self._environment).get)
         images = Images(docker, config, reactor, configs, volumes.in_use)
-        describe = Describe(engine, records, networks, images.image, observe, volumes.volume_at, config.root_directory)
+        describe = Describe(
+            engine, records, networks, images.image, Observer(observe), volumes.volume_at, config.root_directory
+        )
         cache = Cache(docker, logs, describe)
         locks = Locks()
-        accounts = ImageAccounts(docker)
+        files = ImageFiles(docker)
         containers = Containers(
             docker,
             cache,
@@ -178,13 +181,14 @@ class Criwist(Service):
             locks,
             resolv_confs,
             volumes,
-            accounts,
+            ImageAccounts(docker, files),
+            files,
             partial(_image_id, images),
             deferToThread,
         )
         pause = PauseImage(config.pod_infra_container_image, docker, images, engine)
         pods = Pods(docker, cache, engine, records, networks, locks, pause.ensure, containers.remove, resolv_confs)
-        recovery = Recovery(docker, cache, records, networks, logs, volumes, accounts)
+        recovery = Recovery(docker, cache, records, networks, logs, volumes, files)
 
         async def connected(facts: EngineFacts) -> None:
             await engine.connected(facts)

@@ -1,9 +1,8 @@
 """The users and groups that an image knows: its ``/etc/passwd`` and ``/etc/group``.
 
 Whether a container's process gets the groups in which its image lists its user depends on these two files wherever
-Docker's own rule is not the one that the pod asked for (see ``translate.users``).  Docker shows files of containers,
-not of images; so a container is made of the image, never started, read and removed.  That is done once for an
-image: what an id stands for never changes.
+Docker's own rule is not the one that the pod asked for (see ``translate.users``).  They are read once for an image:
+what an id stands for never changes.
 """
 
 from __future__ import annotations
@@ -12,20 +11,16 @@ import io
 import posixpath
 import tarfile
 from collections import OrderedDict
-from contextlib import suppress
-from secrets import token_hex
 
 from attrs import define, field
-from twisted.logger import Logger
 
+from criwist.core.image_files import ImageFiles
 from criwist.core.locks import Locks
 from criwist.errors import EngineFailure, FailedPrecondition, NotFound
 from criwist.interfaces import IDocker
 from criwist.translate.answers import text
 from criwist.translate.users import Accounts
 
-#: Label of the containers made here.
-_PURPOSE, _ACCOUNTS = "io.criwist.purpose", "accounts"
 #: Images remembered; two short files each.
 _MOST_IMAGES = 64
 #: A longer file is not held: 1 MiB is some twenty thousand users.
@@ -39,9 +34,9 @@ class ImageAccounts:
     """Reads and remembers accounts of images."""
 
     _docker: IDocker
+    _files: ImageFiles
     _locks: Locks = field(factory=Locks, init=False)
     _known: OrderedDict[str, Accounts] = field(factory=OrderedDict, init=False)
-    _log = Logger()
 
     async def of(self, image: str) -> Accounts:
         """The accounts of an image by reference or id; files that it lacks are empty.
@@ -59,26 +54,10 @@ class ImageAccounts:
             self._known.move_to_end(identifier)
             return self._known[identifier]
 
-    async def clear(self) -> None:
-        """Remove the containers that a crash left between their making and their removal."""
-        for container in await self._docker.containers({"label": [f"{_PURPOSE}={_ACCOUNTS}"]}):
-            self._log.info("removing {container}, made to look into an image", container=text(container, "Id"))
-            with suppress(NotFound):
-                await self._docker.remove_container(text(container, "Id"), force=True, volumes=True)
-
     async def _read(self, image: str, user: str) -> Accounts:
-        container = await self._create(image)
-        try:
+        async with self._files.opened(image) as container:
             passwd, group = [await self._file(container, path) for path in ("/etc/passwd", "/etc/group")]
             return Accounts(passwd, group, user)
-        finally:
-            await self._docker.remove_container(container, force=True, volumes=True)
-
-    async def _create(self, image: str) -> str:
-        """A container of the image that nobody starts.  It has no CRI name, and so is none of kubelet's."""
-        labels = {_PURPOSE: _ACCOUNTS}
-        body = {"Image": image, "Entrypoint": ["/"], "Labels": labels, "HostConfig": {"NetworkMode": "none"}}
-        return await self._docker.create_container(f"criwist-accounts-{token_hex(8)}", body)
 
     async def _file(self, container: str, path: str) -> bytes:
         """A file of the container's, ``b""`` if there is none."""

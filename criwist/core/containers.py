@@ -21,9 +21,11 @@ from criwist.core.cache import Cache
 from criwist.core.engine import Engine
 from criwist.core.entries import ContainerEntry, SandboxEntry
 from criwist.core.files import make_missing_directories, read_files
+from criwist.core.image_files import ImageFiles
 from criwist.core.locks import Locks
 from criwist.core.names_taken import create_named
 from criwist.core.plans import Undo, all_or_nothing
+from criwist.core.undroppable import create_without
 from criwist.core.volumes import ImageVolumes
 from criwist.interfaces import IContainerLogs, IDocker, LoggedContainer
 from criwist.kernel.cgroups import Cgroup, process_cgroup
@@ -31,8 +33,8 @@ from criwist.kernel.oom_scores import write_oom_score_adj
 from criwist.kernel.resources import write_resources
 from criwist.names import ContainerName
 from criwist.network.resolvconf import TARGET, ResolvConfs
-from criwist.translate.answers import number
-from criwist.translate.cgroup import CgroupWrites, cgroup_writes
+from criwist.translate.answers import member, number
+from criwist.translate.cgroup import CgroupWrites, cgroup_writes, changed_field
 from criwist.translate.container import container_body, needed_files, needs_accounts
 from criwist.translate.mounts import engine_mounts_images, host_directories, image_mounts_wanted
 from criwist.translate.resources import oom_score, update_body
@@ -57,6 +59,7 @@ class Containers:
     _resolv_confs: ResolvConfs
     _volumes: ImageVolumes
     _accounts: ImageAccounts
+    _image_files: ImageFiles
     _image_id: Callable[[str], str]
     _in_thread: Callable[..., Awaitable[None]]
     _log = Logger()
@@ -111,18 +114,25 @@ class Containers:
             accounts=await self._accounts.of(config.image.image) if needs_accounts(config) else None,
         )
         self._mount_resolv_conf(body, sandbox.id)
-        container_id = await create_named(self._docker, name, body, self._may_go)
+        container_id = await create_without(body, lambda: create_named(self._docker, name, body, self._may_go))
         await self._cache.refresh(container_id)
         return container_id
 
     async def _mount_images(self, name: str, config: pb.ContainerConfig) -> dict[int, str]:
-        """Mount the image volumes that the engine does not mount itself; returns host paths by mount."""
-        if engine_mounts_images(self._engine.facts):
-            return {}
-        return {
-            index: await self._volumes.prepare(name, index, self._image_id(mount.image.image), mount.image_sub_path)
-            for index, mount in image_mounts_wanted(config).items()
-        }
+        """Mount image volumes, or see that the engine can; returns by mount the host path, or the image's id."""
+        mounts: dict[int, str] = {}
+        for index, mount in image_mounts_wanted(config).items():
+            image_id, sub_path = self._image_id(mount.image.image), mount.image_sub_path
+            if not engine_mounts_images(self._engine.facts):
+                mounts[index] = await self._volumes.prepare(name, index, image_id, sub_path)
+            elif sub_path and not await self._image_files.has(image_id, sub_path):
+                # The engine would look for it when the container starts.
+                raise errors.InvalidArgument(
+                    f"config.mounts[{index}].image_sub_path", f"{sub_path!r} is not in the image"
+                )
+            else:
+                mounts[index] = image_id
+        return mounts
 
     def _mount_resolv_conf(self, body: dict[str, Any], sandbox_id: str) -> None:
         path = self._resolv_confs.path(sandbox_id)
@@ -231,12 +241,18 @@ class Containers:
     async def update(
         self, identifier: str, resources: pb.LinuxContainerResources, annotations: Mapping[str, str]
     ) -> None:
-        """Change a container's resources."""
+        """Change a container's resources.
+
+        :raises FailedPrecondition: the container has not been started, and what is to change is set at its start by
+            what was recorded when it was created.
+        """
         entry = await self.known(identifier)
         async with self._locks.hold(entry.id):
             body = update_body(resources, engine=self._engine.facts)
             score = oom_score(resources, "linux", floor=self._engine.oom_score_floor)
             writes = cgroup_writes(resources, "linux", engine=self._engine.facts)
+            if entry.state == pb.CONTAINER_CREATED:
+                await self._check_recorded(entry, writes, score)
             try:
                 if body:
                     await self._docker.update_container(entry.id, body)
@@ -245,6 +261,15 @@ class Containers:
                     await self._write_oom_score(entry.id, score)
             finally:
                 await self._cache.refresh(entry.id)
+
+    async def _check_recorded(self, entry: ContainerEntry, writes: CgroupWrites, score: int) -> None:
+        """Refuse to lose what a container that is not started yet has no place for."""
+        host_config = member(await self._docker.inspect_container(entry.id), "HostConfig")
+        field = changed_field(entry.cgroup_writes, writes)
+        if not field and score and score != number(host_config, "OomScoreAdj"):
+            field = "oom_score_adj"
+        if field:
+            raise errors.FailedPrecondition(f"linux.{field}: cannot be changed before the container is started")
 
 
 def logged(entry: ContainerEntry) -> LoggedContainer:

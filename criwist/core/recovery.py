@@ -16,9 +16,9 @@ from attrs import define, field
 from twisted.logger import Logger
 
 from criwist import errors
-from criwist.core.accounts import ImageAccounts
 from criwist.core.cache import Cache
 from criwist.core.containers import logged
+from criwist.core.image_files import ImageFiles
 from criwist.core.plans import in_parallel
 from criwist.core.pods import PodNetworks
 from criwist.core.volumes import ImageVolumes
@@ -35,14 +35,14 @@ class Recovery:
     _networks: PodNetworks
     _logs: IContainerLogs
     _volumes: ImageVolumes
-    _accounts: ImageAccounts
+    _image_files: ImageFiles
     _first: bool = field(default=True, init=False)
     _log = Logger()
 
     async def before_use(self) -> None:
         """What must be done before anything new is made."""
         if self._first:
-            await self._accounts.clear()
+            await self._image_files.clear()
             await self._volumes.reconcile({str(entry.name) for entry in self._cache.snapshot.containers.values()})
         await self._follow_logs()
 

@@ -20,8 +20,8 @@ from criwist.docker.agent import EngineConnections
 from criwist.docker.bodies import read_objects
 from criwist.docker.calls import Calls, Request, Subject, json_list, json_object, undisturbed
 from criwist.docker.facts import OLDEST_API, engine_facts, version_text
-from criwist.docker.faults import fault
-from criwist.errors import CriwistError, EngineFailure, Unavailable
+from criwist.docker.faults import fault, says_not_running
+from criwist.errors import CriwistError, EngineFailure, FailedPrecondition, NotFound, Unavailable
 from criwist.interfaces import EngineFacts, IDocker, IHijackedStream, JSONObject
 
 # Time limits, in seconds.  They end waits for an engine that has stopped answering; a busy one needs seconds.
@@ -118,8 +118,18 @@ class Docker:
         await self._on_container(container, "start", self._patience * WORK_LIMIT)
 
     async def stop_container(self, container: str, grace: int) -> None:
-        """Stop a container."""
-        await self._on_container(container, "stop", grace + STOP_MARGIN, {"t": str(grace)})
+        """Stop a container.
+
+        Engines send the stop signal before they look at the grace, so that a process might yet act on it.
+        """
+        if grace > 0:
+            await self._on_container(container, "stop", grace + STOP_MARGIN, {"t": str(grace)})
+            return
+        try:
+            await self._on_container(container, "kill", STOP_MARGIN, {"signal": "KILL"})
+        except FailedPrecondition as error:
+            if not says_not_running(error):
+                raise
 
     async def kill_container(self, container: str, signal: str) -> None:
         """Signal a container's first process."""
@@ -173,6 +183,16 @@ class Docker:
         subject = Subject("container", container)
         request = Request("GET", f"/containers/{subject.segment}/archive", subject, {"path": path})
         return await self._calls.call(request, self._patience * READ_LIMIT)
+
+    async def has_path(self, container: str, path: str) -> bool:
+        """Whether a path is there."""
+        subject = Subject("container", container)
+        request = Request("HEAD", f"/containers/{subject.segment}/archive", subject, {"path": path})
+        try:
+            await self._calls.call(request, self._patience * READ_LIMIT)
+        except NotFound:
+            return False
+        return True
 
     # -- Execs
 

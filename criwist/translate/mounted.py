@@ -13,6 +13,7 @@ from criwist.api.runtime.v1 import api_pb2 as pb
 from criwist.interfaces import JSONObject
 from criwist.translate.answers import flag, member, members, text
 
+_ID_PREFIX = "sha256:"
 _NO_IMAGES: Mapping[str, pb.Mount] = {}
 
 
@@ -42,12 +43,22 @@ def _shown(
     for path, mount in found.items():
         kind = text(mount, "Type")
         if path in image_mounts:
-            yield _image(path, image_mounts[path].image, image_mounts[path].image_sub_path)
+            image = _image(path, image_mounts[path].image, image_mounts[path].image_sub_path)
+            image.recursive_read_only = flag(asked.get(path) or {}, "BindOptions", "ReadOnlyForceRecursive")
+            yield image
         elif kind == "image":
             wanted = asked.get(path, mount)
-            yield _image(path, pb.ImageSpec(image=text(wanted, "Source")), text(wanted, "ImageOptions", "Subpath"))
+            source = _whole_id(text(wanted, "Source"), asked)
+            told = pb.ImageSpec(image=source, image_ref=source if source.startswith(_ID_PREFIX) else "")
+            yield _image(path, told, text(wanted, "ImageOptions", "Subpath"))
         elif kind == "bind" and not (own and text(mount, "Source").startswith(own)):
             yield _bind(path, mount, asked.get(path))
+
+
+def _whole_id(source: str, asked: Mapping[str, JSONObject]) -> str:
+    """The id that a second mount of an image is told by in part; see ``mounts``."""
+    sources = (text(mount, "Source") for mount in asked.values())
+    return next((one for one in sources if source and one.startswith(f"{_ID_PREFIX}{source}")), source)
 
 
 def _image(path: str, image: pb.ImageSpec, sub_path: str) -> pb.Mount:

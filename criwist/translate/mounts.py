@@ -10,11 +10,13 @@ relabelling is asked for and the engine has SELinux.
 - A symbolic link as a host path is followed by the engine.
 - Private propagation is left to the engine: it is ``rprivate``, but ``rslave`` where a mount holds the engine's own
   root, without which the engine could not remove containers.
-- An image is mounted by the engine from API 1.48 on; else the caller mounts it and names the place.
+- An image is mounted by the engine from API 1.48 on; else the caller mounts it and names the place.  It is one mount
+  with none beneath, so that an engine that has no word for a recursively read-only image keeps to it all the same.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,6 +27,10 @@ from criwist.interfaces import EngineFacts
 _CREATE_MOUNTPOINT = (1, 42)
 _READ_ONLY_RECURSION = (1, 44)
 _IMAGE_MOUNTS = (1, 48)
+
+_ID_PREFIX = "sha256:"
+#: Digits of an id that still name one image for certain.
+_SHORTEST_ID = 32
 
 _PROPAGATION = {
     pb.PROPAGATION_PRIVATE: "",
@@ -65,7 +71,8 @@ def mounts_body(
 
     :param field: path of *mounts* in the request.
     :param runtime: the OCI runtime, ``""``: the engine's default.
-    :param image_mounts: host paths at which images are mounted already, by index; sub paths are in them.
+    :param image_mounts: by index the id of an image that the engine mounts (:func:`engine_mounts_images`), or the host
+        path at which the image is mounted already, in which a sub path is.
     :raises InvalidArgument: fields that contradict each other, a host path that is not absolute, a writable image.
     :raises FailedPrecondition: recursive read-only without a runtime or an engine that can, an image that is neither
         mounted nor the engine's to mount.
@@ -73,14 +80,14 @@ def mounts_body(
     """
     structured: list[dict[str, Any]] = []
     binds: list[str] = []
+    sources = _sources(image_mounts, field) if engine_mounts_images(engine) else image_mounts
     for index, mount in enumerate(mounts):
         path = f"{field}[{index}]"
         _check(mount, path)
-        if mount.HasField("image"):
-            structured.append(_image(mount, path, engine, image_mounts.get(index)))
-            continue
         _check_recursion(mount, path, runtime, engine)
-        if _relabelled(mount, engine):
+        if mount.HasField("image"):
+            structured.append(_image(mount, path, engine, sources.get(index)))
+        elif _relabelled(mount, engine):
             binds.append(_bind(mount, path))
         else:
             structured.append(_mount(mount.host_path, mount, engine))
@@ -120,7 +127,7 @@ def _check_recursion(mount: pb.Mount, field: str, runtime: str, engine: EngineFa
         )
 
 
-def _image(mount: pb.Mount, field: str, engine: EngineFacts, mounted_at: str | None) -> dict[str, Any]:
+def _image(mount: pb.Mount, field: str, engine: EngineFacts, source: str | None) -> dict[str, Any]:
     if mount.host_path:
         raise InvalidArgument(f"{field}.host_path", "must be empty when an image is mounted")
     if not mount.image.image:
@@ -131,19 +138,34 @@ def _image(mount: pb.Mount, field: str, engine: EngineFacts, mounted_at: str | N
         raise InvalidArgument(f"{field}.propagation", "must be PROPAGATION_PRIVATE when an image is mounted")
     if mount.image_sub_path.startswith("/") or ".." in mount.image_sub_path.split("/"):
         raise InvalidArgument(f"{field}.image_sub_path", "must be a relative path inside the image")
-    if mounted_at is not None:
-        return _mount(mounted_at, mount, engine)
+    if source is None:
+        raise FailedPrecondition(f"{field}.image: the image is not mounted")
     if not engine_mounts_images(engine):
-        raise FailedPrecondition(f"{field}.image: the engine cannot mount images, and the image is not mounted")
-    result: dict[str, Any] = {
-        "Type": "image",
-        "Source": mount.image.image,
-        "Target": mount.container_path,
-        "ReadOnly": True,
-    }
+        return _mount(source, mount, engine)
+    result: dict[str, Any] = {"Type": "image", "Source": source, "Target": mount.container_path, "ReadOnly": True}
     if mount.image_sub_path:
         result["ImageOptions"] = {"Subpath": mount.image_sub_path}
     return result
+
+
+def _sources(images: Mapping[int, str], field: str) -> dict[int, str]:
+    """How the engine is told which images to mount: by id, and an image that is mounted again by less of its id.
+
+    An engine names what it makes for such a mount after container and source, and fails when a second mount has the
+    same source: https://github.com/moby/moby/issues/50122.
+
+    :raises FailedPrecondition: more mounts of one image than can be told apart.
+    """
+    used: Counter[str] = Counter()
+    sources: dict[int, str] = {}
+    for index, image in images.items():
+        digits = image.removeprefix(_ID_PREFIX)
+        again = used[image]
+        if len(digits) - again < _SHORTEST_ID:
+            raise FailedPrecondition(f"{field}[{index}].image: the engine cannot mount one image as often as that")
+        sources[index] = digits[: len(digits) - again] if again else image
+        used[image] += 1
+    return sources
 
 
 def _mount(source: str, mount: pb.Mount, engine: EngineFacts) -> dict[str, Any]:
@@ -153,7 +175,7 @@ def _mount(source: str, mount: pb.Mount, engine: EngineFacts) -> dict[str, Any]:
     if engine.api_version >= _CREATE_MOUNTPOINT:
         options["CreateMountpoint"] = not mount.HasField("image")
     if mount.readonly and engine.api_version >= _READ_ONLY_RECURSION:
-        if mount.recursive_read_only and not mount.HasField("image"):
+        if mount.recursive_read_only:
             options |= {"ReadOnlyForceRecursive": True, "Propagation": "rprivate"}
         else:
             options["ReadOnlyNonRecursive"] = True

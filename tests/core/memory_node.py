@@ -20,6 +20,7 @@ from criwist.core.describe import Describe
 from criwist.core.engine import Engine
 from criwist.core.execs import Execs
 from criwist.core.feed import EngineFeed
+from criwist.core.image_files import ImageFiles
 from criwist.core.locks import Locks
 from criwist.core.observe import Observed
 from criwist.core.pods import PodNetworks, Pods
@@ -199,7 +200,7 @@ class MemoryNode:
         )
         self.cache = Cache(docker, self.logs, describe)
         self.locks = Locks()
-        accounts = ImageAccounts(docker)
+        files = ImageFiles(docker)
         self.containers = Containers(
             docker,
             self.cache,
@@ -208,7 +209,8 @@ class MemoryNode:
             self.locks,
             resolv_confs,
             self.volumes,
-            accounts,
+            ImageAccounts(docker, files),
+            files,
             str,
             _in_no_thread,
         )
@@ -223,7 +225,7 @@ class MemoryNode:
             self.containers.remove,
             resolv_confs,
         )
-        recovery = Recovery(docker, self.cache, self.records, self.networks, self.logs, self.volumes, accounts)
+        recovery = Recovery(docker, self.cache, self.records, self.networks, self.logs, self.volumes, files)
         self.feed = EngineFeed(
             docker, self.cache, self.clock, self._connected, recovery.before_use, recovery.run, self.image_events.append
         )

@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.trial.unittest import SynchronousTestCase
 
 from criwist.core.accounts import ImageAccounts
+from criwist.core.image_files import ImageFiles
 from criwist.errors import EngineFailure, FailedPrecondition, NotFound
 from criwist.interfaces import JSONObject
 from criwist.translate.users import Accounts
@@ -61,6 +62,11 @@ class Engine:
             raise NotFound("container", container)
         return self.files[path]
 
+    async def has_path(self, container: str, path: str) -> bool:
+        """Whether there is anything at *path*."""
+        assert container in self.alive
+        return path in self.files
+
     async def containers(self, filters: Mapping[str, Sequence[str]]) -> Sequence[JSONObject]:
         """Containers with the label."""
         return [{"Id": name} for name in self.alive if filters == {"label": [self.label]}]
@@ -71,13 +77,19 @@ class Engine:
         self.alive.remove(container)
 
 
+def image_accounts(engine: Engine) -> ImageAccounts:
+    """Of this engine."""
+    docker: Any = engine
+    return ImageAccounts(docker, ImageFiles(docker))
+
+
 class AccountsOfImages(SynchronousTestCase):
     """What is read, and what is left."""
 
     def read(self, files: Mapping[str, bytes], **fields: Any) -> tuple[Deferred[Accounts], Engine]:
         """Ask for the accounts of an image with these files."""
         engine = Engine(files, **fields)
-        return Deferred.fromCoroutine(ImageAccounts(engine).of("image")), engine  # type: ignore[arg-type]
+        return Deferred.fromCoroutine(image_accounts(engine).of("image")), engine
 
     def test_both_files(self) -> None:
         """Both files and the image's user are read, and no container is left."""
@@ -126,16 +138,31 @@ class AccountsOfImages(SynchronousTestCase):
     def test_once_for_an_image(self) -> None:
         """Many containers of an image are made at once; its files are read once."""
         engine = Engine({"/etc/passwd": tar("passwd", PASSWD)})
-        accounts = ImageAccounts(engine)  # type: ignore[arg-type]
+        accounts = image_accounts(engine)
         asked = [Deferred.fromCoroutine(accounts.of(name)) for name in ("image", ID, "image:tag")]
         self.assertEqual(len(set(self.successResultOf(gatherResults(asked)))), 1)
         self.assertEqual(len(engine.made), 1)
 
+
+class FilesOfImages(SynchronousTestCase):
+    """What is there, and what is left."""
+
+    def test_paths(self) -> None:
+        """A path is looked for from the image's root, and no container is left."""
+        engine = Engine({"/models/one": b""})
+        docker: Any = engine
+        files = ImageFiles(docker)
+        for path, there in (("models/one", True), ("./models/one", True), ("one", False)):
+            looking = Deferred.fromCoroutine(files.has(ID, path))
+            self.assertEqual(self.successResultOf(looking), there, path)
+        self.assertEqual((len(engine.made), engine.alive), (3, []))
+
     def test_left_by_a_crash(self) -> None:
         """What a crash left is removed at the next start."""
         engine = Engine({})
-        accounts = ImageAccounts(engine)  # type: ignore[arg-type]
-        self.successResultOf(Deferred.fromCoroutine(accounts.of("image")))
-        engine.alive.append("criwist-accounts-left")
-        self.successResultOf(Deferred.fromCoroutine(accounts.clear()))
+        docker: Any = engine
+        files = ImageFiles(docker)
+        self.successResultOf(Deferred.fromCoroutine(files.has(ID, "a")))
+        engine.alive.append("criwist-looks-left")
+        self.successResultOf(Deferred.fromCoroutine(files.clear()))
         self.assertEqual(engine.alive, [])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.internet.defer import Deferred
 
 from criwist import errors
@@ -102,6 +104,43 @@ class ContainersTests(PodsTestCase):
         failed = self.node.run(self.node.containers.create(self.sandbox_id, config, self.node.sandbox_config()))
         self.failureResultOf(failed, errors.AlreadyExists)
         self.assertEqual(self.state(container_id), pb.CONTAINER_RUNNING)
+
+    def test_drop_of_what_nobody_has(self) -> None:
+        """A capability that the engine refuses to drop, as it does not have it, does not stop the container."""
+        config = self.node.container_config()
+        config.linux.security_context.capabilities.drop_capabilities.extend(["BPF", "KILL"])
+        self.node.docker.fail("POST /containers/create", 400, 'invalid CapDrop: unknown capability: "CAP_BPF"')
+        created = self.node.run(self.node.containers.create(self.sandbox_id, config, self.node.sandbox_config()))
+        container = self.node.docker.containers.find(self.successResultOf(created))
+        self.assertEqual(container.host_config["CapDrop"], ["CAP_KILL"])
+
+    def test_other_bad_parameters(self) -> None:
+        """What else the engine refuses to create stays refused."""
+        config = self.node.container_config()
+        self.node.docker.fail("POST /containers/create", 400, 'invalid CapDrop: unknown capability: "CAP_BPF"')
+        created = self.node.run(self.node.containers.create(self.sandbox_id, config, self.node.sandbox_config()))
+        self.failureResultOf(created, errors.InvalidArgument)
+
+    def test_update_before_the_start(self) -> None:
+        """What has no place before the start is refused, not lost; what the engine keeps is changed."""
+        container_id = self.create()
+        for field, fields in (
+            ("linux.hugepage_limits[2MB]", {"hugepage_limits": [pb.HugepageLimit(page_size="2MB", limit=1 << 21)]}),
+            ("linux.oom_score_adj", {"oom_score_adj": 500}),
+            ("linux.unified[memory.high]", {"unified": {"memory.high": "1000"}}),
+        ):
+            updating = self.update(container_id, cpu_shares=100, **fields)
+            self.assertIn(field, str(self.failureResultOf(updating, errors.FailedPrecondition).value))
+        none = pb.HugepageLimit(page_size="2MB", limit=0)
+        self.successResultOf(self.update(container_id, cpu_shares=512, hugepage_limits=[none]))
+        shares = self.node.docker.containers.find(container_id).host_config["CpuShares"]
+        self.assertEqual(shares, 512)
+
+    def update(self, container_id: str, **resources: Any) -> Deferred[Any]:
+        """UpdateContainerResources."""
+        linux = pb.LinuxContainerResources(**resources)
+        updating: Deferred[Any] = self.node.run(self.node.containers.update(container_id, linux, {}))
+        return updating
 
     def test_failed_start(self) -> None:
         """A start that fails tells the engine's words."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,13 @@ import pytest
 from criwist.api.runtime.v1 import api_pb2 as api
 from tests.harness import images
 from tests.harness.client import CRI, refused
+from tests.harness.clock import eventually
+from tests.harness.daemon import Daemon
 from tests.harness.engine import Engine
 from tests.harness.inside import mounted, run
+
+#: Engines on which criwist mounts images itself, and such as do it.
+pytestmark = pytest.mark.newer_engines("docker-26", "docker-28", "docker-28-containerd")
 
 
 def volume(image: str = images.USER_NAME, **fields: Any) -> api.Mount:
@@ -84,6 +90,39 @@ def test_refused(cri: CRI, engine: Engine, fields: dict[str, Any], field: str) -
     """What an image volume cannot be is refused by the field's name, and nothing is left behind."""
     text = refused(lambda: container(cri, volume(**fields)), grpc.StatusCode.INVALID_ARGUMENT)
     assert field in text
+    assert not cri.container_ids()
+    assert not trees()
+
+
+def test_after_a_crash(
+    engine: Engine, criwist_daemon: Callable[..., Daemon], client_of: Callable[[Daemon], CRI]
+) -> None:
+    """A criwist that was killed finds what it had mounted: what nobody uses any more goes, the rest works on."""
+    daemon = criwist_daemon()
+    daemon.start()
+    cri = client_of(daemon)
+    pod = cri.pod()
+    pod_id = cri.run_pod(pod)
+    lost, kept = (cri.run(pod_id, cri.container(mounts=[volume()]), pod) for _ in range(2))
+    assert len(trees()) == 2
+    daemon.kill()
+    engine.delete(f"/containers/{lost}", force="1", v="1")
+    daemon.start()
+    eventually(lambda: len(trees()) == 1)
+    assert cri.output(kept, "cat", "/image/data/file") == "from the image\n"
+    image = cri.image(images.USER_NAME)
+    assert image is not None
+    assert [one.image.image for one in cri.status(kept).mounts if one.container_path == "/image"] == [image.id]
+    refused(lambda: cri.remove_image(images.USER_NAME), grpc.StatusCode.FAILED_PRECONDITION)
+    cri.remove(kept)
+    assert not trees()
+
+
+@pytest.mark.newer_engines("docker-26-containerd", only=True)
+def test_layers_that_cannot_be_found(cri: CRI) -> None:
+    """Where the engine neither mounts images nor says where their layers are, that is said, and nothing is left."""
+    text = refused(lambda: container(cri, volume()), grpc.StatusCode.FAILED_PRECONDITION)
+    assert "image volumes" in text
     assert not cri.container_ids()
     assert not trees()
 

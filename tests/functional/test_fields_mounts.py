@@ -115,6 +115,7 @@ def test_odd_names(cri: CRI, tmp_path: Path) -> None:
 # -- read-only
 
 
+@pytest.mark.newer_engines
 @pytest.mark.second_opinion
 def test_readonly_is_not_recursive(cri: CRI, shared: Path) -> None:
     """A read-only mount leaves mounts beneath it as they are."""
@@ -133,6 +134,7 @@ def test_rules_of_recursive_readonly(cri: CRI, tmp_path: Path, fields: dict[str,
     assert "config.mounts[0].recursive_read_only" in text
 
 
+@pytest.mark.newer_engines
 def test_recursive_readonly(cri: CRI, shared: Path) -> None:
     """Where Status says that the runtime can, mounts beneath are read-only too; where not, it is refused."""
     handlers = {one.name: one for one in cri.runtime.Status(api.StatusRequest()).runtime_handlers}

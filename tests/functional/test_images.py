@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import os
+import random
 import shutil
 import time
 import uuid
@@ -15,6 +15,7 @@ import grpc
 import pytest
 
 from criwist.api.runtime.v1 import api_pb2 as api
+from criwist.pause.archive import Entry, Image
 from tests.harness import images
 from tests.harness.client import CRI, refused
 from tests.harness.clock import eventually, scaled
@@ -62,6 +63,7 @@ def clean_images(cri: CRI) -> Iterator[None]:
 # -- pulling
 
 
+@pytest.mark.newer_engines
 @pytest.mark.second_opinion
 def test_pull_by_tag(cri: CRI, pushed: tuple[str, str]) -> None:
     """A pull returns the id of the image, under which and under whose tag ImageStatus finds it."""
@@ -75,6 +77,7 @@ def test_pull_by_tag(cri: CRI, pushed: tuple[str, str]) -> None:
     assert image.size > 0
 
 
+@pytest.mark.newer_engines
 @pytest.mark.second_opinion
 def test_pull_by_digest(cri: CRI, pushed: tuple[str, str]) -> None:
     """An image pulled by digest has no tag and is found by that digest."""
@@ -136,6 +139,7 @@ def test_pull_of_what_is_not_there(cri: CRI, registry: Registry) -> None:
     assert f"{registry.host}/absent" in text
 
 
+@pytest.mark.newer_engines
 @pytest.mark.second_opinion
 @pytest.mark.parametrize("form", ["password", "auth", "server"])
 def test_pull_with_credentials(cri: CRI, private: str, private_registry: Registry, form: str) -> None:
@@ -175,6 +179,27 @@ def test_malformed_auth(cri: CRI, private: str) -> None:
 # -- status and list
 
 
+@pytest.mark.newer_engines
+def test_one_id_everywhere(cri: CRI, pushed: tuple[str, str]) -> None:
+    """What PullImage returns is the id of the image and of its containers, by whatever name these were asked for."""
+    repository, digest = pushed
+    image_id = cri.pull(f"{repository}:1")
+    pod = cri.pod()
+    pod_id = cri.run_pod(pod)
+    for name in (f"{repository}:1", f"{repository}@{digest}", image_id):
+        image = cri.image(name)
+        assert image is not None, name
+        assert image.id == image_id, name
+        container_id = cri.run(pod_id, cri.container(image=name), pod)
+        status = cri.status(container_id)
+        assert (status.image_id, status.image.image) == (image_id, name)
+        assert status.image_ref == f"docker-pullable://{repository}@{digest}"
+        (item,) = cri.runtime.ListContainers(
+            api.ListContainersRequest(filter=api.ContainerFilter(id=container_id))
+        ).containers
+        assert (item.image_id, item.image_ref) == (image_id, image_id)
+
+
 @pytest.mark.second_opinion
 def test_absent_image_is_null(cri: CRI) -> None:
     """ImageStatus of what is not there is an empty answer, not an error."""
@@ -182,6 +207,7 @@ def test_absent_image_is_null(cri: CRI) -> None:
     assert cri.image("sha256:" + "0" * 64) is None
 
 
+@pytest.mark.newer_engines
 @pytest.mark.second_opinion
 def test_image_is_found_by_every_name(cri: CRI, pushed: tuple[str, str]) -> None:
     """Tag, digest, tag with digest, id, and id without its prefix all lead to the image."""
@@ -218,6 +244,7 @@ def test_user_of_the_image(cri: CRI) -> None:
     assert (name.HasField("uid"), name.username) == (False, "alice")
 
 
+@pytest.mark.newer_engines
 @pytest.mark.second_opinion
 def test_list_has_every_image(cri: CRI, pushed: tuple[str, str]) -> None:
     """ListImages has what ImageStatus tells."""
@@ -254,6 +281,7 @@ def test_verbose_status(cri: CRI) -> None:
 # -- removal
 
 
+@pytest.mark.newer_engines
 @pytest.mark.second_opinion
 @pytest.mark.parametrize("form", ["tag", "digest", "id", "bare id"])
 def test_removal_takes_every_name(cri: CRI, engine: Engine, registry: Registry, form: str) -> None:
@@ -279,6 +307,7 @@ def test_removal_is_idempotent(cri: CRI) -> None:
     cri.remove_image("sha256:" + "0" * 64)
 
 
+@pytest.mark.newer_engines
 @pytest.mark.second_opinion
 def test_removal_under_a_running_container(cri: CRI, pushed: tuple[str, str]) -> None:
     """Removing the image of a running container does not disturb the container."""
@@ -308,16 +337,45 @@ def test_image_file_system(cri: CRI) -> None:
     assert abs(counted.timestamp - time.time_ns()) < 60 * 1_000_000_000
 
 
-def test_image_file_system_is_right(cri: CRI, engine: Engine) -> None:
+#: Where engines keep what images take: layers, and with the containerd image store also what they came as.
+_STORES = ("overlay2", "containerd/daemon/*.snapshotter.v1.overlayfs", "containerd/daemon/*.content.v1.content")
+
+
+@pytest.mark.newer_engines
+def test_image_file_system_is_right(cri: CRI, engine_of_cri: Engine) -> None:
     """What ImageFsInfo tells is near to what the image store takes on disk, and it is told quickly."""
     request = api.ImageFsInfoRequest()
     began = time.monotonic()
     (usage,) = cri.images.ImageFsInfo(request).image_filesystems
     assert time.monotonic() - began < scaled(5)
-    store = engine.root / "data"
-    assert os.stat(usage.fs_id.mountpoint).st_dev == store.stat().st_dev
+    data = engine_of_cri.root / "data"
+    stores = [store for pattern in _STORES for store in data.glob(pattern)]
+    assert Path(usage.fs_id.mountpoint) in stores
+    assert any(Path(usage.fs_id.mountpoint).rglob("busybox"))
     taken = sum(
-        entry.lstat().st_blocks * 512 for entry in (store / "overlay2").rglob("*") if "merged" not in entry.parts
+        entry.lstat().st_blocks * 512 for store in stores for entry in store.rglob("*") if "merged" not in entry.parts
     )
     assert 0.5 * taken < usage.used_bytes.value < 2 * taken
-    assert shutil.disk_usage(store).used >= usage.used_bytes.value
+    assert shutil.disk_usage(data).used >= usage.used_bytes.value
+
+
+@pytest.mark.newer_engines
+def test_image_file_system_follows(cri: CRI, engine: Engine, registry: Registry) -> None:
+    """An image with a layer of its own adds what that takes, and its removal takes that away."""
+
+    def used() -> int:
+        (usage,) = cri.images.ImageFsInfo(api.ImageFsInfoRequest()).image_filesystems
+        return int(usage.used_bytes.value)
+
+    marker = uuid.uuid4().hex
+    own = Entry("own", random.Random(marker).randbytes(5_000_000))
+    image = Image((*images.busybox_files(), own), images.architecture(), {"Cmd": ["sh"]})
+    images.load(engine, image.archive(f"criwist.test/{marker}:1"))
+    reference = f"{registry.host}/{marker}:1"
+    images.push(engine, f"criwist.test/{marker}:1", reference)
+    engine.delete(f"/images/criwist.test/{marker}:1", force="1")
+    before = used()
+    cri.pull(reference)
+    assert 5_000_000 <= used() - before <= 20_000_000
+    cri.remove_image(reference)
+    assert used() == before

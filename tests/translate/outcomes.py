@@ -6,6 +6,7 @@ a host with none but seccomp.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -108,7 +109,10 @@ def _container(config: pb.ContainerConfig, sandbox_config: pb.PodSandboxConfig, 
         engine=engine,
         oom_score_floor=-1000,
         files=_contents(files),
-        image_mounts={} if engine is NEWEST else {index: f"/images/{index}" for index in images},
+        image_mounts={
+            index: _image_id(mount.image.image) if engine is NEWEST else f"/images/{index}"
+            for index, mount in images.items()
+        },
         accounts=ACCOUNTS if container.needs_accounts(config) else None,
     )
     # Mounting an image is the caller's part on an engine that cannot: what it is told belongs to the outcome.
@@ -136,3 +140,8 @@ def _contents(paths: tuple[str, ...]) -> Mapping[str, bytes]:
 def _plain(*parts: Any) -> Any:
     """The parts as JSON has them: what cannot be sent to an engine fails here."""
     return json.loads(json.dumps(parts))
+
+
+def _image_id(reference: str) -> str:
+    """The id of the image that an engine has by this reference."""
+    return f"sha256:{hashlib.sha256(reference.encode()).hexdigest()}"

@@ -15,7 +15,8 @@ from tests.translate.outcomes import NEWEST, OLDEST
 
 #: An engine of the middle: it creates mount points, and knows nothing newer.
 MIDDLE = evolve(OLDEST, api_version=(1, 43))
-IMAGE = pb.ImageSpec(image="sha256:abc")
+ID = "sha256:" + "1" * 64
+IMAGE = pb.ImageSpec(image="model:1")
 
 
 def body(*mounts: pb.Mount, engine: EngineFacts = OLDEST, **arguments: Any) -> dict[str, Any]:
@@ -141,10 +142,21 @@ class Images(SynchronousTestCase):
     def test_by_the_engine(self) -> None:
         """From API 1.48 on the engine mounts images, with their sub paths."""
         self.assertTrue(engine_mounts_images(NEWEST))
-        expected = {"Type": "image", "Source": "sha256:abc", "Target": "/in", "ReadOnly": True}
-        self.assertEqual(body(self.image(), engine=NEWEST)["Mounts"], [expected])
-        (mount,) = body(self.image(image_sub_path="a/b"), engine=NEWEST)["Mounts"]
+        expected = {"Type": "image", "Source": ID, "Target": "/in", "ReadOnly": True}
+        self.assertEqual(body(self.image(), engine=NEWEST, image_mounts={0: ID})["Mounts"], [expected])
+        (mount,) = body(self.image(image_sub_path="a/b"), engine=NEWEST, image_mounts={0: ID})["Mounts"]
         self.assertEqual(mount["ImageOptions"], {"Subpath": "a/b"})
+
+    def test_one_image_more_than_once(self) -> None:
+        """An engine mounts a source once in a container; so one image is named differently each time."""
+        mounts = [self.image(container_path=f"/{number}") for number in range(34)]
+        asked = body(*mounts[:33], engine=NEWEST, image_mounts=dict.fromkeys(range(33), ID))["Mounts"]
+        sources = [mount["Source"] for mount in asked]
+        self.assertEqual(sources[:3], [ID, "1" * 63, "1" * 62])
+        self.assertEqual(len(set(sources)), 33)
+        too_many = dict.fromkeys(range(34), ID)
+        error = self.assertRaises(FailedPrecondition, body, *mounts, engine=NEWEST, image_mounts=too_many)
+        self.assertIn("mounts[33].image", str(error))
 
     def test_by_the_caller(self) -> None:
         """Before, the caller mounts them and says where; a lost mount must not become an empty directory."""
@@ -154,6 +166,17 @@ class Images(SynchronousTestCase):
         (_, mount) = body(bind(), self.image(), engine=MIDDLE, image_mounts={1: "/images/x"})["Mounts"]
         self.assertEqual((mount["Type"], mount["Source"], mount["ReadOnly"]), ("bind", "/images/x", True))
         self.assertEqual(mount["BindOptions"], {"CreateMountpoint": False})
+
+    def test_recursively_read_only(self) -> None:
+        """The rules of recursion hold for images too; nothing is mounted beneath one that the engine mounts."""
+        mount = self.image(recursive_read_only=True)
+        error = self.assertRaises(FailedPrecondition, body, mount, image_mounts={0: "/images/x"})
+        self.assertIn("mounts[0].recursive_read_only", str(error))
+        plain = body(self.image(), engine=NEWEST, image_mounts={0: ID})
+        self.assertEqual(body(mount, engine=NEWEST, image_mounts={0: ID}), plain)
+        before = evolve(NEWEST, api_version=(1, 47))
+        (bound,) = body(mount, engine=before, image_mounts={0: "/images/x"})["Mounts"]
+        self.assertTrue(bound["BindOptions"]["ReadOnlyForceRecursive"])
 
     def test_not_mounted(self) -> None:
         """An image that nobody mounts is refused."""

@@ -210,6 +210,17 @@ class MountedTests(SynchronousTestCase):
             pb.Mount(container_path="/z", image=asked.image, image_sub_path="part", readonly=True),
         )
 
+    def test_image_mounted_again(self) -> None:
+        """A second mount of an image by the engine, which was told less of the id, is told with all of it."""
+        answer = inspected()
+        identifier = "sha256:" + "1" * 64
+        for path, source in (("/m", identifier), ("/n", "1" * 63)):
+            answer["HostConfig"]["Mounts"].append({"Type": "image", "Source": source, "Target": path})
+            answer["Mounts"].append({"Type": "image", "Source": "/var/lib/docker/x", "Destination": path})
+        images = {mount.container_path: mount.image for mount in mounted(answer)}
+        self.assertEqual(images["/m"], pb.ImageSpec(image=identifier, image_ref=identifier))
+        self.assertEqual(images["/n"], images["/m"])
+
 
 class ContainerStatusTests(SynchronousTestCase):
     """ContainerStatus and the items of ListContainers."""

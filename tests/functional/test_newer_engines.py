@@ -1,0 +1,127 @@
+"""On newer engines: that pods run there at all, and what only these engines can do, or do in another way.
+
+Tests of other files that are marked ``newer_engines`` run there too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from criwist.api.runtime.v1 import api_pb2 as api
+from tests.harness.client import CRI, refused
+from tests.harness.engine import Engine
+from tests.harness.inside import run
+from tests.harness.newer_engines import MUTE
+
+pytestmark = pytest.mark.newer_engines(only=True)
+
+
+def specification(engine: Engine, container_id: str) -> Any:
+    """The OCI specification that a running container was made by, where the engine's containerd keeps it."""
+    (file,) = (engine.root / "exec").glob(f"containerd/daemon/*/moby/{container_id}/config.json")
+    return json.loads(file.read_text())
+
+
+def test_life_of_a_pod(cri: CRI) -> None:
+    """A pod runs a container, which is looked into, stopped and removed; states and lists follow at once."""
+    pod = cri.pod()
+    pod_id = cri.run_pod(pod)
+    container_id = cri.create(pod_id, cri.container(), pod)
+    assert cri.status(container_id).state == api.CONTAINER_CREATED
+    cri.start(container_id)
+    assert cri.status(container_id).state == api.CONTAINER_RUNNING
+    assert cri.output(container_id, "hostname").strip() == pod.hostname
+    assert cri.pod_status(pod_id).network.ip in cri.output(container_id, "ip", "-4", "addr", "show", "eth0")
+    cri.stop(container_id)
+    ended = cri.status(container_id)
+    assert (ended.state, ended.exit_code, ended.reason) == (api.CONTAINER_EXITED, 0, "Completed")
+    cri.remove(container_id)
+    assert not cri.container_ids()
+    cri.stop_pod(pod_id)
+    assert cri.pod_status(pod_id).state == api.SANDBOX_NOTREADY
+    cri.remove_pod(pod_id)
+    assert not cri.pod_ids()
+
+
+def test_log(cri: CRI) -> None:
+    """What a container writes is in its log when the container has ended."""
+    pod = cri.pod()
+    config = cri.container("sh", "-c", "echo out; echo err >&2")
+    container_id = cri.run(cri.run_pod(pod), config, pod)
+    cri.wait_for_exit(container_id)
+    lines = Path(pod.log_directory, config.log_path).read_text().splitlines()
+    assert sorted(line.split(" ", 1)[1] for line in lines) == ["stderr F err", "stdout F out"]
+
+
+def test_annotations(cri: CRI, engine_of_cri: Engine) -> None:
+    """Annotations are in the OCI specification by which a process was started, orders to runtimes are not."""
+    annotations = {"example.org/kind": "batch", "run.oci.handler": "wasm", "org.systemd.property.X": "'y'"}
+    pod = cri.pod(annotations=annotations)
+    pod_id = cri.run_pod(pod)
+    container_id = cri.run(pod_id, cri.container(annotations=annotations), pod)
+    for identifier in (pod_id, container_id):
+        told = specification(engine_of_cri, identifier)["annotations"]
+        assert {key: told.get(key) for key in annotations} == {"example.org/kind": "batch"} | dict.fromkeys(
+            ("run.oci.handler", "org.systemd.property.X")
+        )
+        assert dict(cri.pod_status(pod_id).annotations) == annotations
+
+
+def test_verbose_status(cri: CRI, engine_of_cri: Engine) -> None:
+    """The verbose answers are JSON with what a person looks for, the OCI specification included."""
+    pod_id, container_id = cri.run_in_pod()
+    pod = cri.runtime.PodSandboxStatus(api.PodSandboxStatusRequest(pod_sandbox_id=pod_id, verbose=True))
+    container = cri.runtime.ContainerStatus(api.ContainerStatusRequest(container_id=container_id, verbose=True))
+    for identifier, answer in ((pod_id, pod), (container_id, container)):
+        told = json.loads(answer.info["info"])
+        assert told["pid"] == engine_of_cri.inspect(identifier)["State"]["Pid"]
+        assert told["runtime"] == "runc"
+        assert told["engine"]["id"] == engine_of_cri.get("/info")["ID"]
+        assert all(identifier in directory and Path(directory).is_dir() for directory in told["cgroups"].values())
+        assert told["cgroups"]
+        assert told["runtimeSpec"] == specification(engine_of_cri, identifier)
+    told = json.loads(pod.info["info"])
+    assert Path(told["netns"]).exists()
+    assert told["record"]["network"]["addresses"] == [pod.status.network.ip]
+
+
+def test_runtimes_are_probed(cri: CRI, engine_of_cri: Engine) -> None:
+    """Status says that runc makes mounts recursively read-only, and not that a runtime does that does not say so."""
+    handlers = {each.name: each.features for each in cri.runtime.Status(api.StatusRequest()).runtime_handlers}
+    assert set(engine_of_cri.get("/info")["Runtimes"]) <= handlers.keys()
+    for name in ("", "docker", "runc"):
+        assert handlers[name].recursive_read_only_mounts
+        assert not handlers[name].user_namespaces
+    assert not handlers[MUTE].recursive_read_only_mounts
+    pod = cri.pod()
+    mount = api.Mount(host_path="/srv", container_path="/srv", readonly=True, recursive_read_only=True)
+    pod_id = cri.run_pod(pod, runtime_handler=MUTE)
+    text = refused(lambda: cri.create(pod_id, cri.container(mounts=[mount]), pod), grpc.StatusCode.FAILED_PRECONDITION)
+    assert "config.mounts[0].recursive_read_only" in text
+
+
+CDI = Path("/run/cdi/criwist-test.json")
+
+
+@pytest.fixture
+def cdi_device() -> Iterator[str]:
+    """The name of a CDI device: the host's /dev/zero under another name, and an environment variable."""
+    edits = {"env": ["CDI_DEVICE=one"], "deviceNodes": [{"path": "/dev/of-cdi", "hostPath": "/dev/zero"}]}
+    device = {"name": "one", "containerEdits": edits}
+    CDI.write_text(json.dumps({"cdiVersion": "0.5.0", "kind": "criwist.test/device", "devices": [device]}))
+    yield "criwist.test/device=one"
+    CDI.unlink()
+
+
+def test_cdi_device(cri: CRI, cdi_device: str) -> None:
+    """A CDI device is the container's, with all that its specification edits."""
+    container_id = run(cri, cri.container(CDI_devices=[api.CDIDevice(name=cdi_device)]))
+    assert "CDI_DEVICE=one" in cri.output(container_id, "cat", "/proc/1/environ").split("\0")
+    assert cri.output(container_id, "stat", "-c", "%t %T", "/dev/of-cdi") == "1 5\n"
+    assert cri.shell(container_id, "head -c 3 /dev/of-cdi | wc -c").strip() == "3"
