@@ -127,7 +127,6 @@ class ContainersTests(PodsTestCase):
         for field, fields in (
             ("linux.hugepage_limits[2MB]", {"hugepage_limits": [pb.HugepageLimit(page_size="2MB", limit=1 << 21)]}),
             ("linux.oom_score_adj", {"oom_score_adj": 500}),
-            ("linux.unified[memory.high]", {"unified": {"memory.high": "1000"}}),
         ):
             updating = self.update(container_id, cpu_shares=100, **fields)
             self.assertIn(field, str(self.failureResultOf(updating, errors.FailedPrecondition).value))

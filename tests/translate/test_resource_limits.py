@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from criwist.api.runtime.v1 import api_pb2 as pb
 from criwist.errors import FailedPrecondition, InvalidArgument
 from criwist.interfaces import EngineFacts
-from criwist.translate.cgroup import CgroupWrites, cgroup_label, cgroup_writes, recorded_writes
+from criwist.translate.cgroup import CgroupWrites, cgroup_label, cgroup_writes, changed_field, recorded_writes
 from criwist.translate.resources import cgroup_parent, oom_score, resource_limits, update_body
 from tests.translate.outcomes import NEWEST, OLDEST
 
@@ -180,3 +180,17 @@ class Cgroup(SynchronousTestCase):
         self.assertEqual(recorded_writes(cgroup_label(writes)), writes)
         self.assertEqual(cgroup_label(CgroupWrites()), {})
         self.assertEqual(recorded_writes({}), CgroupWrites())
+
+    def test_changes_before_the_start(self) -> None:
+        """An update is held against what is recorded; none of pages that nobody asked for is no change."""
+        recorded = CgroupWrites({"memory.high": "1"}, {"2MB": MIB}, ("1GB",))
+        for writes in (recorded, CgroupWrites(), CgroupWrites(no_hugepages=("1GB", "64KB"))):
+            self.assertEqual(changed_field(recorded, writes), "")
+        for writes, field in (
+            (CgroupWrites({"memory.high": "2"}), "unified[memory.high]"),
+            (CgroupWrites({"memory.low": "1"}), "unified[memory.low]"),
+            (CgroupWrites(hugepages={"2MB": 2 * MIB}), "hugepage_limits[2MB]"),
+            (CgroupWrites(hugepages={"1GB": 1}), "hugepage_limits[1GB]"),
+            (CgroupWrites(no_hugepages=("2MB",)), "hugepage_limits[2MB]"),
+        ):
+            self.assertEqual(changed_field(recorded, writes), field)
