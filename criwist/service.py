@@ -166,7 +166,7 @@ class Criwist(Service):
         trees = posixpath.join(config.root_directory, "image-volumes")
         volumes = ImageVolumes(docker, LayerMounts(reactor, reactor.getThreadPool(), trees), trees)
         configs = DockerConfigs(self._environment, os.getcwd(), CredentialPrograms(reactor, self._environment).get)
-        images = Images(docker, config, reactor, configs, volumes.in_use)
+        images = Images(docker, config, reactor, configs, lambda: volumes.in_use() | cache.snapshot.image_volumes)
         describe = Describe(
             engine, records, networks, images.image, Observer(observe), volumes.volume_at, config.root_directory
         )

@@ -57,6 +57,11 @@ class Snapshot:
     fresh: bool = False
 
     @cached_property
+    def image_volumes(self) -> frozenset[str]:
+        """Ids of the images that are mounted in containers."""
+        return frozenset(image for entry in self.containers.values() for image in entry.image_volumes)
+
+    @cached_property
     def newest_sandboxes(self) -> tuple[SandboxEntry, ...]:
         """Newest first, as clients of the CRI expect."""
         return tuple(sorted(self.sandboxes.values(), key=lambda entry: (-entry.created_at, entry.id)))

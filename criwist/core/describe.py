@@ -134,6 +134,7 @@ class Describe:
             log_path=docker_labels.get(labels.LOG_PATH, ""),
             engine_log_path=self._engine_log_path(inspected),
             log_driver=text(member(inspected, "HostConfig", "LogConfig"), "Type"),
+            image_volumes=frozenset(mount.image.image for mount in status.mounts if mount.HasField("image")),
             cgroup_writes=recorded_writes(docker_labels),
             item=item.SerializeToString(),
             status=status.SerializeToString(),

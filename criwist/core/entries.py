@@ -68,6 +68,8 @@ class ContainerEntry:
     #: ``LogPath``: the engine's own file, ``""`` unless the driver writes one.
     engine_log_path: str
     log_driver: str
+    #: Ids of the images that are mounted in it, whoever mounts them.
+    image_volumes: frozenset[str]
     #: What is written to its cgroup at its start.
     cgroup_writes: CgroupWrites = field(hash=False)
     #: A serialized runtime.v1.Container.
