@@ -73,18 +73,24 @@ def layers_directory(facts: EngineFacts) -> str:
 
 
 def bytes_of(images: Iterable[ImageEntry]) -> int:
-    """What these images take together."""
+    """What these images take together.
+
+    With the containerd image store an image has what it was pulled as beside what was unpacked, of which the engine
+    tells the sum.  Layers are taken to share in that by their size.
+    """
     layers: dict[tuple[str, ...], int] = {}
-    beside = 0
     for entry in images:
         chain = tuple(str(digest) for digest in (entry.inspected.get("RootFS") or {}).get("Layers") or ())
         sizes = [int(layer.get("Size") or 0) for layer in reversed(entry.history)]
-        filled = [size for size in sizes if size > 0]
-        for depth in range(len(chain)):
-            layers.setdefault(chain[: depth + 1], filled[depth] if depth < len(filled) else 0)
-        # With the containerd image store an image has its compressed layers too.
-        beside += max(0, int(entry.image.size) - sum(sizes))
-    return sum(layers.values()) + beside
+        filled = [size for size in sizes if size > 0][: len(chain)]
+        unpacked = sum(filled)
+        if not unpacked:  # nothing is told of the layers
+            layers.setdefault(chain, int(entry.image.size))
+            continue
+        factor = max(1.0, entry.image.size / unpacked)
+        for depth, size in enumerate(filled):
+            layers.setdefault(chain[: depth + 1], round(size * factor))
+    return sum(layers.values())
 
 
 def _inodes_used(directory: str) -> int | None:

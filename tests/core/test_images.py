@@ -387,6 +387,17 @@ class FilesystemTests(ImagesCase):
         """As the containerd image store keeps it."""
         self.assertEqual(bytes_of([self.entry("1", ("a", 10), size=14)]), 14)
 
+    def test_shared_content_counts_once(self) -> None:
+        """The compressed layers that images share are the same files, too."""
+        base = ("base", 100)
+        images = [self.entry("1", base, size=130), self.entry("2", base, ("b", 10), size=143), self.entry("3", base)]
+        self.assertEqual(bytes_of(images), 143)
+
+    def test_image_without_a_history(self) -> None:
+        """An image of which the engine tells no layers takes what it says, once for the same layers."""
+        nameless = [ImageEntry(pb.Image(id=one, size=50), {"RootFS": {"Layers": ["a"]}}, ()) for one in ("1", "2")]
+        self.assertEqual(bytes_of(nameless), 50)
+
     def test_the_answer(self) -> None:
         """One file system, where the engine has its layers; inodes only if it can be seen."""
         self.memory.images.add("busybox", size=70)
