@@ -55,18 +55,11 @@ class _On26(EngineCase):
     newer = "docker-26"
 
 
-class _On28(EngineCase):
-    """The same on API 1.51."""
-
-    newer = "docker-28"
-
-
 class _On28WithContainerd(EngineCase):
-    """The same where images lie in containerd."""
+    """The same on API 1.51, where images lie in containerd."""
 
     newer = "docker-28-containerd"
 
 
 Docker26Tests = docker_contract(_On26)
-Docker28Tests = docker_contract(_On28)
 Docker28WithContainerdTests = docker_contract(_On28WithContainerd)

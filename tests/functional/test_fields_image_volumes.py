@@ -17,8 +17,10 @@ from tests.harness.daemon import Daemon
 from tests.harness.engine import Engine
 from tests.harness.inside import mounted, run
 
-#: Engines on which criwist mounts images itself, and such as do it.
-pytestmark = pytest.mark.newer_engines("docker-26", "docker-28", "docker-28-containerd")
+#: Engines that mount images themselves.
+pytestmark = pytest.mark.newer_engines("docker-28", "docker-28-containerd")
+#: And one with bind mounts that are recursively read-only by default.
+_ON_ALL = pytest.mark.newer_engines("docker-26", "docker-28", "docker-28-containerd")
 
 
 def volume(image: str = images.USER_NAME, **fields: Any) -> api.Mount:
@@ -32,6 +34,7 @@ def container(cri: CRI, *mounts: api.Mount) -> str:
     return run(cri, cri.container(mounts=mounts))
 
 
+@_ON_ALL
 def test_image(cri: CRI) -> None:
     """The image's files are there, beside those of the container's own image."""
     container_id = container(cri, volume())
@@ -40,6 +43,7 @@ def test_image(cri: CRI) -> None:
     assert cri.execute(container_id, "/image/bin/busybox", "true").exit_code == 0
 
 
+@_ON_ALL
 def test_it_is_read_only(cri: CRI) -> None:
     """Nothing can be written, also not by root with rights to mount."""
     container_id = container(cri, volume())

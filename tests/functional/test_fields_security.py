@@ -85,7 +85,7 @@ def test_all_capabilities_added_but_one(cri: CRI) -> None:
     assert given | RECENT == (own_capabilities() & ~SYS_RESOURCE) | RECENT
 
 
-@pytest.mark.newer_engines
+@pytest.mark.newer_engines("docker-26", "docker-28")
 @pytest.mark.second_opinion
 @pytest.mark.parametrize("name", ["BPF", "SYS_RESOURCE"])
 def test_drop_of_what_the_engine_lacks(cri: CRI, name: str) -> None:
