@@ -8,7 +8,7 @@ import random
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import grpc
@@ -19,6 +19,7 @@ from criwist.pause.archive import Entry, Image
 from tests.harness import images
 from tests.harness.client import CRI, refused
 from tests.harness.clock import eventually, scaled
+from tests.harness.daemon import Daemon
 from tests.harness.engine import Engine
 from tests.harness.registry import Registry
 
@@ -271,6 +272,23 @@ def test_pause_image_is_pinned(cri: CRI) -> None:
     listed = cri.images.ListImages(api.ListImagesRequest()).images
     assert [image.pinned for image in listed if any("pause" in tag for tag in image.repo_tags)] == [True]
     assert not any(image.pinned for image in listed if images.BUSYBOX in image.repo_tags)
+
+
+def test_images_pinned_by_options(
+    engine: Engine, criwist_daemon: Callable[..., Daemon], client_of: Callable[[Daemon], CRI]
+) -> None:
+    """Images are pinned by the patterns and the labels that criwist was started with, and not others."""
+    images.load(engine, images.variant("pinned-by-label").archive("criwist.test/labelled:1"))
+    daemon = criwist_daemon(pinned_images="criwist.test/user-*", pinned_image_labels="marker=pinned-by-label")
+    daemon.start()
+    client = client_of(daemon)
+    listed = client.images.ListImages(api.ListImagesRequest()).images
+    pinned = {tag for image in listed if image.pinned for tag in image.repo_tags if tag.startswith("criwist.test/")}
+    assert pinned == {images.USER_NAME, images.USER_NUMBER, "criwist.test/labelled:1"}
+    image = client.image(images.USER_NAME)
+    assert image is not None
+    assert image.pinned
+    engine.delete("/images/criwist.test/labelled:1", force="1")
 
 
 def test_verbose_status(cri: CRI) -> None:
