@@ -193,6 +193,7 @@ class Criwist(Service):
         async def connected(facts: EngineFacts) -> None:
             await engine.connected(facts)
             self._move_engine()
+            await volumes.take_stock()
             await images.refresh()
 
         feed = self._feed = EngineFeed(

@@ -25,7 +25,8 @@ from twisted.python.failure import Failure
 from criwist.api.runtime.v1 import api_pb2 as pb
 from criwist.core.image_snapshot import ImageEntry, ImageSnapshot
 from criwist.errors import CriwistError, EngineFailure, NotFound
-from criwist.interfaces import IDocker, JSONObject
+from criwist.interfaces import EngineFacts, IDocker, JSONObject
+from criwist.translate.answers import number
 from criwist.translate.image import image
 
 #: Image events after which the image may look different.
@@ -134,7 +135,17 @@ class ImageCopy:
             return ()
 
     def _entry(self, told: JSONObject, history: Sequence[JSONObject]) -> ImageEntry:
-        return ImageEntry(image(told, pinned=self._pinned(told)), told, history)
+        return ImageEntry(image(told, pinned=self._pinned(told), beside=self._beside(history)), told, history)
+
+    def _beside(self, history: Sequence[JSONObject]) -> int:
+        """Bytes that an image takes beside what its inspection tells.
+
+        With the containerd image store that is what was pulled; what was unpacked of it stands in the history.
+        """
+        facts: EngineFacts | None = self._docker.facts
+        if facts is None or not facts.containerd_store:
+            return 0
+        return sum(number(layer, "Size") for layer in history)
 
     def _publish(self, images: Mapping[str, ImageEntry]) -> None:
         self.snapshot = ImageSnapshot(images)

@@ -75,8 +75,8 @@ def layers_directory(facts: EngineFacts) -> str:
 def bytes_of(images: Iterable[ImageEntry]) -> int:
     """What these images take together.
 
-    With the containerd image store an image has what it was pulled as beside what was unpacked, of which the engine
-    tells the sum.  Layers are taken to share in that by their size.
+    With the containerd image store an image has what was pulled beside what was unpacked, and its size is the sum.
+    Layers are taken to share in that by their size.
     """
     layers: dict[tuple[str, ...], int] = {}
     for entry in images:

@@ -5,8 +5,9 @@ is removed.  The engine does not know of it, so it would remove the image, and t
 :meth:`ImageVolumes.in_use` says which images RemoveImage has to spare.  Against ``docker rmi`` by hand that does not
 help: the engine removes the layers, and the volume is empty from then on.
 
-What is mounted is known from the kernel, not from a record: :meth:`ImageVolumes.reconcile` reads it at the start,
-and takes away what belonged to containers that are gone, a crash of ours between mount and create included.
+What is mounted is known from the kernel, not from a record: :meth:`ImageVolumes.take_stock` reads it at the start, and
+:meth:`ImageVolumes.reconcile` takes away what belonged to containers that are gone, a crash of ours between mount and
+create included.
 """
 
 from __future__ import annotations
@@ -78,12 +79,16 @@ class ImageVolumes:
         for place in [place for place in self._mounted if _container(place) == container]:
             await self._take_away(place)
 
+    async def take_stock(self) -> None:
+        """Read what is mounted; to be awaited before anybody asks :meth:`volume_at`."""
+        self._mounted.update(await self._mounts.mounted())
+
     async def reconcile(self, known: Container[str]) -> None:
-        """Take stock of what is mounted, and take away what belongs to no container in *known*, by Docker name.
+        """Take stock, and take away what belongs to no container in *known*, by Docker name.
 
         To be called before anything is prepared.  A tree that cannot be taken away is told and stays in use.
         """
-        self._mounted.update(await self._mounts.mounted())
+        await self.take_stock()
         for place in [place for place in self._mounted if _container(place) not in known]:
             container = _container(place)
             try:

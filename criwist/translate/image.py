@@ -2,7 +2,8 @@
 
 Takes an item of ``GET /images/json`` and an inspected image alike; a list's items lack the user, so a caller that
 wants ``uid`` or ``username`` inspects.  Engines differ: ``VirtualSize`` is gone from API 1.44 on, an image without
-names has ``<none>`` in its lists or none, and only the containerd image store tells a manifest's annotations.
+names has ``<none>`` in its lists or none, and only the containerd image store tells a manifest's annotations.  That of
+Docker 28 has an image that was pulled by digest among those with a tag, under the digest.
 """
 
 from __future__ import annotations
@@ -18,21 +19,24 @@ from criwist.reference import parse
 from criwist.translate.answers import member, number, text, text_map, texts
 
 _NO_NAME = "<none>"
+#: What tells a digest from a tag in a reference.
+_DIGEST = "@"
 _INT64_MAX = 2**63 - 1
 
 
-def image(told: JSONObject, *, pinned: bool) -> pb.Image:
+def image(told: JSONObject, *, pinned: bool, beside: int = 0) -> pb.Image:
     """The CRI image for what the engine told of one.
 
+    :param beside: bytes that it takes beside the size that was told.
     :param pinned: the kubelet is to leave it alone when it collects garbage.
     """
     uid, username = image_user(text(told, "Config", "User"))
     identifier = text(told, "Id")
     return pb.Image(
         id=identifier,
-        repo_tags=_names(told, "RepoTags"),
-        repo_digests=_names(told, "RepoDigests"),
-        size=max(0, number(told, "Size") or number(told, "VirtualSize")),
+        repo_tags=[name for name in _names(told, "RepoTags") if _DIGEST not in name],
+        repo_digests=_digests(told),
+        size=min(max(0, number(told, "Size") or number(told, "VirtualSize")) + max(0, beside), _INT64_MAX),
         uid=None if uid is None else pb.Int64Value(value=uid),
         username=username,
         spec=pb.ImageSpec(image=identifier, annotations=text_map(told, "Descriptor", "annotations")),
@@ -82,6 +86,11 @@ def image_info(inspected: JSONObject, *, history: Sequence[JSONObject]) -> dict[
         "platform": {key: text(inspected, key) for key in ("Os", "Architecture", "Variant") if text(inspected, key)},
         "layers": texts(inspected, "RootFS", "Layers"),
     }
+
+
+def _digests(told: JSONObject) -> list[str]:
+    names = [*_names(told, "RepoDigests"), *(name for name in _names(told, "RepoTags") if _DIGEST in name)]
+    return list(dict.fromkeys(names))
 
 
 def _names(told: JSONObject, key: str) -> list[str]:

@@ -398,6 +398,16 @@ class FilesystemTests(ImagesCase):
         nameless = [ImageEntry(pb.Image(id=one, size=50), {"RootFS": {"Layers": ["a"]}}, ()) for one in ("1", "2")]
         self.assertEqual(bytes_of(nameless), 50)
 
+    def test_size_with_the_containerd_image_store(self) -> None:
+        """An image takes what was pulled, which its inspection tells, and what was unpacked, as the history has it."""
+        self.memory.info["DriverStatus"] = [["driver-type", "io.containerd.snapshotter.v1"]]
+        self.result(self.memory.client.connect())
+        self.memory.images.add("busybox", size=70)
+        self.result(self.images.refresh())
+        image = self.images.snapshot.status("busybox")
+        self.assertEqual(image.size if image else 0, 140)
+        self.assertEqual(self.images.filesystem().image_filesystems[0].used_bytes.value, 140)
+
     def test_the_answer(self) -> None:
         """One file system, where the engine has its layers; inodes only if it can be seen."""
         self.memory.images.add("busybox", size=70)

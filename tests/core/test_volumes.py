@@ -72,6 +72,14 @@ class ImageVolumesTests(SynchronousTestCase):
         self.assertEqual(self.volumes.volume_at(path), ImageVolume(ONE, "bin/tool"))
         self.assertEqual(self.volumes.volume_at(f"/root/image-volumes/{CONTAINER}/0"), ImageVolume(ONE, ""))
 
+    def test_sub_path_after_a_restart(self) -> None:
+        """What is mounted is known as soon as it has been looked for, before it is known who still needs it."""
+        path = self.result(self.volumes.prepare(CONTAINER, 0, ONE, "bin/tool"))
+        volumes = self.restarted()
+        self.assertIsNone(volumes.volume_at(path))
+        self.result(volumes.take_stock())
+        self.assertEqual(volumes.volume_at(path), ImageVolume(ONE, "bin/tool"))
+
     def test_volume_at_other_paths(self) -> None:
         """Other paths, near or far, are no image volumes."""
         self.result(self.volumes.prepare(CONTAINER, 0, ONE))

@@ -87,32 +87,28 @@ def without_criu(engine_factory: Callable[..., Engine]) -> Engine:
     """An experimental engine that has no CRIU."""
     if shutil.which("criu"):
         pytest.skip("CRIU is installed here")
-    engine = engine_factory(bridge=False, flags=["--experimental"])
+    engine = engine_factory(flags=["--experimental"])
     engine.start()
-    images.load(engine, images.image(images.BUSYBOX).archive(images.BUSYBOX))
+    images.load_all(engine)
     return engine
 
 
 @pytest.fixture
-def counting() -> Iterator[Callable[[Engine], str]]:
-    """Makes a container that shares a sandbox's namespaces, as those of pods do, and counts in a file."""
-    made: list[tuple[Engine, str]] = []
-
-    def make(engine: Engine) -> str:
-        for body in (
-            {"Cmd": ["sleep", "1000"], "HostConfig": {"NetworkMode": "none", "IpcMode": "shareable"}},
-            {"Cmd": ["sh", "-c", _COUNT], "HostConfig": {"NetworkMode": "container:0", "IpcMode": "container:0"}},
-        ):
-            text = json.dumps(body | {"Image": images.BUSYBOX})
-            if made:
-                text = text.replace("container:0", f"container:{made[0][1]}")
-            made.append((engine, engine.post("/containers/create", json.loads(text))["Id"]))
-            engine.post(f"/containers/{made[-1][1]}/start")
-        return made[-1][1]
-
-    yield make
-    for engine, identifier in reversed(made):
-        engine.delete(f"/containers/{identifier}", force="1", v="1")
+def counter(experimental: Engine) -> Iterator[str]:
+    """A container that shares a sandbox's namespaces, as those of pods do, and counts in a file."""
+    made = []
+    for body in (
+        {"Cmd": ["sleep", "1000"], "HostConfig": {"NetworkMode": "none", "IpcMode": "shareable"}},
+        {"Cmd": ["sh", "-c", _COUNT], "HostConfig": {"NetworkMode": "container:0", "IpcMode": "container:0"}},
+    ):
+        text = json.dumps(body | {"Image": images.BUSYBOX}).replace(
+            "container:0", f"container:{made[0] if made else ''}"
+        )
+        made.append(experimental.post("/containers/create", json.loads(text))["Id"])
+        experimental.post(f"/containers/{made[-1]}/start")
+    yield made[1]
+    for identifier in reversed(made):
+        experimental.delete(f"/containers/{identifier}", force="1", v="1")
 
 
 def _count(engine: Engine, identifier: str) -> int:
@@ -123,9 +119,8 @@ def _count(engine: Engine, identifier: str) -> int:
     return 0
 
 
-def test_checkpoint_can_be_restored(experimental: Engine, counting: Callable[[Engine], str], tmp_path: Path) -> None:
+def test_checkpoint_can_be_restored(experimental: Engine, counter: str, tmp_path: Path) -> None:
     """The container runs on after its checkpoint, and from the archive it goes on where it was then."""
-    counter = counting(experimental)
     threads = MemoryThreads()
     checkpoints = Checkpoints(Docker(experimental), Clock(), threads, threads, str(tmp_path / "staging"))
     eventually(lambda: _count(experimental, counter) > 3)
@@ -143,19 +138,6 @@ def test_checkpoint_can_be_restored(experimental: Engine, counting: Callable[[En
         tar.extractall(restored, filter="data")
     experimental.post(f"/containers/{counter}/start?checkpoint=checkpoint")
     assert then - 5 <= eventually(lambda: _count(experimental, counter)) <= then + 8
-
-
-def test_engine_without_criu(without_criu: Engine, counting: Callable[[Engine], str], tmp_path: Path) -> None:
-    """If CRIU is missing, that is told, the container runs on, and nothing is left."""
-    counter = counting(without_criu)
-    threads = MemoryThreads()
-    checkpoints = Checkpoints(Docker(without_criu), Clock(), threads, threads, str(tmp_path / "staging"))
-    with pytest.raises(Unimplemented, match="CRIU"):
-        run(checkpoints.checkpoint(counter, str(tmp_path / "checkpoint.tar")))
-    count = _count(without_criu, counter)
-    eventually(lambda: _count(without_criu, counter) > count)
-    assert [path.name for path in tmp_path.iterdir()] == ["staging"]
-    assert list((tmp_path / "staging").iterdir()) == []
 
 
 def test_engine_that_is_not_experimental(engine: Engine, tmp_path: Path) -> None:
@@ -201,3 +183,23 @@ def test_checkpoint_by_an_ordinary_engine(cri: CRI, tmp_path: Path) -> None:
     refused(lambda: checkpoint(cri, container_id, tmp_path / "checkpoint.tar"), grpc.StatusCode.UNIMPLEMENTED)
     assert not (tmp_path / "checkpoint.tar").exists()
     assert cri.output(container_id, "echo", "alive") == "alive\n"
+
+
+def test_checkpoint_by_an_engine_without_criu(
+    without_criu: Engine,
+    criwist_daemon: Callable[..., Daemon],
+    client_of: Callable[[Daemon], CRI],
+    tmp_path: Path,
+) -> None:
+    """CheckpointContainer is UNIMPLEMENTED, too, where CRIU is missing; the container runs on, and nothing is left."""
+    daemon = criwist_daemon(engine=without_criu)
+    daemon.start()
+    cri = client_of(daemon)
+    _, container_id = cri.run_in_pod("sh", "-c", _COUNT)
+    location = tmp_path / "checkpoint.tar"
+    text = refused(lambda: checkpoint(cri, container_id, location), grpc.StatusCode.UNIMPLEMENTED)
+    assert "CRIU" in text
+    count = _count(without_criu, container_id)
+    eventually(lambda: _count(without_criu, container_id) > count)
+    assert not location.exists()
+    assert not list((daemon.state / "checkpoints").iterdir())

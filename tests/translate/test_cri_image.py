@@ -46,6 +46,12 @@ class ImageTests(SynchronousTestCase):
             self.assertEqual((list(told.repo_tags), list(told.repo_digests)), ([], []))
             self.assertEqual(told.id, SUMMARY["Id"])
 
+    def test_digest_among_the_tags(self) -> None:
+        """A digest is none of the tags, though the containerd image store of Docker 28 has it there, and told once."""
+        for digests in ([DIGEST], []):
+            told = image(SUMMARY | {"RepoTags": [DIGEST, "a:1"], "RepoDigests": digests}, pinned=False)
+            self.assertEqual((list(told.repo_tags), list(told.repo_digests)), (["a:1"], [DIGEST]))
+
     def test_size(self) -> None:
         """The size is found under either name, and what is no size is 0."""
         for sizes, size in (
