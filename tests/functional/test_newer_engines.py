@@ -59,20 +59,6 @@ def test_log(cri: CRI) -> None:
     assert sorted(line.split(" ", 1)[1] for line in lines) == ["stderr F err", "stdout F out"]
 
 
-def test_annotations(cri: CRI, engine_of_cri: Engine) -> None:
-    """Annotations are in the OCI specification by which a process was started, orders to runtimes are not."""
-    annotations = {"example.org/kind": "batch", "run.oci.handler": "wasm", "org.systemd.property.X": "'y'"}
-    pod = cri.pod(annotations=annotations)
-    pod_id = cri.run_pod(pod)
-    container_id = cri.run(pod_id, cri.container(annotations=annotations), pod)
-    for identifier in (pod_id, container_id):
-        told = specification(engine_of_cri, identifier)["annotations"]
-        assert {key: told.get(key) for key in annotations} == {"example.org/kind": "batch"} | dict.fromkeys(
-            ("run.oci.handler", "org.systemd.property.X")
-        )
-        assert dict(cri.pod_status(pod_id).annotations) == annotations
-
-
 def test_verbose_status(cri: CRI, engine_of_cri: Engine) -> None:
     """The verbose answers are JSON with what a person looks for, the OCI specification included."""
     pod_id, container_id = cri.run_in_pod()
