@@ -86,7 +86,7 @@ def _obstacle() -> str:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a test with ``cri`` on criwist, if marked so on containerd and with newer engines; ``kube`` with each client."""
+    """Run a test with ``cri`` on criwist, and elsewhere too if it is marked so; one with ``kube`` with each client."""
     if "cri" in metafunc.fixturenames:
         metafunc.parametrize("cri", _runtimes(metafunc.definition), indirect=True)
     if "kube" in metafunc.fixturenames:
