@@ -111,6 +111,7 @@ class _Apt:
         self.run("apt-get", "download", *(f"{name}/{release}" for name in names), directory=packages)
         for package in packages.glob("*.deb"):
             _run(["dpkg-deb", "--extract", str(package), str(directory)])
+        shutil.rmtree(packages)
 
     def libraries(self, name: str, release: str) -> list[str]:
         """All packages with libraries that a package depends on, directly or not."""
