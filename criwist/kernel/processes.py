@@ -20,8 +20,11 @@ is a daemon that has left session and streams and has wiped its environment, aft
 The order makes it free of races.  Every process found is sent SIGSTOP, then the search is repeated until it finds
 nobody new.  A process with a signal pending cannot fork (the kernel restarts the call), so whatever a stopped one
 has forked was there before the next search began; and a stopped parent does not die, so parentage stays visible.
-Then all get SIGKILL.  Signals go through a pidfd, and number and start time are compared after it was opened: a
-stranger who got the number meanwhile is never hit.
+A search takes time, though, and a chain whose every link forks the next and dies may be nowhere while it lasts.  So
+whoever is found to lead a process group has the whole group stopped with him, which the kernel does in one stroke:
+nobody joins a group from another session, so all in it come from the exec.  Then all get SIGKILL.  Signals to one
+process go through a pidfd, and number and start time are compared after it was opened: a stranger who got the number
+meanwhile is never hit.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 from attrs import define, field, frozen
 from twisted.internet.interfaces import IReactorFromThreads
@@ -99,6 +103,7 @@ def kill_tree(
         found = [root]
         while found and monotonic() < deadline:
             _send(signal.SIGSTOP, found, proc)
+            _stop_groups(found, proc)
             found = search.newcomers()
     finally:  # nobody is left stopped
         killed, refused = _send(signal.SIGKILL, search.members.values(), proc)
@@ -163,6 +168,14 @@ def _send(number: signal.Signals, processes: Iterable[ProcessStat], proc: str) -
         except PermissionError:
             refused.append(process.pid)
     return sent, refused
+
+
+def _stop_groups(processes: Iterable[ProcessStat], proc: str) -> None:
+    """Stop the process groups that these, which are stopped themselves, lead."""
+    for process in processes:
+        if process.group == process.pid and process.same_process(read_stat(process.pid, proc)):
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.group, signal.SIGSTOP)
 
 
 def _send_one(number: signal.Signals, process: ProcessStat, proc: str) -> bool:

@@ -29,6 +29,8 @@ class ProcessStat:
     #: One letter, see proc(5).
     state: str
     parent: int
+    #: Number of the process that made the process group; it need not live any more.
+    group: int
     #: Number of the process that made the session; it need not live any more.
     session: int
     threads: int
@@ -62,6 +64,7 @@ def parse_stat(text: str) -> ProcessStat:
         pid=int(number),
         state=fields[0],
         parent=int(fields[1]),
+        group=int(fields[2]),
         session=int(fields[3]),
         threads=int(fields[17]),
         start=int(fields[19]),

@@ -28,13 +28,13 @@ class StatTests(SynchronousTestCase):
 
     def test_command_with_parentheses(self) -> None:
         """Fields are counted from the last parenthesis, whatever the command is called."""
-        self.assertEqual(parse_stat(STAT), ProcessStat(4242, "S", 17, 99, 3, 123456))
+        self.assertEqual(parse_stat(STAT), ProcessStat(4242, "S", 17, 4242, 99, 3, 123456))
 
     def test_zombie(self) -> None:
         """A zombie is dead unless other threads of it run on."""
-        self.assertFalse(ProcessStat(1, "Z", 0, 1, 1, 5).alive)
-        self.assertTrue(ProcessStat(1, "Z", 0, 1, 2, 5).alive)
-        self.assertTrue(ProcessStat(1, "D", 0, 1, 1, 5).alive)
+        self.assertFalse(ProcessStat(1, "Z", 0, 1, 1, 1, 5).alive)
+        self.assertTrue(ProcessStat(1, "Z", 0, 1, 1, 2, 5).alive)
+        self.assertTrue(ProcessStat(1, "D", 0, 1, 1, 1, 5).alive)
 
     def test_same_process(self) -> None:
         """Number and start time together name a process."""
