@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -41,6 +43,15 @@ def _cgroup(identifier: str, pid: int) -> Cgroup:
     return process_cgroup(pid, identifier)
 
 
+def _tasks_of_a_scope() -> int | None:
+    """How many tasks systemd lets a container's scope have that was asked no limit for; None: as many as it wants."""
+    if os.environ.get("CRIWIST_TEST_SYSTEMD_CGROUPS") != "1":
+        return None
+    command = ["systemctl", "show", "--value", "--property=DefaultTasksMax"]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    return None if told == "infinity" else int(told)
+
+
 def test_limits_in_force(run: Callable[..., tuple[str, int]]) -> None:
     """What the engine was asked for is what the cgroup has."""
     identifier, pid = run(
@@ -58,7 +69,8 @@ def test_no_limits(run: Callable[..., tuple[str, int]]) -> None:
     """A container without limits has none, and the default of shares."""
     identifier, pid = run()
     limits = read_limits(_cgroup(identifier, pid))
-    assert (limits.cpu_quota, limits.memory, limits.memory_and_swap, limits.pids) == (None, None, None, None)
+    assert (limits.cpu_quota, limits.memory, limits.memory_and_swap) == (None, None, None)
+    assert limits.pids == _tasks_of_a_scope()
     assert limits.cpu_shares == 1024
     assert limits.hugepages == {}
 
