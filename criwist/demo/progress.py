@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import TextIO
 
 #: How often a line is rewritten on a terminal, and printed elsewhere, in seconds.
@@ -17,11 +18,14 @@ class Progress:
 
     It shows *what*, how long it has taken, and what :meth:`update` said last; at the end one line stays that says
     how long it took.
+
+    :param monotonic: the clock, in seconds.
     """
 
-    def __init__(self, what: str, output: TextIO = sys.stdout) -> None:
+    def __init__(self, what: str, output: TextIO = sys.stdout, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._what = what
         self._output = output
+        self._monotonic = monotonic
         self._terminal = output.isatty()
         self._detail = ""
         self._began = 0.0
@@ -34,7 +38,7 @@ class Progress:
 
     def __enter__(self) -> Progress:
         """Begin to show."""
-        self._began = time.monotonic()
+        self._began = self._monotonic()
         self._shower.start()
         return self
 
@@ -43,12 +47,12 @@ class Progress:
         self._ended.set()
         self._shower.join()
         outcome = "failed after" if kind is not None else "done in"
-        self._write(f"{self._what}: {outcome} {time.monotonic() - self._began:.1f} s", last=True)
+        self._write(f"{self._what}: {outcome} {self._monotonic() - self._began:.1f} s", last=True)
 
     def _show(self) -> None:
         while not self._ended.wait(_TERMINAL_INTERVAL if self._terminal else _FILE_INTERVAL):
             detail = f", {self._detail}" if self._detail else ""
-            self._write(f"{self._what}: {time.monotonic() - self._began:.0f} s{detail}", last=False)
+            self._write(f"{self._what}: {self._monotonic() - self._began:.0f} s{detail}", last=False)
 
     def _write(self, line: str, *, last: bool) -> None:
         if self._terminal:

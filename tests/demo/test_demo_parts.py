@@ -74,13 +74,14 @@ class ProgressTests(SynchronousTestCase):
     def test_success_and_failure(self) -> None:
         """One line stays when it is over, and it tells how it went."""
         output = io.StringIO()
-        with Progress("loading", output):
+        times = iter((10.0, 12.5, 20.0, 21.25))
+        with Progress("loading", output, lambda: next(times)):
             pass
-        self.assertIn("loading: done in 0.0 s\n", output.getvalue())
+        self.assertIn("loading: done in 2.5 s\n", output.getvalue())
 
         def failing() -> None:
-            with Progress("pulling", output):
+            with Progress("pulling", output, lambda: next(times)):
                 raise RuntimeError("no")
 
         self.assertRaises(RuntimeError, failing)
-        self.assertIn("pulling: failed after 0.0 s\n", output.getvalue())
+        self.assertIn("pulling: failed after 1.2 s\n", output.getvalue())
