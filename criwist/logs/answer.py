@@ -58,6 +58,8 @@ class Answer(Protocol):
         #: What is yet to be done: convert what is gathered, try to write again, end.
         self._timers: dict[str, IDelayedCall] = {}
         self._received = False
+        #: Whether anything has come since that was asked.
+        self._heard = False
         self._stuck = False
         self._result: bool | Failure | None = None
         self._fired = False
@@ -66,7 +68,7 @@ class Answer(Protocol):
         """The next bytes."""
         if self._result is not None:
             return
-        self._received = True
+        self._received = self._heard = True
         self._gathered.append(data)
         self._size += len(data)
         if self._size >= MOST_GATHERED and not self._stuck:
@@ -97,9 +99,10 @@ class Answer(Protocol):
             self._convert()
             self._end(Failure(Unavailable(f"Docker has ended the log it was sending: {reason.getErrorMessage()}")))
 
-    def drop_within(self, seconds: float) -> None:
-        """Have it end after that time, if it has not ended by itself."""
-        self._later("drop", seconds, self.drop)
+    def drop_when_silent(self, seconds: float) -> None:
+        """Have it end when nothing has come for that time, if it has not ended by itself."""
+        self._heard = False
+        self._later("drop", seconds, lambda: self.drop_when_silent(seconds) if self._heard else self.drop())
 
     def drop(self) -> None:
         """Have it end here.  Idempotent."""

@@ -34,7 +34,7 @@ SHORTEST_PAUSE: Final = 0.05
 LONGEST_PAUSE: Final = 10.0
 #: Seconds that the log of a container that does not run is asked for.
 START_LIMIT: Final = 120.0
-#: Seconds from a container's end until the engine must have ended the answer that follows its log.
+#: Seconds of silence, after a container's end, in which the engine must have ended the answer that follows its log.
 END_LIMIT: Final = 0.5
 
 _ALL: Final = {"stdout": "1", "stderr": "1", "timestamps": "1"}
@@ -87,7 +87,7 @@ class RequestedLog:
         waiting: Deferred[None] = Deferred(self._waiting.remove)
         self._waiting.append(waiting)
         if self._answer is not None:
-            self._answer.drop_within(END_LIMIT)
+            self._answer.drop_when_silent(END_LIMIT)
         self._run()
         await waiting
 

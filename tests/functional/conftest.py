@@ -30,6 +30,7 @@ from tests.harness.client import CRI
 from tests.harness.containerd import Containerd
 from tests.harness.daemon import Daemon
 from tests.harness.engine import Engine
+from tests.harness.far import FarDaemon
 from tests.harness.kube import Kube, clients
 from tests.harness.kube_api import KubeAPI, PodContainer
 from tests.harness.leftovers import remove_session, session_directory
@@ -242,7 +243,8 @@ def criwist_on(session_root: Path, engine_named: Callable[[str], Engine]) -> Ite
 def criwist_daemon(session_root: Path, engine: Engine) -> Iterator[Callable[..., Daemon]]:
     """Makes criwists of a test's own, not started; they are ended after the test.
 
-    Arguments are those of ``Daemon``'s options, and ``engine`` for another engine than the shared one.
+    Arguments are those of ``Daemon``'s options, ``engine`` for another engine than the shared one, and ``far`` for a
+    criwist that sees none of the engine's files.
     """
     daemons: list[Daemon] = []
 
@@ -250,7 +252,10 @@ def criwist_daemon(session_root: Path, engine: Engine) -> Iterator[Callable[...,
         root = session_root / f"criwist-{len(daemons)}"
         shutil.rmtree(root, ignore_errors=True)
         on: Engine = options.pop("engine", engine)
-        daemon = Daemon(root, options.pop("docker_endpoint", on.endpoint), **options)
+        if options.pop("far", False):
+            daemon: Daemon = FarDaemon(root, on, **options)
+        else:
+            daemon = Daemon(root, options.pop("docker_endpoint", on.endpoint), **options)
         daemons.append(daemon)
         _watch(daemon.program)
         return daemon

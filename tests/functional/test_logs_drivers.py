@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import grpc
 import pytest
@@ -17,7 +15,6 @@ from tests.harness.clock import eventually
 from tests.harness.crilogs import flood, lines, log_path, numbers, rotate, shell, written
 from tests.harness.daemon import Daemon
 from tests.harness.engine import Engine
-from tests.harness.far import FarDaemon
 
 MakeDaemon = Callable[..., Daemon]
 MakeEngine = Callable[..., Engine]
@@ -32,20 +29,15 @@ _KINDS_STDOUT = b"one\n\n\\000\r\n\xff\xfe\n" + b"x" * 40000 + b"\nlast"
 
 
 @pytest.fixture
-def far(session_root: Path, engine: Engine) -> Iterator[MakeDaemon]:
+def far(criwist_daemon: MakeDaemon) -> MakeDaemon:
     """Makes criwists, started, that see none of the engine's files."""
-    daemons: list[FarDaemon] = []
 
-    def make(**options: str) -> FarDaemon:
-        daemon = FarDaemon(session_root / f"far-{len(daemons)}", engine, **options)
-        daemons.append(daemon)
+    def make(**options: str) -> Daemon:
+        daemon = criwist_daemon(far=True, **options)
         daemon.start()
         return daemon
 
-    yield make
-    for daemon in daemons:
-        daemon.stop()
-        shutil.rmtree(daemon.root, ignore_errors=True)
+    return make
 
 
 def test_local(criwist_daemon: MakeDaemon, client_of: ClientOf) -> None:

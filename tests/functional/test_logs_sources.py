@@ -142,7 +142,6 @@ def standing(path: Path) -> list[Line]:
     return [parse(line + b"\n") for file in files(path) for line in file.read_bytes().split(b"\n")[:-1]]
 
 
-@pytest.mark.parametrize("daemon", ["json-file"], indirect=True)
 def test_full_disk(small_disk: Path, source: CRI, daemon: Daemon) -> None:
     """A log on a full disk stands still, is reported once, and goes on with nothing lost when there is room."""
     count = 20_000

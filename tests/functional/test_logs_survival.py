@@ -87,15 +87,19 @@ def test_ended_while_down(criwist_daemon: MakeDaemon, client_of: ClientOf, engin
     assert numbers(lines(path)) == [0, *range(count)]
 
 
-@pytest.mark.parametrize("live_restore", [True, False])
+@pytest.mark.parametrize(("live_restore", "far"), [(True, False), (False, False), (True, True), (False, True)])
 def test_engine_restarts(
-    engine_factory: Callable[..., Engine], criwist_daemon: MakeDaemon, client_of: ClientOf, live_restore: bool
+    engine_factory: Callable[..., Engine],
+    criwist_daemon: MakeDaemon,
+    client_of: ClientOf,
+    live_restore: bool,
+    far: bool,
 ) -> None:
     """Over a restart of the engine nothing of what Docker kept is lost or doubled."""
     engine = engine_factory(live_restore=live_restore)
     engine.start()
     images.load_all(engine)
-    daemon = criwist_daemon(engine=engine)
+    daemon = criwist_daemon(engine=engine, far=far)
     daemon.start()
     cri = client_of(daemon)
     script = "i=0; while [ $i -lt 200 ]; do echo $i x; i=$((i+1)); sleep 0.02; done; sleep 1000"

@@ -225,6 +225,23 @@ def test_settled_incomplete(node: Node) -> None:
     assert node.path.read_bytes() == lines(numbered_pieces(0, 5))
 
 
+def test_settled_late(node: Node) -> None:
+    """An answer that is behind when the container has ended is read on for as long as something comes."""
+    node.follow()
+    body = node.docker.answer()
+    node.settle()
+    for number in range(10):
+        node.send(body, numbered_pieces(number, 1))
+        node.reactor.advance(END_LIMIT * 0.8)
+    assert not body.transport.lost
+    body.end()
+    last = node.docker.answer()
+    last.send(sent(numbered_pieces(9, 1)))
+    last.end()
+    assert node.asked == 2
+    assert node.path.read_bytes() == lines(numbered_pieces(0, 10))
+
+
 def test_restart(node: Node) -> None:
     """After a restart, what the file has is passed over; a log that is whole is not asked for."""
     node.follow()
