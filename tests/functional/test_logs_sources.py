@@ -29,8 +29,19 @@ _LOCAL = {"container_log_driver": "local"}
 _SOURCES = {"json-file": {}, "local": _LOCAL, "API on json-file": {}, "API on local": _LOCAL}
 
 
+@pytest.fixture(scope="module")
+def small_disk(session_root: Path) -> Iterator[Path]:
+    """A file system of one megabyte, there before a criwist with mounts of its own is."""
+    place = session_root / "small-disk"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)], check=True)
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+    place.rmdir()
+
+
 @pytest.fixture(scope="module", params=_SOURCES)
-def daemon(request: pytest.FixtureRequest, session_root: Path, engine: Engine) -> Iterator[Daemon]:
+def daemon(request: pytest.FixtureRequest, session_root: Path, engine: Engine, small_disk: Path) -> Iterator[Daemon]:
     """A criwist that reads the logs of its containers from there."""
     root = session_root / "criwist-source"
     options = _SOURCES[request.param]
@@ -126,25 +137,16 @@ def test_killed(source: CRI, daemon: Daemon) -> None:
 # -- A full disk
 
 
-@pytest.fixture
-def small_disk(session_root: Path) -> Iterator[Path]:
-    """A file system of one megabyte.  To be asked for before a runtime, whose pods are to be gone before it is."""
-    place = session_root / "small-disk"
-    place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)], check=True)
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
-    place.rmdir()
-
-
 def standing(path: Path) -> list[Line]:
     """The lines of a log on a full disk, the last of which may be torn until there is room again."""
     return [parse(line + b"\n") for file in files(path) for line in file.read_bytes().split(b"\n")[:-1]]
 
 
-def test_full_disk(small_disk: Path, source: CRI, daemon: Daemon) -> None:
+def test_full_disk(source: CRI, daemon: Daemon, small_disk: Path) -> None:
     """A log on a full disk stands still, is reported once, and goes on with nothing lost when there is room."""
     count = 20_000
+    for left in small_disk.iterdir():
+        shutil.rmtree(left)
     ballast = small_disk / "ballast"
     ballast.write_bytes(b"x" * 300_000)
     pod = source.pod()
