@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import ast
 import fnmatch
+import os
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.harness.newer_engines import on_a_node
+from tools.node.__main__ import environment
 from tools.node.places import ROOT
 from tools.node.selection import ELSEWHERE, ON_A_NODE
 
@@ -39,3 +42,8 @@ class SelectionTests(SynchronousTestCase):
         """What is chosen exists, so that a renamed test does not end the node's run before it begins."""
         for file, (_, names) in ON_A_NODE.items():
             self.assertEqual(set(names) - functions_in(FUNCTIONAL / file), set(), file)
+
+    def test_the_tests_know_where_they_are(self) -> None:
+        """In the node, which has its own engine, nothing is asked for that would have to be fetched."""
+        self.patch(os, "environ", environment())
+        self.assertTrue(on_a_node())

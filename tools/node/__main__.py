@@ -132,13 +132,13 @@ def test(arguments: Sequence[str]) -> int:
 
 
 def _run_outside(guest: Guest, arguments: Sequence[str], limit: float) -> int:
-    environment = os.environ | _environment() | {"CRIWIST_NODE": str(guest.save())}
+    variables = os.environ | environment() | {"CRIWIST_NODE": str(guest.save())}
     command = [sys.executable, "-m", "pytest", *arguments]
-    return subprocess.run(command, cwd=ROOT, env=environment, check=False, timeout=limit).returncode
+    return subprocess.run(command, cwd=ROOT, env=variables, check=False, timeout=limit).returncode
 
 
 def _run_inside(guest: Guest, arguments: Sequence[str], limit: float) -> int:
-    status = guest.stream(pytest_command(arguments, _environment()), within=limit)
+    status = guest.stream(pytest_command(arguments, environment()), within=limit)
     if status == _CONNECTION_LOST:
         raise CommandFailed("the connection to the node was lost during the tests")
     return status
@@ -153,9 +153,11 @@ def divide(arguments: Sequence[str]) -> tuple[list[str] | None, list[str] | None
     return ([*outside, *others] if outside else None), ([*within, *others] if within else None)
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
+    """What the tests are told of the node."""
     return {
         "CRIWIST_TEST_REQUIRED": "1",
+        "CRIWIST_TEST_NODE": "1",
         "CRIWIST_TEST_SYSTEMD_CGROUPS": "1",
         "CRIWIST_TEST_SECOND_OPINION": str(int(everything())),
         "CRIWIST_TEST_TIME_FACTOR": os.environ.get("CRIWIST_TEST_TIME_FACTOR", _TIME_FACTOR),
