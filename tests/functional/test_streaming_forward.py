@@ -48,6 +48,13 @@ def listening(cri: CRI, container: str, port: int) -> None:
     eventually(lambda: entry.search(cri.shell(container, "cat /proc/net/tcp /proc/net/tcp6")), what=f"port {port}")
 
 
+def free_port() -> int:
+    """A port of the node on which nobody listens, neither on 127.0.0.1, which is tried first, nor on ::1."""
+    with socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True) as both:
+        port: int = both.getsockname()[1]
+    return port
+
+
 _WEB = "mkdir /www; i=0; while [ $i -lt 40 ]; do seq $((i*500)) > /www/$i; i=$((i+1)); done; httpd -f -p {} -h /www"
 
 
@@ -69,8 +76,7 @@ def test_port_forward_to_a_web_server(kube: Kube, pod: Callable[..., str], cri: 
 @pytest.mark.second_opinion
 def test_port_forward_to_a_pod_on_the_host_network(kube: Kube, pod: Callable[..., str], cri: CRI) -> None:
     """A pod without a network of its own is reached on the host's."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        number = free.getsockname()[1]
+    number = free_port()
     container = pod("sh", "-c", _WEB.format(f"127.0.0.1:{number}"), host=True)
     listening(cri, container, number)
     (port,) = forwarded(kube, number)
@@ -82,8 +88,7 @@ def test_port_forward_to_ipv6_loopback(kube: Kube, pod: Callable[..., str], cri:
 
     containerd 1.6 tries 127.0.0.1 alone.
     """
-    with socket.create_server(("::1", 0), family=socket.AF_INET6) as free:
-        number = free.getsockname()[1]
+    number = free_port()
     container = pod("sh", "-c", _WEB.format(f"[::1]:{number}"), host=True)
     listening(cri, container, number)
     (port,) = forwarded(kube, number)
