@@ -103,13 +103,15 @@ def kill_tree(
         found = [root]
         while found and monotonic() < deadline:
             _send(signal.SIGSTOP, found, proc)
-            _stop_groups(found, proc)
+            _send_to_groups(signal.SIGSTOP, found, proc)
             found = search.newcomers()
-    finally:  # nobody is left stopped
-        killed, refused = _send(signal.SIGKILL, search.members.values(), proc)
+    finally:  # nobody is left stopped, also none who is known by his group alone
+        leaders = _send_to_groups(signal.SIGKILL, search.members.values(), proc)
+        rest = [member for member in search.members.values() if member.pid not in leaders]
+        killed, refused = _send(signal.SIGKILL, rest, proc)
     if refused:
         raise PermissionDenied(f"processes that may not be killed: {', '.join(map(str, refused))}")
-    return killed
+    return killed + len(leaders)
 
 
 @define
@@ -170,12 +172,15 @@ def _send(number: signal.Signals, processes: Iterable[ProcessStat], proc: str) -
     return sent, refused
 
 
-def _stop_groups(processes: Iterable[ProcessStat], proc: str) -> None:
-    """Stop the process groups that these, which are stopped themselves, lead."""
+def _send_to_groups(number: signal.Signals, processes: Iterable[ProcessStat], proc: str) -> set[int]:
+    """Signal the process groups that some of these lead, who are stopped themselves; returns the leaders' pids."""
+    leaders = set()
     for process in processes:
         if process.group == process.pid and process.same_process(read_stat(process.pid, proc)):
             with suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.group, signal.SIGSTOP)
+                os.killpg(process.group, number)
+                leaders.add(process.pid)
+    return leaders
 
 
 def _send_one(number: signal.Signals, process: ProcessStat, proc: str) -> bool:

@@ -165,6 +165,13 @@ while True:
             self.assertGreaterEqual(kill_tree(root), 1)
             self.assertNobodyIsLeft()
 
+    def test_companion_of_a_daemon(self) -> None:
+        """Who is known by his process group alone is not left stopped, but goes with the group's leader."""
+        companion = "orphan(lambda: (os.closerange(0, 3), sleeper()))"
+        root, _ = self.run_root(f"orphan(lambda: (os.setsid(), {companion}, sleeper()))", 2)
+        self.assertEqual(kill_tree(root), 2)
+        self.assertNobodyIsLeft()
+
     def test_gone(self) -> None:
         """A process that has ended, reaped or not, is no error and nobody is signalled."""
         child = subprocess.Popen([sys.executable, "-S", "-c", ""], stdin=subprocess.DEVNULL)
