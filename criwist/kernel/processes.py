@@ -32,7 +32,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 
 from attrs import define, field, frozen
@@ -106,12 +106,10 @@ def kill_tree(
             _send_to_groups(signal.SIGSTOP, found, proc)
             found = search.newcomers()
     finally:  # nobody is left stopped, also none who is known by his group alone
-        leaders = _send_to_groups(signal.SIGKILL, search.members.values(), proc)
-        rest = [member for member in search.members.values() if member.pid not in leaders]
-        killed, refused = _send(signal.SIGKILL, rest, proc)
+        killed, refused = _kill(search.members.values(), proc)
     if refused:
         raise PermissionDenied(f"processes that may not be killed: {', '.join(map(str, refused))}")
-    return killed + len(leaders)
+    return killed
 
 
 @define
@@ -160,6 +158,18 @@ class _Search:
         return set(all_pids(self.proc))
 
 
+def _kill(members: Collection[ProcessStat], proc: str) -> tuple[int, list[int]]:
+    """Kill the members, and those who are known by their group alone; what ``_send`` returns, of the members.
+
+    The leaders' turn is last: with one of them dies his group, and who is dead and reaped cannot be counted.
+    """
+    killed, refused = _send(signal.SIGKILL, [each for each in members if not each.leads], proc)
+    leaders = [each for each in members if each.leads]
+    with_group = _send_to_groups(signal.SIGKILL, leaders, proc)
+    alone, refused_leaders = _send(signal.SIGKILL, [each for each in leaders if each.pid not in with_group], proc)
+    return killed + len(with_group) + alone, refused + refused_leaders
+
+
 def _send(number: signal.Signals, processes: Iterable[ProcessStat], proc: str) -> tuple[int, list[int]]:
     """Signal them all; returns how many got it, and the pids of those whom we may not signal."""
     sent = 0
@@ -176,7 +186,7 @@ def _send_to_groups(number: signal.Signals, processes: Iterable[ProcessStat], pr
     """Signal the process groups that some of these lead, who are stopped themselves; returns the leaders' pids."""
     leaders = set()
     for process in processes:
-        if process.group == process.pid and process.same_process(read_stat(process.pid, proc)):
+        if process.leads and process.same_process(read_stat(process.pid, proc)):
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.group, number)
                 leaders.add(process.pid)

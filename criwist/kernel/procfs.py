@@ -42,6 +42,11 @@ class ProcessStat:
         """Whether any thread of it can still run; a zombie whose other threads run on is alive."""
         return self.state not in _DEAD or self.threads > 1
 
+    @property
+    def leads(self) -> bool:
+        """Whether its process group is the one that it made itself."""
+        return self.group == self.pid
+
     def same_process(self, other: ProcessStat | None) -> bool:
         """Whether *other* was read from this very process, not from a later bearer of its number."""
         return other is not None and (self.pid, self.start) == (other.pid, other.start)

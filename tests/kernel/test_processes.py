@@ -172,6 +172,13 @@ while True:
         self.assertEqual(kill_tree(root), 2)
         self.assertNobodyIsLeft()
 
+    def test_count_of_a_group(self) -> None:
+        """Who vanishes as soon as he is dead is counted too, though his group's leader is killed with him."""
+        script = "import signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN); [fork(sleeper) for _ in range(50)]"
+        root, pids = self.run_root(script, 50)
+        self.assertEqual(kill_tree(root), 51)
+        self.assertDead([root, *pids])
+
     def test_gone(self) -> None:
         """A process that has ended, reaped or not, is no error and nobody is signalled."""
         child = subprocess.Popen([sys.executable, "-S", "-c", ""], stdin=subprocess.DEVNULL)
