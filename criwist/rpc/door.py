@@ -114,6 +114,8 @@ class Door:
     reactor: IReactorFromThreads
     closed: bool = field(default=False, init=False)
     errands: set[Errand] = field(factory=set, init=False)
+    #: What ends the waiting of threads in :meth:`wait`.
+    _waiting: set[Callable[[Any], None]] = field(factory=set, init=False)
     _answers: ThreadPoolExecutor = field(init=False)
     _reactor_thread: int | None = field(default=None, init=False)
     _log = Logger()
@@ -149,6 +151,7 @@ class Door:
         itself, so it is refused there.
 
         :raises DeadlineExceeded: after *seconds*; the coroutine is cancelled.
+        :raises Unavailable: the door was closed; the coroutine goes on, and is not waited for.
         """
         if get_ident() == self._reactor_thread:
             raise RuntimeError(f"{what} would block the reactor")
@@ -160,9 +163,11 @@ class Door:
             if self.closed:
                 finish(Failure(Unavailable(_CLOSED)))
                 return
+            self._waiting.add(finish)
             running.append(Deferred.fromCoroutine(start()).addBoth(finish))
 
         def finish(result: Any) -> None:
+            self._waiting.discard(finish)
             outcome.append(result)
             done.set()
 
@@ -188,4 +193,6 @@ class Door:
         self.closed = True
         for errand in list(self.errands):
             errand.fail(Unavailable(_CLOSED))
+        for finish in list(self._waiting):
+            finish(Failure(Unavailable(_CLOSED)))
         self._answers.shutdown(wait=False)

@@ -194,6 +194,17 @@ class WaitTests(SynchronousTestCase):
         self.turn_until_done(self.wait(result, 10))
         self.assertIsInstance(self.outcome[0], Unavailable)
 
+    def test_close(self) -> None:
+        """At shutdown it is woken, and what it waited for may still end."""
+        result: Deferred[str] = Deferred()
+        thread = self.wait(result, 60)
+        while not self.door._waiting:
+            self.reactor.turn()
+        self.door.close()
+        thread.join(10)
+        self.assertIsInstance(self.outcome[0], Unavailable)
+        result.callback("fresh")
+
     def test_too_long(self) -> None:
         """After its time it gives up, and the coroutine is cancelled."""
         cancelled: list[object] = []
