@@ -269,10 +269,13 @@ class IPodNetwork(Interface):
     def condition() -> NetworkCondition:
         """NetworkReady as known now; answers from memory, callable from any thread."""
 
+    undecided = Attribute("bool: condition() does not tell yet what was found, and first_look() may help; any thread")
+
     async def first_look() -> None:
         """Return when :meth:`condition` tells what was found, and not that nobody has looked yet.
 
-        At once from then on.  A look that takes long is waited for within reason.
+        At once from then on.  A look that takes long is waited for within reason, by all callers together;
+        ``undecided`` is False afterwards in any case.
         """
 
     async def set_up(request: PodNetworkRequest, pause: JSONObject) -> PodNetwork:

@@ -219,7 +219,6 @@ class Criwist(Service):
                 version, node, cache, pods, containers, execs, network, verbose, streams, checkpoints
             ),
             ImageService(images, cache),
-            cache.ready,
         )
         self._start(streaming, network)
         address = server.start()

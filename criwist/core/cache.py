@@ -28,6 +28,7 @@ from twisted.logger import Logger
 
 from criwist import errors, labels
 from criwist.core.entries import ContainerEntry, SandboxEntry
+from criwist.core.notyet import NotYet
 from criwist.core.plans import in_parallel
 from criwist.interfaces import IContainerLogs, IDocker, JSONObject
 from criwist.translate.listed import as_inspected
@@ -36,13 +37,12 @@ from criwist.wire.protobuf import repeated_field
 #: Inspections under way at once while a listing is taken over.  More would only queue inside dockerd.
 PARALLEL_INSPECTIONS = 8
 
+#: Seconds a read waits for a fresh snapshot.  A kubelet gives its reads two minutes; a person gives up sooner.
+FRESH_WITHIN = 10.0
+
 Entry = SandboxEntry | ContainerEntry
 _FIRST_FIELD = 1
 _E = TypeVar("_E", SandboxEntry, ContainerEntry)
-
-
-class Stale(Exception):
-    """The snapshot may be out of date: wait for the cache to be ready, then ask again."""
 
 
 @frozen(slots=False, eq=False)
@@ -135,11 +135,11 @@ class Cache:
     def current(self) -> Snapshot:
         """The snapshot, if it is fresh.  Any thread.
 
-        :raises Stale: otherwise.
+        :raises NotYet: otherwise.
         """
         snapshot = self.snapshot
         if not snapshot.fresh:
-            raise Stale
+            raise NotYet(self.ready, FRESH_WITHIN)
         return snapshot
 
     async def ready(self) -> None:

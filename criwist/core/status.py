@@ -17,12 +17,15 @@ from criwist.api.runtime.v1 import api_pb2 as pb
 from criwist.config import Config
 from criwist.core.cache import Cache
 from criwist.core.engine import Engine
+from criwist.core.notyet import NotYet
 from criwist.interfaces import EngineFacts, IDocker, IPodNetwork
 
 #: The version of the kubelet's runtime interface that VersionResponse has always told.
 KUBELET_API_VERSION = "0.1.0"
 #: A kubelet puts it before each container id: ``docker://<id>``.  It must stay what the older shims said.
 RUNTIME_NAME = "docker"
+#: Seconds that Status waits at most for the first look at the network, which gives up by itself before.
+_NETWORK_WITHIN = 30.0
 #: Another name of the default runtime, which the older shims accepted.
 DEFAULT_ALIAS = "docker"
 
@@ -50,7 +53,13 @@ class NodeStatus:
         )
 
     def status(self, *, verbose: bool) -> pb.StatusResponse:
-        """RuntimeReady and NetworkReady with reasons, the runtime handlers, and if asked for all the rest."""
+        """RuntimeReady and NetworkReady with reasons, the runtime handlers, and if asked for all the rest.
+
+        :raises NotYet: right after the start, before the first look at the network.  A kubelet that is told once that
+            the network is not ready takes the node out of service.
+        """
+        if self._network.undecided:
+            raise NotYet(self._network.first_look, _NETWORK_WITHIN)
         facts: EngineFacts | None = self._docker.facts
         response = pb.StatusResponse(
             status=pb.RuntimeStatus(conditions=[self._runtime_ready(), self._network_ready()]),

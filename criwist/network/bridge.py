@@ -33,6 +33,7 @@ class BridgeNetwork:
     name: str = field(default="bridge", init=False)
     docker_network_mode: str = field(default="bridge", init=False)
     publishes_ports: bool = field(default=True, init=False)
+    undecided: bool = field(default=False, init=False)
     _prepared: bool = field(default=False, init=False)
     _log: Logger = field(factory=Logger, kw_only=True)
 

@@ -73,6 +73,8 @@ class CNINetwork(Service):
     #: Sandboxes attached before we reconciled: whatever else is in the journal then is of an earlier life.
     _made_now: set[str] = field(factory=set, init=False)
     _reconciled: bool = field(default=False, init=False)
+    #: The first look took too long for anybody to wait for it.
+    _overdue: bool = field(default=False, init=False)
     _failed_checks: dict[str, str] = field(factory=dict, init=False)
     _last_error: str = field(default="", init=False)
     _journal_read: bool = field(default=False, init=False)
@@ -119,18 +121,24 @@ class CNINetwork(Service):
         """As of the last look."""
         return self._readiness.condition
 
+    @property
+    def undecided(self) -> bool:
+        """The first look is under way, and not for long."""
+        return not self._readiness.looked and not self._overdue
+
     async def first_look(self) -> None:
         """Wait for the look that the start began, up to :data:`FIRST_LOOK_LIMIT`.
 
         A kubelet that is told once that the network is not ready takes the node out of service.  So one that asks while
         a restarted criwist still asks plugins for their versions is to wait, not to be told so.
         """
-        if self._readiness.looked:
+        if not self.undecided:
             return
         looking = Deferred.fromCoroutine(self._readiness.look())
         try:
             await looking.addTimeout(FIRST_LOOK_LIMIT, self._clock)
         except TimeoutError:
+            self._overdue = True
             self._log.warn("the first look at network {network} takes longer than a status can wait", network=self.name)
 
     def verbose(self) -> Mapping[str, Any]:

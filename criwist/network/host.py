@@ -22,6 +22,7 @@ class HostNetwork:
     name: str = field(default="host", init=False)
     docker_network_mode: str = field(default="host", init=False)
     publishes_ports: bool = field(default=False, init=False)
+    undecided: bool = field(default=False, init=False)
 
     def condition(self) -> NetworkCondition:
         """Always ready."""

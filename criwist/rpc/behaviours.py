@@ -6,6 +6,8 @@ A servicer has a method for each RPC it implements, marked with how it is to be 
     answers at once from what is in memory, in the thread that received the request, whatever the engine does;
 ``@read``
     answers from the published snapshot in the same way, and waits for a fresh one if there is none;
+``@condition``
+    answers in the same way what state the node is in, in threads apart from those that wait for Docker;
 ``@errand`` and ``@errand(cancellable=True)``
     a coroutine that runs on the reactor (see ``rpc.door``).
 
@@ -25,16 +27,13 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from criwist.core.cache import Stale
+from criwist.core.notyet import NotYet
 from criwist.errors import InvalidArgument
 from criwist.rpc.door import Door
 from criwist.rpc.faults import status_of
 from criwist.translate.requests import check_request
 
 _F = TypeVar("_F", bound=Callable[..., Any])
-
-#: Seconds a read waits for a fresh snapshot.  A kubelet gives its reads two minutes; a person gives up sooner.
-FRESH_WITHIN = 10.0
 
 _MARK = "_criwist_rpc"
 
@@ -52,8 +51,14 @@ def memory(method: _F) -> _F:
 
 
 def read(method: _F) -> _F:
-    """Mark a method that answers from the snapshot, and raises ``Stale`` if that is not fresh."""
+    """Mark a method that answers from the snapshot, and raises ``NotYet`` if that is not fresh."""
     setattr(method, _MARK, _Mark("read"))
+    return method
+
+
+def condition(method: _F) -> _F:
+    """Mark a method that tells the node's state, and raises ``NotYet`` while that is being found out."""
+    setattr(method, _MARK, _Mark("condition"))
     return method
 
 
@@ -74,11 +79,17 @@ def errand(*, cancellable: bool = False) -> Callable[[_F], _F]:
 class Pools:
     """Threads for what is answered where it is received.
 
-    They are apart so that reads that wait for Docker keep nobody from hearing, in Status, that it is away.
+    They are apart so that reads that wait for Docker keep nobody from hearing, in Status, that it is away, and a
+    Status that waits for the network keeps no other request from being received.
     """
 
     memory: ThreadPoolExecutor
     reads: ThreadPoolExecutor
+    conditions: ThreadPoolExecutor
+
+    def of(self, kind: str) -> ThreadPoolExecutor:
+        """The pool for methods with that mark."""
+        return {"read": self.reads, "condition": self.conditions}.get(kind, self.memory)
 
 
 def generic_handler(
@@ -87,21 +98,15 @@ def generic_handler(
     servicer: object,
     door: Door,
     pools: Pools,
-    ready: Callable[[], Any],
 ) -> grpc.GenericRpcHandler:
-    """The handler that serves *service* under *name* with the methods of *servicer*.
-
-    :param ready: a coroutine function that returns when the snapshot is fresh.
-    """
+    """The handler that serves *service* under *name* with the methods of *servicer*."""
     handlers: Mapping[str, grpc.RpcMethodHandler] = {
-        method.name: _method_handler(method, servicer, door, pools, ready) for method in service.methods
+        method.name: _method_handler(method, servicer, door, pools) for method in service.methods
     }
     return grpc.method_handlers_generic_handler(name, handlers)
 
 
-def _method_handler(
-    method: MethodDescriptor, servicer: object, door: Door, pools: Pools, ready: Callable[[], Any]
-) -> grpc.RpcMethodHandler:
+def _method_handler(method: MethodDescriptor, servicer: object, door: Door, pools: Pools) -> grpc.RpcMethodHandler:
     serve = getattr(servicer, method.name, None)
     mark: _Mark | None = getattr(serve, _MARK, None)
     parse = GetMessageClass(method.input_type).FromString
@@ -117,23 +122,18 @@ def _method_handler(
         return grpc.unary_stream_rpc_method_handler(
             _in_pool(behaviour, pools.memory), request_deserializer=parse, response_serializer=_serialized
         )
-    pool = pools.reads if mark.kind == "read" else pools.memory
-    answer = _answering(method.name, serve, door, ready)
-    return grpc.unary_unary_rpc_method_handler(
-        _in_pool(answer, pool), request_deserializer=parse, response_serializer=_serialized
-    )
+    answer = _in_pool(_answering(method.name, serve, door), pools.of(mark.kind))
+    return grpc.unary_unary_rpc_method_handler(answer, request_deserializer=parse, response_serializer=_serialized)
 
 
-def _answering(
-    name: str, serve: Callable[[Any], Any], door: Door, ready: Callable[[], Any]
-) -> Callable[[Any, grpc.ServicerContext], Any]:
+def _answering(name: str, serve: Callable[[Any], Any], door: Door) -> Callable[[Any, grpc.ServicerContext], Any]:
     def answer(request: Message, context: grpc.ServicerContext) -> Any:
         try:
             check_request(request)
             try:
                 return serve(request)
-            except Stale:
-                door.wait(ready, FRESH_WITHIN, name)
+            except NotYet as unknown:
+                door.wait(unknown.until, unknown.within, name)
                 return serve(request)
         except Exception as error:  # noqa: BLE001 - the table names what it is, and logs what is none of ours
             code, details = status_of(error, name)

@@ -14,7 +14,7 @@ from criwist.core.pods import Pods
 from criwist.core.status import NodeStatus
 from criwist.core.verbose import Verbose
 from criwist.interfaces import IPodNetwork
-from criwist.rpc.behaviours import errand, memory, read
+from criwist.rpc.behaviours import condition, errand, memory, read
 from criwist.streaming.urls import Streams
 from criwist.translate.filters import container_filter, sandbox_filter
 from criwist.wire.protobuf import message_field
@@ -44,9 +44,8 @@ class RuntimeService:
     def Version(self, request: pb.VersionRequest) -> pb.VersionResponse:
         return self._node.version(self.api_version)
 
-    @errand()
-    async def Status(self, request: pb.StatusRequest) -> pb.StatusResponse:
-        await self._network.first_look()
+    @condition
+    def Status(self, request: pb.StatusRequest) -> pb.StatusResponse:
         return self._node.status(verbose=request.verbose)
 
     @memory

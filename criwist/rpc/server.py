@@ -13,7 +13,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from threading import Event
-from typing import Any
 
 # Plugins and helpers are started by fork and exec; gRPC's own fork handlers would stop its threads around each.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
@@ -36,6 +35,8 @@ MAX_MESSAGE = 16 * 1024 * 1024
 MEMORY_THREADS = 4
 #: Threads that read the snapshot; they wait only while there is no fresh one.
 READ_THREADS = 12
+#: Threads that tell the node's state; they wait only for the first look at the network.
+CONDITION_THREADS = 2
 #: The socket is for root and its group.
 SOCKET_MODE = 0o660
 #: Seconds that answers on their way get at shutdown.
@@ -54,7 +55,6 @@ class Server:
     _door: Door
     _runtime: Callable[[str], RuntimeService]
     _images: ImageService
-    _ready: Callable[[], Any]
     _server: grpc.Server | None = field(default=None, init=False)
     _pools: Pools | None = field(default=None, init=False)
     #: Path, device and inode of the socket we made.
@@ -69,6 +69,7 @@ class Server:
         pools = self._pools = Pools(
             memory=ThreadPoolExecutor(MEMORY_THREADS, thread_name_prefix="criwist-rpc"),
             reads=ThreadPoolExecutor(READ_THREADS, thread_name_prefix="criwist-read"),
+            conditions=ThreadPoolExecutor(CONDITION_THREADS, thread_name_prefix="criwist-condition"),
         )
         server = grpc.server(
             pools.memory,
@@ -92,7 +93,6 @@ class Server:
                             servicer,
                             self._door,
                             pools,
-                            self._ready,
                         )
                     ]
                 )

@@ -91,6 +91,7 @@ class NumberedNetwork:
     name = "cni"
     docker_network_mode = "none"
     publishes_ports = False
+    undecided = False
 
     def __init__(self) -> None:
         self.given: dict[str, str] = {}
@@ -102,7 +103,8 @@ class NumberedNetwork:
         return NetworkCondition(ready=True)
 
     async def first_look(self) -> None:
-        """There is nothing to look at."""
+        """Look."""
+        self.undecided = False
 
     async def set_up(self, request: PodNetworkRequest, pause: JSONObject) -> PodNetwork:
         """Give an address, or fail."""

@@ -10,8 +10,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from criwist import errors
 from criwist.api.runtime.v1 import api_pb2 as pb
-from criwist.core.cache import Cache, Stale
+from criwist.core.cache import Cache
 from criwist.core.feed import LONGEST_PAUSE
+from criwist.core.notyet import NotYet
 from criwist.testing.memory_docker import MemoryDocker
 from tests.core.memory_node import MemoryNode, NotedLogs
 from tests.core.test_pods import PodsTestCase
@@ -68,7 +69,7 @@ class EngineAwayTests(PodsTestCase):
         self.run_pod()
         self.node.docker.away()
         self.node.settle()
-        self.assertRaises(Stale, self.node.cache.current)
+        self.assertRaises(NotYet, self.node.cache.current)
         self.failureResultOf(self.node.run(self.node.cache.ready()), errors.Unavailable)
 
     def test_engine_comes_back(self) -> None:
@@ -128,7 +129,7 @@ class HalfAnEngineTests(PodsTestCase):
         """The event feed stands and the listing fails: the copy is not believed until one has worked."""
         self.node.docker.fail("GET /containers/json", 500, "out of memory")
         self.meet()
-        self.assertRaises(Stale, self.node.cache.current)
+        self.assertRaises(NotYet, self.node.cache.current)
         self.assertIn("out of memory", str(self.node.cache.away))
         self.meet()
         self.assertFalse(self.node.cache.current().sandbox(self.sandbox_id).ready)
@@ -139,7 +140,7 @@ class HalfAnEngineTests(PodsTestCase):
         self.meet()
         for _ in range(30):
             self.meet()
-        self.assertRaises(Stale, self.node.cache.current)
+        self.assertRaises(NotYet, self.node.cache.current)
         held.release()
         self.meet()
         self.assertFalse(self.node.cache.current().sandbox(self.sandbox_id).ready)

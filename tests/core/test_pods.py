@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from criwist import errors
 from criwist.api.runtime.v1 import api_pb2 as pb
-from criwist.core.cache import Stale
+from criwist.core.notyet import NotYet
 from tests.core.memory_node import MemoryNode
 
 
@@ -215,7 +215,7 @@ class RecoveryTests(PodsTestCase):
         self.node.build()
         self.node.logs.settling = Deferred()
         self.node.start()
-        self.assertRaises(Stale, self.node.cache.current)
+        self.assertRaises(NotYet, self.node.cache.current)
         self.node.logs.settling.callback(None)
         self.node.settle()
         self.assertEqual(self.node.cache.current().container(container_id).state, pb.CONTAINER_EXITED)

@@ -587,20 +587,24 @@ class ServiceTests(Case):
         network = self.restarted()
         asking = self.call(network.first_look())
         self.assertNoResult(asking)
+        self.assertTrue(network.undecided)
         del self.world.outcomes["VERSION bridge"]
         versions.callback(answer({"cniVersion": "1.0.0", "supportedVersions": ["1.0.0"]}))
         self.successResultOf(asking)
         self.assertTrue(network.condition().ready)
+        self.assertFalse(network.undecided)
         self.successResultOf(self.call(network.first_look()))
 
     def test_first_look_that_takes_long(self) -> None:
-        """A first look that takes longer than ten seconds is not waited for, and goes on."""
+        """A first look that takes longer than ten seconds is not waited for any more, and goes on."""
         versions: Deferred[Output] = Deferred()
         self.world.outcomes["VERSION bridge"] = versions
         network = self.restarted()
         asking = self.call(network.first_look())
         self.clock.advance(FIRST_LOOK_LIMIT)
         self.successResultOf(asking)
+        self.assertFalse(network.undecided)
+        self.successResultOf(self.call(network.first_look()))
         self.assertIn("being asked", network.condition().message)
         versions.callback(answer({"cniVersion": "1.0.0", "supportedVersions": ["1.0.0"]}))
         self.assertTrue(network.condition().ready)
