@@ -57,6 +57,12 @@ def flood(count: int, width: int = 100, *, first: int = 0) -> tuple[str, ...]:
     return ("awk", "-v", f"f={first}", "-v", f"n={count}", "-v", f"w={width - 8}", script)
 
 
+def flood_until(stop: str, burst: int = 20_000) -> str:
+    """A shell's script that floods until the file *stop* is there, and ends with ``NUMBER end``."""
+    once = shell(flood(burst)).replace("f=0", 'f="$first"', 1)
+    return f'first=0; while ! [ -e {stop} ]; do {once}; first=$((first + {burst})); done; echo "$first end"'
+
+
 def shell(command: Iterable[str]) -> str:
     """The command as a shell is told it."""
     return " ".join(map(shlex.quote, command))
