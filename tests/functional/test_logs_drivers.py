@@ -54,8 +54,8 @@ def test_local_rotates(criwist_daemon: MakeDaemon, client_of: ClientOf) -> None:
     _check_flood(client_of(daemon), 100_000)
 
 
-def _check_kinds(cri: CRI, stdout: bytes) -> None:
-    _, container_id = cri.run_in_pod("sh", "-c", _KINDS)
+def _check_kinds(cri: CRI, stdout: bytes, script: str = _KINDS) -> None:
+    _, container_id = cri.run_in_pod("sh", "-c", script)
     cri.wait_for_exit(container_id, within=30)
     found = lines(log_path(cri, container_id))
     assert written(found, b"stdout") == stdout
@@ -66,7 +66,7 @@ def _check_kinds(cri: CRI, stdout: bytes) -> None:
         (True, COPIER_BUFFER),
         (False, 40000 - 2 * COPIER_BUFFER),
     ]
-    assert found[-1].partial
+    assert found[-1].partial != stdout.endswith(b"\n")
 
 
 def _check_flood(cri: CRI, count: int) -> None:
@@ -126,11 +126,14 @@ def test_none(engine_factory: MakeEngine, criwist_daemon: MakeDaemon, client_of:
 
 
 def test_dual_logging(engine_factory: MakeEngine, criwist_daemon: MakeDaemon, client_of: ClientOf) -> None:
-    """What a driver sends away is read from the copy that the engine keeps."""
+    """What a driver sends away is read from the copy that the engine keeps.
+
+    It keeps a line that nothing ends when the container ends, and 20.10 may have closed its copy by then.
+    """
     nowhere = ("--log-driver=syslog", "--log-opt=syslog-address=udp://127.0.0.1:9")
     daemon = criwist_daemon(engine=_engine_with(engine_factory, *nowhere))
     daemon.start()
-    _check_kinds(client_of(daemon), _KINDS_STDOUT)
+    _check_kinds(client_of(daemon), _KINDS_STDOUT + b"\n", _KINDS.replace("last'", "last\\n'"))
 
 
 def test_no_dual_logging(engine_factory: MakeEngine, criwist_daemon: MakeDaemon, client_of: ClientOf) -> None:
