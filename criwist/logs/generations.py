@@ -48,6 +48,10 @@ class Generation(Protocol):
     def size(self) -> int:
         """How long it is now; -1 if that is not known."""
 
+    def packed_at(self) -> int:
+        """Nanoseconds since the epoch when it was packed: of a plain file that Docker has packed and removed, when it
+        was removed, which is what Docker does next."""
+
     def close(self) -> None:
         """Let go of it."""
 
@@ -66,6 +70,10 @@ class PlainFile:
     def size(self) -> int:
         """Ask the kernel."""
         return os.fstat(self._descriptor).st_size
+
+    def packed_at(self) -> int:
+        """When its names changed last."""
+        return os.fstat(self._descriptor).st_ctime_ns
 
     def close(self) -> None:
         """Close."""
@@ -110,6 +118,10 @@ class PackedFile:
     def size(self) -> int:
         """Unknown until it has been read."""
         return -1
+
+    def packed_at(self) -> int:
+        """When it was written to last."""
+        return os.fstat(self._descriptor).st_mtime_ns
 
     def close(self) -> None:
         """Close."""

@@ -320,15 +320,25 @@ class Source:
         self._generations.extend(found[place + 1 :])
 
     def _place_of_newest(self, found: list[Generation]) -> int | None:
-        """Where the newest that we have is among *found*: itself, or a packed copy of it."""
+        """Where the newest that we have is among *found*: itself, or a packed copy of it.
+
+        All files of one long line begin alike.  Docker packs one after the other, so the copies of later ones are
+        younger than the removal of ours.
+        """
         newest = self._generations[-1]
-        known = fingerprint(newest, self._format.first_entry_length)
-        for number in reversed(range(len(found))):
-            candidate = found[number]
+        for number, candidate in enumerate(found):
             # As long as it is open no other has its inode number.
             if candidate.identity == newest.identity:
                 return number
-            is_copy = candidate.size() < 0 and known is not None
-            if is_copy and fingerprint(candidate, self._format.first_entry_length) == known:
-                return number
-        return None
+        known = fingerprint(newest, self._format.first_entry_length)
+        if known is None:
+            return None
+        copies = (
+            number
+            for number in reversed(range(len(found)))
+            if found[number].size() < 0 and fingerprint(found[number], self._format.first_entry_length) == known
+        )
+        youngest = next(copies, None)
+        if youngest is None or found[youngest].packed_at() <= newest.packed_at():
+            return youngest
+        return next((number for number in copies if found[number].packed_at() <= newest.packed_at()), youngest)

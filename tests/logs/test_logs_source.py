@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gzip
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -220,13 +221,16 @@ def _pieces_of_one_line(count: int) -> list[Piece]:
     return [Piece(1_700_000_000_000_000_000, b"stdout", b"x" * COPIER_BUFFER, False)] * count
 
 
-def test_files_that_begin_alike(source: Source, engine: EngineLog) -> None:
-    """A line so long that several files consist of its equal pieces is read from all of them."""
+@pytest.mark.parametrize("packed", [False, True])
+def test_files_that_begin_alike(source: Source, engine: EngineLog, packed: bool) -> None:
+    """A line so long that several files consist of its equal pieces is read from all of them, packed or not."""
+    engine.packed = packed
     engine.write(_pieces_of_one_line(2))
     output, _ = _read(source)
     for _ in range(3):
         engine.rotate()
         engine.write(_pieces_of_one_line(3))
+        time.sleep(0.02)  # packing a file takes longer than a tick of the kernel's clock
     more, steps = _read(source)
     assert output + more == engine.lines
     assert steps == [Step.NEXT_FILE] * 3
