@@ -139,7 +139,7 @@ class Cache:
         """
         snapshot = self.snapshot
         if not snapshot.fresh:
-            raise NotYet(self.ready, FRESH_WITHIN)
+            raise NotYet("Docker's pods and containers", self.ready, FRESH_WITHIN)
         return snapshot
 
     async def ready(self) -> None:

@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from attrs import define
+from criwist.errors import Unavailable
 
 
-@define(eq=False)
-class NotYet(Exception):
-    """What was asked for is not known yet: wait until ``until()`` returns, on the reactor, and ask again."""
+class NotYet(Unavailable):
+    """What was asked for is not known yet: wait until ``until()`` returns, on the reactor, and ask again.
 
-    until: Callable[[], Coroutine[Any, Any, None]]
-    #: Seconds after which waiting makes no sense any more.
-    within: float
+    Who has waited and hears it once more (the engine went away again) may take it for what it is, an Unavailable.
+
+    :param what: for the text.
+    :param within: seconds after which waiting makes no sense any more.
+    """
+
+    def __init__(self, what: str, until: Callable[[], Coroutine[Any, Any, None]], within: float) -> None:
+        super().__init__(f"{what}: not known yet, trying again later makes sense")
+        self.until = until
+        self.within = within

@@ -59,7 +59,7 @@ class NodeStatus:
             the network is not ready takes the node out of service.
         """
         if self._network.undecided:
-            raise NotYet(self._network.first_look, _NETWORK_WITHIN)
+            raise NotYet("the state of the network", self._network.first_look, _NETWORK_WITHIN)
         facts: EngineFacts | None = self._docker.facts
         response = pb.StatusResponse(
             status=pb.RuntimeStatus(conditions=[self._runtime_ready(), self._network_ready()]),

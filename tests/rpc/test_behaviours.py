@@ -64,14 +64,14 @@ class Servicer:
     def Status(self, request: pb.StatusRequest) -> pb.StatusResponse:
         """Known later."""
         if not self.known:
-            raise NotYet(self.never, 3.0)
+            raise NotYet("state", self.never, 3.0)
         return pb.StatusResponse()
 
     @read
     def ListContainers(self, request: pb.ListContainersRequest) -> bytes:
         """Known later, in serialized form."""
         if not self.known:
-            raise NotYet(self.never, 5.0)
+            raise NotYet("list", self.never, 5.0)
         return b"\n\0"
 
 
@@ -123,6 +123,13 @@ class AnsweringTests(SynchronousTestCase):
         refusal = self.assertRaises(Aborted, self.answer, "ListContainers", pb.ListContainersRequest())
         self.assertEqual(refusal.args[0], grpc.StatusCode.UNAVAILABLE)
         self.assertEqual(self.door.waits, [("ListContainers", 5.0)])
+
+    def test_gone_again(self) -> None:
+        """What is not known after the waiting either is UNAVAILABLE, and no fault of ours."""
+        self.door.ready = lambda: None
+        refusal = self.assertRaises(Aborted, self.answer, "ListContainers", pb.ListContainersRequest())
+        self.assertEqual(refusal.args[0], grpc.StatusCode.UNAVAILABLE)
+        self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_threads(self) -> None:
         """Each way has threads of its own: who waits keeps none of the others waiting."""
