@@ -323,7 +323,8 @@ class Source:
         """Where the newest that we have is among *found*: itself, or a packed copy of it.
 
         All files of one long line begin alike.  Docker packs one after the other, so the copies of later ones are
-        younger than the removal of ours.
+        younger than the removal of ours.  If all seem to be, the file system's times tell nothing, and the youngest is
+        taken.
         """
         newest = self._generations[-1]
         for number, candidate in enumerate(found):
@@ -333,12 +334,13 @@ class Source:
         known = fingerprint(newest, self._format.first_entry_length)
         if known is None:
             return None
-        copies = (
-            number
-            for number in reversed(range(len(found)))
-            if found[number].size() < 0 and fingerprint(found[number], self._format.first_entry_length) == known
-        )
-        youngest = next(copies, None)
-        if youngest is None or found[youngest].packed_at() <= newest.packed_at():
-            return youngest
-        return next((number for number in copies if found[number].packed_at() <= newest.packed_at()), youngest)
+        youngest = None
+        for number in reversed(range(len(found))):
+            candidate = found[number]
+            if candidate.size() >= 0 or fingerprint(candidate, self._format.first_entry_length) != known:
+                continue
+            if candidate.packed_at() <= newest.packed_at():
+                return number
+            if youngest is None:
+                youngest = number
+        return youngest
