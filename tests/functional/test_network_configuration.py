@@ -95,6 +95,35 @@ def test_plugin_that_hangs(
     assert not strays(f"{network.bin_dir}/hanging")
 
 
+def test_status_waits_for_the_first_look(
+    network: PodNetwork, daemon: Daemon, client_of: Callable[[Daemon], CRI]
+) -> None:
+    """Right after the start Status waits for a slow plugin's versions, instead of saying that nobody looked yet.
+
+    What needs no network is answered meanwhile, and a stop waits for nobody.
+    """
+    slow = network.script("slow", "handed_on", first="while ! [ -e $HERE/go ]; do sleep 0.05; done")
+    network.configure([*network.plugins(), slow])
+    daemon.start()
+    client = client_of(daemon)
+    asked = [client.runtime.Status.future(api.StatusRequest()) for _ in range(8)]
+    client.pod_ids()
+    client.runtime.Version(api.VersionRequest())
+    assert not any(one.done() for one in asked)
+    (network.root / "go").touch()
+    for one in asked:
+        assert all(condition.status for condition in one.result(timeout=scaled(10)).status.conditions)
+    (network.root / "go").unlink()
+    daemon.stop()
+    daemon.start()
+    last = client_of(daemon).runtime.Status.future(api.StatusRequest())
+    client.pod_ids()
+    started = time.monotonic()
+    daemon.stop()
+    assert time.monotonic() - started < scaled(4)
+    assert last.exception() is not None
+
+
 def test_readiness_follows_the_directory(
     network: PodNetwork, daemon: Daemon, client_of: Callable[[Daemon], CRI]
 ) -> None:
