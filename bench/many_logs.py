@@ -18,7 +18,8 @@ from attrs import frozen
 
 from bench.measure import resident
 from criwist.config import Config
-from criwist.interfaces import EngineFacts, LoggedContainer
+from criwist.interfaces.engine import EngineFacts
+from criwist.interfaces.logs import LoggedContainer
 from criwist.logs.containers import ContainerLogs
 from criwist.wire.crilog import time_text
 

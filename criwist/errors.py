@@ -1,7 +1,7 @@
 """The one error taxonomy.
 
-Every fault that has a name is one of these.  ``docker.faults`` turns an engine's answer into one of them,
-``rpc.faults`` turns one of them into a gRPC status; between the two nobody looks at status codes.
+Every fault that has a name is one of these.  ``docker.error_responses`` turns an engine's answer into one of them,
+``rpc.status_codes`` turns one of them into a gRPC status; between the two nobody looks at status codes.
 The message is a sentence for an operator: it names the thing and what is wrong with it.
 """
 

@@ -27,50 +27,52 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
 from criwist import __version__, errors
-from criwist.checkpoint import SandboxRecords, mirror_directory
+from criwist.command_line.options import Options as CommandLine
 from criwist.config import Config
-from criwist.core.accounts import ImageAccounts
-from criwist.core.cache import Cache
-from criwist.core.checkpoints import Checkpoints
-from criwist.core.containers import Containers
-from criwist.core.credential_programs import CredentialPrograms
-from criwist.core.credentials import DockerConfigs
-from criwist.core.describe import Describe
-from criwist.core.engine import Engine
-from criwist.core.execs import Execs
-from criwist.core.feed import EngineFeed
-from criwist.core.image_files import ImageFiles
-from criwist.core.images import Images
-from criwist.core.locks import Locks
-from criwist.core.observe import Observer, observe
-from criwist.core.pause import PauseImage
-from criwist.core.pods import PodNetworks, Pods
+from criwist.core.containers.checkpoints import Checkpoints
+from criwist.core.containers.containers import Containers
+from criwist.core.containers.image_files import ImageFiles
+from criwist.core.containers.image_users import ImageUsers
+from criwist.core.containers.image_volumes import ImageVolumes
+from criwist.core.exec.exec_sync import ExecSync
+from criwist.core.exec.streaming_runtime import StreamingRuntime
+from criwist.core.images.credential_programs import CredentialPrograms
+from criwist.core.images.credentials import DockerConfigs
+from criwist.core.images.images import Images
+from criwist.core.node.status import NodeStatus
+from criwist.core.node.verbose_info import VerboseInfo
 from criwist.core.recovery import Recovery
-from criwist.core.status import NodeStatus
-from criwist.core.streams import ContainerStreams
-from criwist.core.verbose import Verbose
-from criwist.core.volumes import ImageVolumes
+from criwist.core.sandboxes.pause_image import PauseImage
+from criwist.core.sandboxes.sandboxes import Sandboxes
+from criwist.core.state.cache import Cache
+from criwist.core.state.engine_facts import KnownEngine
+from criwist.core.state.event_feed import EventFeed
+from criwist.core.state.observed_state import Observer, observe
+from criwist.core.state.pod_networks import PodNetworks
+from criwist.core.state.projection import Projection
+from criwist.daemon.log_observer import STANDARD_OUTPUT, TWISTD_LOG, choose
+from criwist.daemon.sd_notify import SystemdNotifier
 from criwist.docker.agent import connections
 from criwist.docker.client import Docker
-from criwist.interfaces import EngineFacts, IContainerLogs
-from criwist.journal import STANDARD_OUTPUT, TWISTD_LOG, choose
-from criwist.kernel.engine_cgroup import move_engine
+from criwist.interfaces.engine import EngineFacts
+from criwist.interfaces.logs import IContainerLogs
+from criwist.kernel.cgroup.engine_cgroup import move_engine
+from criwist.kernel.hangup import hang_up
 from criwist.kernel.mounts import LayerMounts
 from criwist.kernel.netns import connect
-from criwist.kernel.oom import local_oom_score_floor
+from criwist.kernel.oom_score_floor import local_oom_score_floor
 from criwist.kernel.processes import Processes
-from criwist.kernel.terminals import hang_up
+from criwist.locks import Locks
 from criwist.logs.containers import ContainerLogs
 from criwist.network.providers import pod_networks
 from criwist.network.resolvconf import ResolvConfs
-from criwist.notify import Notifier
-from criwist.options import Options as CommandLine
-from criwist.rpc.door import Door
+from criwist.records.sandboxes import SandboxRecords, mirror_directory
+from criwist.rpc.dispatch import Dispatcher
 from criwist.rpc.images import ImageService
 from criwist.rpc.runtime import RuntimeService
 from criwist.rpc.server import Server
+from criwist.rpc.streaming import StreamingUrls
 from criwist.streaming.server import StreamingServer
-from criwist.streaming.urls import Streams
 
 __all__ = ["Options", "makeService"]
 
@@ -104,10 +106,10 @@ class Criwist(Service):
     _warnings: tuple[str, ...]
     _environment: Mapping[str, str]
     _server: Server | None = field(default=None, init=False)
-    _feed: EngineFeed | None = field(default=None, init=False)
+    _feed: EventFeed | None = field(default=None, init=False)
     _logs: IContainerLogs | None = field(default=None, init=False)
     _parts: list[IService] = field(factory=list, init=False)
-    _notifier: Notifier | None = field(default=None, init=False)
+    _notifier: SystemdNotifier | None = field(default=None, init=False)
     _log = Logger()
 
     def startService(self) -> None:
@@ -157,7 +159,7 @@ class Criwist(Service):
             request_timeout=config.runtime_request_timeout,
         )
         processes = Processes(reactor, reactor.getThreadPool())
-        engine = Engine(docker, lambda: local_oom_score_floor(config.docker_endpoint))
+        engine = KnownEngine(docker, lambda: local_oom_score_floor(config.docker_endpoint))
         records = SandboxRecords(posixpath.join(config.root_directory, "sandboxes"), mirror=mirror_directory())
         resolv_confs = ResolvConfs(posixpath.join(config.root_directory, "resolv-confs"))
         networks = PodNetworks(pod_networks(config, reactor, self._environment), config.network_plugin)
@@ -167,7 +169,7 @@ class Criwist(Service):
         volumes = ImageVolumes(docker, LayerMounts(reactor, reactor.getThreadPool(), trees), trees)
         configs = DockerConfigs(self._environment, os.getcwd(), CredentialPrograms(reactor, self._environment).get)
         images = Images(docker, config, reactor, configs, lambda: volumes.in_use() | cache.snapshot.image_volumes)
-        describe = Describe(
+        describe = Projection(
             engine, records, networks, images.image, Observer(observe), volumes.volume_at, config.root_directory
         )
         cache = Cache(docker, logs, describe)
@@ -181,13 +183,13 @@ class Criwist(Service):
             locks,
             resolv_confs,
             volumes,
-            ImageAccounts(docker, files),
+            ImageUsers(docker, files),
             files,
             partial(_image_id, images),
             deferToThread,
         )
         pause = PauseImage(config.pod_infra_container_image, docker, images, engine)
-        pods = Pods(docker, cache, engine, records, networks, locks, pause.ensure, containers.remove, resolv_confs)
+        pods = Sandboxes(docker, cache, engine, records, networks, locks, pause.ensure, containers.remove, resolv_confs)
         recovery = Recovery(docker, cache, records, networks, logs, volumes, files)
 
         async def connected(facts: EngineFacts) -> None:
@@ -196,20 +198,20 @@ class Criwist(Service):
             await volumes.take_stock()
             await images.refresh()
 
-        feed = self._feed = EngineFeed(
+        feed = self._feed = EventFeed(
             docker, cache, reactor, connected, recovery.before_use, recovery.run, images.event
         )
-        execs = Execs(docker, cache, feed, processes, reactor)
-        runtime = ContainerStreams(docker, cache, feed, partial(connect, reactor=reactor), hang_up, reactor)
+        execs = ExecSync(docker, cache, feed, processes, reactor)
+        runtime = StreamingRuntime(docker, cache, feed, partial(connect, reactor=reactor), hang_up, reactor)
         streaming = StreamingServer(reactor, config, runtime)
-        streams = Streams(runtime, streaming)
+        streams = StreamingUrls(runtime, streaming)
         checkpoints = Checkpoints(
             docker, reactor, reactor, reactor.getThreadPool(), posixpath.join(config.root_directory, "checkpoints")
         )
         checkpoints.clear()
-        door = Door(reactor)
+        door = Dispatcher(reactor)
         node = NodeStatus(config, docker, engine, cache, network)
-        verbose = Verbose(
+        verbose = VerboseInfo(
             engine, records, lambda one: door.wait(lambda: docker.inspect_container(one), INSPECT_WITHIN, "inspection")
         )
         server = self._server = Server(
@@ -223,7 +225,7 @@ class Criwist(Service):
         self._start(streaming, network)
         address = server.start()
         feed.start()
-        self._notifier = Notifier(self._environment)
+        self._notifier = SystemdNotifier(self._environment)
         self._notifier.ready()
         self._log.info(
             "criwist {version} serves the CRI on {address}; "

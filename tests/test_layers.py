@@ -10,23 +10,39 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1] / "criwist"
 
-#: Package or module to layer, as docs/architecture.md draws them.
+#: Package or module to layer, as docs/architecture.md draws them.  The longest name that matches counts.
 LAYERS = {
-    **dict.fromkeys(("__init__", "errors", "labels", "names", "reference", "times", "api", "pause", "durable"), 0),
-    **dict.fromkeys(("config", "interfaces"), 1),
-    **dict.fromkeys(("wire", "translate", "netconf", "go_flags"), 2),
     **dict.fromkeys(
-        ("docker", "network", "kernel", "logs", "checkpoint", "older_shims", "metrics", "notify", "journal"), 3
+        (
+            "__init__",
+            "api",
+            "errors",
+            "labels",
+            "locks",
+            "names",
+            "pause",
+            "records.atomic_files",
+            "reference",
+            "threads",
+        ),
+        0,
     ),
+    **dict.fromkeys(("config", "interfaces"), 1),
+    **dict.fromkeys(("wire", "translate", "netconf", "command_line.go_flags"), 2),
+    **dict.fromkeys(("docker", "network", "kernel", "logs", "records", "daemon"), 3),
     "core": 4,
     **dict.fromkeys(("rpc", "streaming"), 5),
-    **dict.fromkeys(
-        ("service", "options", "option_table", "option_values", "option_addresses", "demo", "testing", "doctor"), 6
-    ),
+    **dict.fromkeys(("service", "command_line", "demo"), 6),
 }
-
-#: Adapters beside each other in layer 3 may share these: a small module on which several stand.
-SHARED = {"older_shims": {"checkpoint"}}
+#: Rooms of ``core`` to floor; the longest name that matches counts.  A room imports from lower floors and from itself.
+CORE_FLOORS = {
+    **dict.fromkeys(("__init__", "host_files", "undo", "images"), 0),
+    "state": 1,
+    "name_conflict": 1,
+    **dict.fromkeys(("containers", "exec", "node", "sandboxes"), 2),
+    **dict.fromkeys(("recovery",), 3),
+}
+ADAPTERS = 3
 
 
 def modules() -> Iterator[tuple[str, Path]]:
@@ -35,9 +51,13 @@ def modules() -> Iterator[tuple[str, Path]]:
         yield ".".join(path.relative_to(ROOT).with_suffix("").parts), path
 
 
-def unit(dotted: str) -> str:
-    """The package or top-level module that a dotted name below criwist belongs to."""
-    return dotted.split(".")[0]
+def place(dotted: str, table: dict[str, int]) -> str:
+    """The entry of *table* that a dotted name belongs to; ``""`` if there is none."""
+    parts = dotted.split(".")
+    for end in range(len(parts), 0, -1):
+        if (prefix := ".".join(parts[:end])) in table:
+            return prefix
+    return ""
 
 
 def imported(path: Path) -> Iterator[str]:
@@ -50,7 +70,11 @@ def imported(path: Path) -> Iterator[str]:
                     for alias in node.names
                 )
             elif node.module.startswith("criwist."):
-                yield node.module.removeprefix("criwist.")
+                package = node.module.removeprefix("criwist.")
+                directory = ROOT / package.replace(".", "/")
+                for alias in node.names:
+                    is_module = (directory / alias.name).is_dir() or (directory / f"{alias.name}.py").exists()
+                    yield f"{package}.{alias.name}" if is_module else package
         elif isinstance(node, ast.Import):
             for alias in node.names:
                 if alias.name.startswith("criwist."):
@@ -60,13 +84,37 @@ def imported(path: Path) -> Iterator[str]:
 @pytest.mark.parametrize(("name", "path"), list(modules()), ids=lambda value: value if isinstance(value, str) else "")
 def test_imports_point_down(name: str, path: Path) -> None:
     """No module imports from a layer above its own, nor an adapter another adapter."""
-    here = unit(name)
-    assert here in LAYERS, f"{here} has no layer: say in docs/architecture.md and here where it belongs"
+    here = place(name, LAYERS)
+    assert here, f"{name} has no layer: say in docs/architecture.md and here where it belongs"
     for target in imported(path):
-        there = unit(target)
+        there = place(target, LAYERS)
         assert LAYERS[there] <= LAYERS[here], f"{name} (layer {LAYERS[here]}) imports {target} (layer {LAYERS[there]})"
-        if LAYERS[here] == LAYERS[there] == 3 and here != there:
-            assert here in SHARED.get(there, ()), f"adapter {name} imports adapter {target}"
+        if LAYERS[here] == LAYERS[there] == ADAPTERS:
+            assert here == there, f"adapter {name} imports adapter {target}"
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [(name.removeprefix("core."), path) for name, path in modules() if name.startswith("core.")],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_rooms_of_the_core(name: str, path: Path) -> None:
+    """In ``core`` a room imports from lower floors and from itself: no feature imports another feature."""
+    here = place(name, CORE_FLOORS)
+    assert here, f"core.{name} has no floor: say in docs/architecture.md and here where it belongs"
+    for target in imported(path):
+        if not target.startswith("core."):
+            continue
+        there = place(target.removeprefix("core."), CORE_FLOORS)
+        assert here == there or CORE_FLOORS[there] < CORE_FLOORS[here], f"core.{name} imports {target}"
+
+
+def test_only_what_exists_is_listed() -> None:
+    """Every name in the tables is a package or a module."""
+    names = {name for name, _ in modules()}
+    packages = {name.rpartition(".")[0] for name in names}
+    for listed in [*LAYERS, *(f"core.{room}" for room in CORE_FLOORS)]:
+        assert listed in names | packages | {name.rpartition(".")[0] for name in packages}, listed
 
 
 def test_no_module_takes_the_global_reactor_at_import() -> None:

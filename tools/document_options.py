@@ -1,4 +1,4 @@
-"""Write the table of options in README.rst anew from criwist.option_table.
+"""Write the table of options in README.rst anew from criwist.command_line.table.
 
 python tools/document_options.py            write it
 python tools/document_options.py --check    exit status 1 if it is not what it should be
@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from criwist.option_table import OPTIONS
+from criwist.command_line.table import OPTIONS
 
 README = Path(__file__).resolve().parent.parent / "README.rst"
 _BEGIN = ".. options: made by tools/document_options.py from here\n"

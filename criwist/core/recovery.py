@@ -16,13 +16,15 @@ from attrs import define, field
 from twisted.logger import Logger
 
 from criwist import errors
-from criwist.core.cache import Cache
-from criwist.core.containers import logged
-from criwist.core.image_files import ImageFiles
-from criwist.core.plans import in_parallel
-from criwist.core.pods import PodNetworks
-from criwist.core.volumes import ImageVolumes
-from criwist.interfaces import IContainerLogs, IDocker, ISandboxRecords
+from criwist.core.containers.containers import logged
+from criwist.core.containers.image_files import ImageFiles
+from criwist.core.containers.image_volumes import ImageVolumes
+from criwist.core.state.cache import Cache
+from criwist.core.state.pod_networks import PodNetworks
+from criwist.core.undo import in_parallel
+from criwist.interfaces.engine import IDocker
+from criwist.interfaces.logs import IContainerLogs
+from criwist.interfaces.records import ISandboxRecords
 
 
 @define(eq=False)

@@ -20,10 +20,10 @@ from twisted.web.iweb import IResponse
 
 from criwist.docker.agent import EngineConnections
 from criwist.docker.bodies import BytesProducer, read_body
-from criwist.docker.faults import LOST, connection_fault, error_message, fault, is_success
+from criwist.docker.error_responses import LOST, connection_fault, error_message, fault, is_success
 from criwist.docker.hijack import HijackedConnection, hijack
 from criwist.errors import DeadlineExceeded, EngineFailure, InvalidArgument
-from criwist.interfaces import JSONObject
+from criwist.interfaces.engine import JSONObject
 from criwist.wire.upgrade import UpgradeRequest
 
 _T = TypeVar("_T")

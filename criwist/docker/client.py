@@ -1,7 +1,7 @@
 """The one client of the Docker Engine API: a provider of ``IDocker``, which says what each call promises.
 
 A call is a method, a path below the negotiated version, and the time limit that fits it; how it travels and what
-its answer means is the business of :mod:`criwist.docker.calls` and :mod:`criwist.docker.faults`.
+its answer means is the business of :mod:`criwist.docker.calls` and :mod:`criwist.docker.error_responses`.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from zope.interface import implementer
 from criwist.docker.agent import EngineConnections
 from criwist.docker.bodies import read_objects
 from criwist.docker.calls import Calls, Request, Subject, json_list, json_object, undisturbed
+from criwist.docker.error_responses import fault, says_not_running
 from criwist.docker.facts import OLDEST_API, engine_facts, version_text
-from criwist.docker.faults import fault, says_not_running
 from criwist.errors import CriwistError, EngineFailure, FailedPrecondition, NotFound, Unavailable
-from criwist.interfaces import EngineFacts, IDocker, IHijackedStream, JSONObject
+from criwist.interfaces.engine import EngineFacts, IDocker, IHijackedStream, JSONObject
 
 # Time limits, in seconds.  They end waits for an engine that has stopped answering; a busy one needs seconds.
 

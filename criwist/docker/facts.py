@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from criwist.errors import EngineFailure, FailedPrecondition
-from criwist.interfaces import EngineFacts, JSONObject, RuntimeFacts
+from criwist.interfaces.engine import EngineFacts, JSONObject, RuntimeFacts
 
 ApiVersion = tuple[int, int]
 

@@ -23,10 +23,10 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from criwist.docker.faults import LOST, connection_fault, error_message, fault
+from criwist.docker.error_responses import LOST, connection_fault, error_message, fault
 from criwist.docker.half_close import half_closeable
 from criwist.errors import EngineFailure, Unavailable
-from criwist.interfaces import IHijackedStream
+from criwist.interfaces.engine import IHijackedStream
 from criwist.wire.upgrade import Refused, Upgraded, UpgradeError, UpgradeRequest
 
 

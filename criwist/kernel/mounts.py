@@ -31,10 +31,10 @@ from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
 from criwist.errors import FailedPrecondition, InvalidArgument, PermissionDenied
-from criwist.interfaces import ILayerMounts
+from criwist.interfaces.kernel import ILayerMounts
 from criwist.kernel.mountinfo import Mount, parse_mountinfo
 from criwist.kernel.procfs import PROC, read_text
-from criwist.kernel.threads import run_to_its_end
+from criwist.threads import run_to_its_end
 
 # linux/mount.h
 _MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 1, 2, 4, 8

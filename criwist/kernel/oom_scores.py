@@ -7,7 +7,7 @@ change is written to every process of the container's cgroup, until a look finds
 from __future__ import annotations
 
 from criwist.errors import FailedPrecondition
-from criwist.kernel.cgroups import Cgroup, processes_below
+from criwist.kernel.cgroup.paths import Cgroup, processes_below
 from criwist.kernel.procfs import PROC, read_text
 
 #: Looks at the cgroup's processes.  One that is forked between a look and the write to its parent inherits the old

@@ -43,8 +43,8 @@ from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
 from criwist.errors import NotFound, PermissionDenied
-from criwist.interfaces import IProcesses
-from criwist.kernel.cgroups import belongs_to, process_cgroup, processes_below
+from criwist.interfaces.kernel import IProcesses
+from criwist.kernel.cgroup.paths import belongs_to, process_cgroup, processes_below
 from criwist.kernel.procfs import (
     PROC,
     ProcessStat,

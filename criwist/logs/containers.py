@@ -23,20 +23,21 @@ from zope.interface import implementer
 
 from criwist.config import Config
 from criwist.errors import FailedPrecondition
-from criwist.interfaces import EngineFacts, IContainerLogs, IDocker, JSONObject, LoggedContainer
-from criwist.logs.continuation import Continuation
-from criwist.logs.files import NO_DRIVER, EngineFile, engine_file
-from criwist.logs.followed import FollowedLog
-from criwist.logs.follower import Follower
+from criwist.interfaces.engine import EngineFacts, IDocker, JSONObject
+from criwist.interfaces.logs import IContainerLogs, LoggedContainer
+from criwist.logs.cri_file.cri_file import CriFile
+from criwist.logs.docker_files.docker_log import DockerLog
+from criwist.logs.docker_files.file_log import FileLog
+from criwist.logs.docker_files.follower import Follower
+from criwist.logs.docker_files.location import NO_DRIVER, EngineFile, engine_file
+from criwist.logs.engine_api.api_log import ApiLog
+from criwist.logs.engine_api.api_writer import ApiWriter
+from criwist.logs.inotify import Inotify
 from criwist.logs.links import LinkedLog, is_linked
-from criwist.logs.notice import NoticedLog
-from criwist.logs.output import Output
 from criwist.logs.positions import Positions
 from criwist.logs.reports import Reports
-from criwist.logs.requests import RequestedLog
-from criwist.logs.rounds import Rounds
-from criwist.logs.source import Source
-from criwist.logs.watch import Watch
+from criwist.logs.scheduler import Scheduler
+from criwist.logs.unreadable_driver import UnreadableLog
 
 #: Seconds that the end of a container, and its removal, wait for its log at most.
 SETTLE_LIMIT: Final = 2.0
@@ -75,14 +76,14 @@ class ContainerLogs:
     _log: Logger = field(factory=Logger, kw_only=True)
     _logs: dict[str, _Log] = field(factory=dict, init=False)
     _positions: Positions = field(init=False)
-    _watch: Watch = field(init=False)
-    _rounds: Rounds = field(init=False)
+    _watch: Inotify = field(init=False)
+    _rounds: Scheduler = field(init=False)
     _watching: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._positions = Positions(os.path.join(self._config.root_directory, "logs"))
-        self._watch = Watch(self._reactor)
-        self._rounds = Rounds(self._reactor)
+        self._watch = Inotify(self._reactor)
+        self._rounds = Scheduler(self._reactor)
 
     def container_options(self) -> JSONObject:
         """``HostConfig.LogConfig``."""
@@ -166,44 +167,44 @@ class ContainerLogs:
         if not known and (container.adopted or self._config.log_mode == "symlink" or is_linked(container)):
             return LinkedLog(container, self._link_target(container, file))
         reports = Reports(container.container_id)
-        output = Output(container.path)
+        output = CriFile(container.path)
         if container.driver == NO_DRIVER:
-            return NoticedLog(container, output, int(self._reactor.seconds() * 10**9), reports)
+            return UnreadableLog(container, output, int(self._reactor.seconds() * 10**9), reports)
         if file is None or (not file.certain and container.running and not os.path.exists(file.path)):
             return self._requested(container, output, reports)
         return self._followed(container, file, output, reports)
 
     def _reconsidered(self, log: _Log) -> _Log:
         """*log*, of a container that has been started, or what takes its place if its file has not been made."""
-        if not isinstance(log, FollowedLog) or not log.is_in_vain:
+        if not isinstance(log, FileLog) or not log.is_in_vain:
             return log
         log.stop()
         container = log.container
-        other = self._requested(container, Output(container.path), Reports(container.container_id))
+        other = self._requested(container, CriFile(container.path), Reports(container.container_id))
         self._logs[container.container_id] = other
         other.follow(container)
         return other
 
-    def _requested(self, container: LoggedContainer, output: Output, reports: Reports) -> RequestedLog:
-        continuation = Continuation(container.container_id, output, self._positions, reports)
-        return RequestedLog(container, self._docker, continuation, self._positions, self._reactor, reports)
+    def _requested(self, container: LoggedContainer, output: CriFile, reports: Reports) -> ApiLog:
+        continuation = ApiWriter(container.container_id, output, self._positions, reports)
+        return ApiLog(container, self._docker, continuation, self._positions, self._reactor, reports)
 
     def _link_target(self, container: LoggedContainer, file: EngineFile | None) -> str:
         if container.driver != "json-file":
             return ""
         return container.engine_path or (file.path if file is not None else "")
 
-    def _followed(self, container: LoggedContainer, file: EngineFile, output: Output, reports: Reports) -> FollowedLog:
+    def _followed(self, container: LoggedContainer, file: EngineFile, output: CriFile, reports: Reports) -> FileLog:
         if not self._watching:
             self._watch.start()
             self._watching = True
         follower = Follower(
             container.container_id,
-            Source(file.path, file.format),
+            DockerLog(file.path, file.format),
             output,
             self._positions,
             self._watch,
             self._rounds.call,
             reports,
         )
-        return FollowedLog(container, file, follower, self._rounds, self._positions, reports)
+        return FileLog(container, file, follower, self._rounds, self._positions, reports)

@@ -14,8 +14,8 @@ from attrs import define
 from twisted.logger import Logger
 
 from criwist.errors import FailedPrecondition
-from criwist.interfaces import LoggedContainer
-from criwist.logs.places import make_link, remove_link
+from criwist.interfaces.logs import LoggedContainer
+from criwist.logs.cri_file.safe_open import make_link, remove_link
 
 
 def is_linked(container: LoggedContainer) -> bool:

@@ -1,9 +1,10 @@
 """How far each container's log has been written, in files that outlive us.
 
 A position may be older than the truth, never newer: what was written since is recognized when it is made again (see
-:mod:`criwist.logs.output`).  It therefore need not be saved for each line, and it need not be forced to the disk, which
-would cost more than all the rest: a killed criwist loses nothing that the kernel has, and after a crash of the machine
-the log's last line is looked up in Docker's.  A file that such a crash left damaged is noticed by its checksum.
+:mod:`criwist.logs.cri_file.cri_file`).  It therefore need not be saved for each line, and it need not be forced to the
+disk, which would cost more than all the rest: a killed criwist loses nothing that the kernel has, and after a crash of
+the machine the log's last line is looked up in Docker's.  A file that such a crash left damaged is noticed by its
+checksum.
 
 One ``<container id>`` a container, a line of JSON and its CRC-32, written beside and renamed.
 """
@@ -21,10 +22,10 @@ from typing import Any, Final
 from attrs import define, field, frozen
 from twisted.logger import Logger
 
-from criwist.logs.anchors import Anchor
-from criwist.logs.generations import Fingerprint
-from criwist.logs.output import Mark
-from criwist.logs.source import Position
+from criwist.logs.cri_file.cri_file import Mark
+from criwist.logs.docker_files.docker_log import Position
+from criwist.logs.docker_files.generations import Fingerprint
+from criwist.logs.engine_api.cursor import ApiCursor
 
 _VERSION: Final = 1
 _IDENTIFIER: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z_.-]*")
@@ -38,7 +39,7 @@ class Record:
     path: str
     mark: Mark
     #: Where reading goes on: a place in Docker's files, or in the API's answer.
-    source: Position | Anchor
+    source: Position | ApiCursor
     #: The container has exited and its log is whole.
     complete: bool = False
 
@@ -107,7 +108,7 @@ class Positions:
 def _document(record: Record) -> dict[str, Any]:
     document: dict[str, Any] = {"version": _VERSION, "path": record.path, "mark": list(record.mark)}
     source = record.source
-    if isinstance(source, Anchor):
+    if isinstance(source, ApiCursor):
         document["anchor"] = [source.since, source.count, source.first, source.last]
     else:
         generation = source.generation
@@ -125,9 +126,9 @@ def _record(content: bytes) -> Record:
     document = json.loads(text)
     if document["version"] != _VERSION:
         raise ValueError(f"it is of version {document['version']!r}, this program knows {_VERSION}")
-    source: Position | Anchor
+    source: Position | ApiCursor
     if "anchor" in document:
-        source = Anchor(*document["anchor"])
+        source = ApiCursor(*document["anchor"])
     else:
         generation = document["generation"]
         # Without the inode number in records of older versions.

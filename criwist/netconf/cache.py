@@ -15,8 +15,8 @@ from typing import Any
 
 from attrs import frozen
 
-from criwist.netconf.faults import Malformed, as_list, as_object, as_text
 from criwist.netconf.invocations import Attachment
+from criwist.netconf.plugin_errors import Malformed, as_list, as_object, as_text
 
 _KIND = "cniCacheV1"
 

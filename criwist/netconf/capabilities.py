@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from criwist.errors import InvalidArgument
-from criwist.interfaces import PodNetworkRequest
+from criwist.interfaces.network import PodNetworkRequest
 from criwist.netconf.quantities import read_quantity
 
 PORT_MAPPINGS = "portMappings"

@@ -13,7 +13,7 @@ from typing import Any
 
 from attrs import frozen
 
-from criwist.netconf.faults import Malformed, as_list, as_object, as_text, read_object
+from criwist.netconf.plugin_errors import Malformed, as_list, as_object, as_text, read_object
 from criwist.netconf.versions import DEFAULT_VERSION, SPEC_VERSIONS, newest_first
 
 #: Endings of the files that are looked at.

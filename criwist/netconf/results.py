@@ -18,7 +18,7 @@ from typing import Any
 
 from attrs import field, frozen
 
-from criwist.netconf.faults import Malformed, as_list, as_object, as_text
+from criwist.netconf.plugin_errors import Malformed, as_list, as_object, as_text
 from criwist.netconf.versions import DEFAULT_VERSION, at_least, known
 
 _ROUTE_NUMBERS = ("mtu", "advmss", "priority", "table", "scope")

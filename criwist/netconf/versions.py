@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from criwist.netconf.faults import Malformed
+from criwist.netconf.plugin_errors import Malformed
 
 #: Every released version, oldest first.
 SPEC_VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")

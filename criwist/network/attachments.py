@@ -18,15 +18,15 @@ from typing import Any
 from attrs import define, evolve, field, frozen
 from twisted.logger import Logger
 
-from criwist.durable import Documents, remove_file, valid_key, write_file
 from criwist.errors import Internal
-from criwist.interfaces import PortMapping
+from criwist.interfaces.network import PortMapping
 from criwist.netconf.cache import Cached, cache_file_name, read_cached, write_cached
 from criwist.netconf.capabilities import PORT_MAPPINGS
-from criwist.netconf.faults import Malformed, read_object
 from criwist.netconf.invocations import Attachment
 from criwist.netconf.lists import NetworkList, parse_list
+from criwist.netconf.plugin_errors import Malformed, read_object
 from criwist.netconf.results import Result, read_result, result_version
+from criwist.records.atomic_files import Documents, remove_file, valid_key, write_file
 
 _VERSION = 1
 #: Of the pod's interface; what every plugin and every shim calls it.

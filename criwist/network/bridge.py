@@ -15,9 +15,10 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from criwist.errors import EngineFailure
-from criwist.interfaces import IPodNetwork, JSONObject, NetworkCondition, PodNetwork, PodNetworkRequest
+from criwist.interfaces.engine import JSONObject
+from criwist.interfaces.network import IPodNetwork, NetworkCondition, PodNetwork, PodNetworkRequest
 from criwist.netconf.capabilities import PORT_MAPPINGS, capability_arguments
-from criwist.network.planning import demand_capabilities
+from criwist.network.attachment_request import demand_capabilities
 
 #: Bridged packets pass iptables only with these at 1; Kubernetes' service addresses depend on it.
 _BRIDGE_SYSCTLS = ("bridge-nf-call-iptables", "bridge-nf-call-ip6tables")

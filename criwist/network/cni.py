@@ -33,13 +33,14 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from criwist.errors import CriwistError, PluginFailure
-from criwist.interfaces import IPodNetwork, JSONObject, NetworkCondition, PodNetwork, PodNetworkRequest
+from criwist.interfaces.engine import JSONObject
+from criwist.interfaces.network import IPodNetwork, NetworkCondition, PodNetwork, PodNetworkRequest
 from criwist.netconf.versions import has_check, has_collection
+from criwist.network.attachment_request import guessed_entry, planned_entry
 from criwist.network.attachments import INTERFACE, Attachments, Entry, entry_document, read_entry
-from criwist.network.chains import INQUIRY_TIME_LIMIT, PluginChains, PluginComplaint
 from criwist.network.hostports import HostPorts
-from criwist.network.pins import NamespacePins
-from criwist.network.planning import guessed_entry, planned_entry
+from criwist.network.netns_mounts import NetnsMounts
+from criwist.network.plugin_chain import INQUIRY_TIME_LIMIT, PluginChain, PluginComplaint
 from criwist.network.pod_cidrs import PodCIDRs
 from criwist.network.readiness import LOOK_INTERVAL, Readiness
 from criwist.network.teardown import LOOPBACK, Teardowns
@@ -60,10 +61,10 @@ class CNINetwork(Service):
 
     name: str
     _readiness: Readiness
-    _chains: PluginChains
+    _chains: PluginChain
     _attachments: Attachments
     _pod_cidrs: PodCIDRs
-    _pins: NamespacePins
+    _pins: NetnsMounts
     _clock: IReactorTime
     _end_strays: Callable[[set[str]], Coroutine[Any, Any, None]]
     docker_network_mode: str = field(default="none", init=False)

@@ -11,7 +11,8 @@ from typing import Any
 from attrs import define, field
 from zope.interface import implementer
 
-from criwist.interfaces import IPodNetwork, JSONObject, NetworkCondition, PodNetwork, PodNetworkRequest
+from criwist.interfaces.engine import JSONObject
+from criwist.interfaces.network import IPodNetwork, NetworkCondition, PodNetwork, PodNetworkRequest
 
 
 @implementer(IPodNetwork)

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from attrs import define, field
 
 from criwist.errors import FailedPrecondition
-from criwist.interfaces import PortMapping
+from criwist.interfaces.network import PortMapping
 
 _ANY = frozenset({4, 6})
 

@@ -9,8 +9,8 @@ import ipaddress
 
 from attrs import define
 
-from criwist.durable import Documents
 from criwist.errors import InvalidArgument
+from criwist.records.atomic_files import Documents
 
 _KEY = "pod-cidr"
 

@@ -15,20 +15,20 @@ from typing import Any
 from twisted.internet.task import deferLater
 
 from criwist.config import Config
-from criwist.durable import Documents
-from criwist.interfaces import IPodNetwork
+from criwist.interfaces.network import IPodNetwork
 from criwist.network.attachments import Attachments
 from criwist.network.bridge import BridgeNetwork
-from criwist.network.chains import PluginChains
 from criwist.network.cni import CNINetwork
 from criwist.network.host import HostNetwork
 from criwist.network.hostports import HostPorts
 from criwist.network.kubenet import KubenetConfiguration
-from criwist.network.pins import NamespacePins
+from criwist.network.netns_mounts import NetnsMounts
+from criwist.network.plugin_chain import PluginChain
 from criwist.network.plugins import run_plugin, stray_plugins
 from criwist.network.pod_cidrs import PodCIDRs
 from criwist.network.readiness import Readiness
 from criwist.network.sources import ConfigurationDirectory, ConfigurationSource
+from criwist.records.atomic_files import Documents
 
 #: Looks for processes that were killed, and the seconds between them.
 _LOOKS, _BETWEEN = 50, 0.1
@@ -42,7 +42,7 @@ def pod_networks(config: Config, reactor: Any, environment: Mapping[str, str]) -
     directory = os.path.join(config.root_directory, "network")
     pod_cidrs = PodCIDRs(Documents(directory, 1), config.pod_cidr)
     host_ports = HostPorts()
-    chains = PluginChains(partial(run_plugin, reactor=reactor), config.cni_bin_dirs, environment)
+    chains = PluginChain(partial(run_plugin, reactor=reactor), config.cni_bin_dirs, environment)
 
     def cni(name: str, source: ConfigurationSource) -> CNINetwork:
         attachments = Attachments(os.path.join(directory, name), config.cni_cache_dir)
@@ -53,7 +53,7 @@ def pod_networks(config: Config, reactor: Any, environment: Mapping[str, str]) -
             chains,
             attachments,
             pod_cidrs,
-            NamespacePins(),
+            NetnsMounts(),
             reactor,
             partial(_end_strays, reactor),
             host_ports=host_ports,

@@ -24,11 +24,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from criwist.errors import PluginFailure, Unavailable
-from criwist.interfaces import NetworkCondition
+from criwist.interfaces.network import NetworkCondition
 from criwist.netconf.capabilities import IP_RANGES
 from criwist.netconf.lists import Choice, NetworkList
 from criwist.netconf.versions import has_status
-from criwist.network.chains import PluginChains
+from criwist.network.plugin_chain import PluginChain
 from criwist.network.sources import ConfigurationSource
 
 #: Seconds between looks.
@@ -52,7 +52,7 @@ class Readiness:
     """What :meth:`look` found last."""
 
     _source: ConfigurationSource
-    _chains: PluginChains
+    _chains: PluginChain
     _clock: IReactorTime
     #: Of the node; for lists that want ``ipRanges``.
     pod_cidrs: tuple[str, ...] = ()

@@ -23,9 +23,9 @@ from attrs import define, field
 from twisted.logger import Logger
 
 from criwist.api.runtime.v1 import api_pb2 as pb
-from criwist.durable import valid_key
 from criwist.errors import Internal
-from criwist.interfaces import JSONObject
+from criwist.interfaces.engine import JSONObject
+from criwist.records.atomic_files import valid_key
 
 #: Where a container looks for it (resolv.conf(5)).
 TARGET = "/etc/resolv.conf"

@@ -13,8 +13,8 @@ from typing import Protocol
 
 from attrs import frozen
 
-from criwist.netconf.faults import Malformed
 from criwist.netconf.lists import ADDED_SUFFIX, CONFIGURATION_SUFFIXES, Choice, choose
+from criwist.netconf.plugin_errors import Malformed
 
 #: Bytes of a configuration file; one has a few KiB.
 LARGEST_CONFIGURATION = 1 << 20

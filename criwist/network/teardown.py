@@ -18,14 +18,14 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from criwist.errors import CriwistError, PluginFailure
-from criwist.interfaces import JSONObject
+from criwist.interfaces.engine import JSONObject
 from criwist.netconf.invocations import Attachment
 from criwist.netconf.lists import parse_list
 from criwist.netconf.versions import has_previous_result_on_delete
 from criwist.network.attachments import Attachments, Entry
-from criwist.network.chains import PluginChains
 from criwist.network.hostports import HostPorts
-from criwist.network.pins import NamespacePins
+from criwist.network.netns_mounts import NetnsMounts
+from criwist.network.plugin_chain import PluginChain
 from criwist.network.turns import Turns
 
 #: Seconds between attempts to release what could not be released.
@@ -53,9 +53,9 @@ class Teardowns:
     :param end_strays: ends processes that plugins left behind for these containers; returns when they are gone.
     """
 
-    _chains: PluginChains
+    _chains: PluginChain
     _attachments: Attachments
-    _pins: NamespacePins
+    _pins: NetnsMounts
     _host_ports: HostPorts
     _turns: Turns
     _clock: IReactorTime

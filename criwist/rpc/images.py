@@ -1,14 +1,14 @@
-"""runtime.ImageService: what images do is ``core.images``'."""
+"""runtime.ImageService: what images do is ``core.images.images``'."""
 
 from __future__ import annotations
 
 from attrs import define
 
 from criwist.api.runtime.v1 import api_pb2 as pb
-from criwist.core.cache import Cache
-from criwist.core.image_snapshot import ImageSnapshot
-from criwist.core.images import Images
-from criwist.rpc.behaviours import errand, read
+from criwist.core.images.images import Images
+from criwist.core.images.snapshot import ImageSnapshot
+from criwist.core.state.cache import Cache
+from criwist.rpc.serving import from_snapshot, on_reactor
 
 
 @define(eq=False)
@@ -18,25 +18,25 @@ class ImageService:
     _images: Images
     _cache: Cache
 
-    @read
+    @from_snapshot
     def ListImages(self, request: pb.ListImagesRequest) -> pb.ListImagesResponse:
         return pb.ListImagesResponse(images=self._fresh().list(request.filter.image.image))
 
-    @read
+    @from_snapshot
     def ImageStatus(self, request: pb.ImageStatusRequest) -> pb.ImageStatusResponse:
         return self._fresh().response(request.image.image, verbose=request.verbose)
 
-    @errand(cancellable=True)
+    @on_reactor(cancellable=True)
     async def PullImage(self, request: pb.PullImageRequest) -> pb.PullImageResponse:
         auth = request.auth if request.HasField("auth") else None
         return pb.PullImageResponse(image_ref=await self._images.pull(request.image, auth))
 
-    @errand()
+    @on_reactor()
     async def RemoveImage(self, request: pb.RemoveImageRequest) -> pb.RemoveImageResponse:
         await self._images.remove(request.image.image)
         return pb.RemoveImageResponse()
 
-    @read
+    @from_snapshot
     def ImageFsInfo(self, request: pb.ImageFsInfoRequest) -> pb.ImageFsInfoResponse:
         return self._images.filesystem()
 

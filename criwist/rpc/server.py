@@ -23,11 +23,11 @@ from twisted.logger import Logger
 
 from criwist.api.runtime.v1 import api_pb2 as pb
 from criwist.errors import FailedPrecondition
-from criwist.rpc.behaviours import Pools, generic_handler
-from criwist.rpc.door import Door
+from criwist.rpc.dispatch import Dispatcher
 from criwist.rpc.images import ImageService
-from criwist.rpc.inherited import inherited_socket
+from criwist.rpc.inherited_socket import inherited_socket
 from criwist.rpc.runtime import RuntimeService
+from criwist.rpc.serving import Pools, generic_handler
 
 #: Bytes of a message, both ways: what a kubelet sets (its ``maxMsgSize``).
 MAX_MESSAGE = 16 * 1024 * 1024
@@ -52,7 +52,7 @@ class Server:
     """Serves the CRI on one endpoint."""
 
     endpoint: str
-    _door: Door
+    _door: Dispatcher
     _runtime: Callable[[str], RuntimeService]
     _images: ImageService
     _server: grpc.Server | None = field(default=None, init=False)
@@ -67,12 +67,12 @@ class Server:
         :raises FailedPrecondition: the endpoint cannot be bound, or somebody serves it already.
         """
         pools = self._pools = Pools(
-            memory=ThreadPoolExecutor(MEMORY_THREADS, thread_name_prefix="criwist-rpc"),
+            immediate=ThreadPoolExecutor(MEMORY_THREADS, thread_name_prefix="criwist-rpc"),
             reads=ThreadPoolExecutor(READ_THREADS, thread_name_prefix="criwist-read"),
-            conditions=ThreadPoolExecutor(CONDITION_THREADS, thread_name_prefix="criwist-condition"),
+            states=ThreadPoolExecutor(CONDITION_THREADS, thread_name_prefix="criwist-condition"),
         )
         server = grpc.server(
-            pools.memory,
+            pools.immediate,
             options=[
                 ("grpc.max_receive_message_length", MAX_MESSAGE),
                 ("grpc.max_send_message_length", MAX_MESSAGE),

@@ -22,13 +22,13 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from criwist.config import Config
 from criwist.errors import InvalidArgument, Unavailable
-from criwist.interfaces import IStreamingRuntime
+from criwist.interfaces.streaming import IStreamingRuntime
 from criwist.streaming.certificates import ReloadedCertificate
-from criwist.streaming.endings import LINGER
-from criwist.streaming.front import Front
-from criwist.streaming.requests import PATHS, Request
-from criwist.streaming.switchboard import Switchboard
+from criwist.streaming.linger import LINGER
+from criwist.streaming.sessions.factory import SessionFactory
+from criwist.streaming.targets import PATHS, Request
 from criwist.streaming.tokens import TokenTable
+from criwist.streaming.upgrade import UpgradeConnection
 
 #: Connections that have not said yet what they want.  Each costs a descriptor for HEAD_WAIT seconds at most; when
 #: there is one more, the one that has been silent longest is dropped, so that they can neither use up all descriptors
@@ -98,9 +98,9 @@ class StreamingServer(Service):
         self._address = BindAddress.parse(config.streaming_bind_addr)
         self._certificate = ReloadedCertificate(config.streaming_tls) if config.streaming_tls else None
         self._tokens: TokenTable[Request] = TokenTable(reactor)
-        self._switchboard = Switchboard(runtime, reactor, self._idle_limit)
+        self._switchboard = SessionFactory(runtime, reactor, self._idle_limit)
         #: Oldest first.
-        self._silent: dict[Front, None] = {}
+        self._silent: dict[UpgradeConnection, None] = {}
         self._port: IListeningPort | None = None
         if self._certificate is None and not self._address.host.is_loopback:
             self._allow_insecure(config)
@@ -166,18 +166,18 @@ class StreamingServer(Service):
 
     # -- For connections
 
-    def front(self) -> Front:
+    def front(self) -> UpgradeConnection:
         """A protocol for a new connection."""
         if len(self._silent) >= MAX_SILENT:
             self._log.warn("{count} connections say nothing: the oldest was dropped", count=MAX_SILENT)
             oldest = next(iter(self._silent))
             self._spoke(oldest)
             oldest.abort()
-        front = Front(self._tokens, self._switchboard, self._reactor, self._idle_limit, self._spoke)
+        front = UpgradeConnection(self._tokens, self._switchboard, self._reactor, self._idle_limit, self._spoke)
         self._silent[front] = None
         return front
 
-    def _spoke(self, front: Front) -> None:
+    def _spoke(self, front: UpgradeConnection) -> None:
         """It is silent no longer: it has said what it wants, or is gone."""
         self._silent.pop(front, None)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from criwist.interfaces import EngineFacts
+from criwist.interfaces.engine import EngineFacts
 
 _ANNOTATIONS = (1, 43)
 _ORDERS = ("org.systemd.property.", "run.oci.")

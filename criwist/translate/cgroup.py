@@ -14,7 +14,7 @@ from attrs import asdict, field, frozen
 
 from criwist.api.runtime.v1 import api_pb2 as pb
 from criwist.errors import FailedPrecondition, InvalidArgument
-from criwist.interfaces import EngineFacts
+from criwist.interfaces.engine import EngineFacts
 from criwist.labels import CGROUP
 
 #: A key that the engine has a field for (``resources.resource_limits``), on cgroup v1 too.

@@ -18,7 +18,7 @@ from typing import Any
 
 from criwist.api.runtime.v1 import api_pb2 as pb
 from criwist.errors import InvalidArgument
-from criwist.interfaces import EngineFacts, JSONObject
+from criwist.interfaces.engine import EngineFacts, JSONObject
 from criwist.labels import container_labels
 from criwist.translate.annotations import oci_annotations
 from criwist.translate.capabilities import capabilities

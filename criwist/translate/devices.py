@@ -12,7 +12,7 @@ from typing import Any
 
 from criwist.api.runtime.v1 import api_pb2 as pb
 from criwist.errors import FailedPrecondition, InvalidArgument
-from criwist.interfaces import EngineFacts
+from criwist.interfaces.engine import EngineFacts
 
 _CDI = (1, 44)
 #: Read, write, and make a node (mknod), each once.

@@ -14,9 +14,9 @@ from typing import Any
 
 from criwist.api.runtime.v1 import api_pb2 as pb
 from criwist.errors import InvalidArgument
-from criwist.interfaces import JSONObject
+from criwist.interfaces.engine import JSONObject
 from criwist.reference import parse
-from criwist.translate.answers import member, number, text, text_map, texts
+from criwist.translate.engine_json import member, number, text, text_map, texts
 
 _NO_NAME = "<none>"
 #: What tells a digest from a tag in a reference.

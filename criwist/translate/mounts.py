@@ -22,7 +22,7 @@ from typing import Any
 
 from criwist.api.runtime.v1 import api_pb2 as pb
 from criwist.errors import FailedPrecondition, InvalidArgument, Unimplemented
-from criwist.interfaces import EngineFacts
+from criwist.interfaces.engine import EngineFacts
 
 _CREATE_MOUNTPOINT = (1, 42)
 _READ_ONLY_RECURSION = (1, 44)

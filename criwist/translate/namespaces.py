@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from criwist.api.runtime.v1 import api_pb2 as pb
 from criwist.errors import InvalidArgument, Unimplemented
-from criwist.interfaces import EngineFacts
+from criwist.interfaces.engine import EngineFacts
 
 
 def node_network(config: pb.PodSandboxConfig) -> bool:

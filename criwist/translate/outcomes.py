@@ -22,8 +22,8 @@ from attrs import frozen
 
 from criwist.api.runtime.v1 import api_pb2 as pb
 from criwist.errors import EngineFailure
-from criwist.interfaces import JSONObject
-from criwist.translate.answers import flag, number, text
+from criwist.interfaces.engine import JSONObject
+from criwist.translate.engine_json import flag, number, text
 from criwist.translate.times import nanoseconds
 
 _UNDER_WAY = frozenset({"running", "paused", "restarting"})

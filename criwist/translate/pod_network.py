@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from criwist.api.runtime.v1 import api_pb2 as pb
-from criwist.interfaces import PodNetworkRequest, PortMapping
+from criwist.interfaces.network import PodNetworkRequest, PortMapping
 
 _PROTOCOLS = {pb.TCP: "tcp", pb.UDP: "udp", pb.SCTP: "sctp"}
 
@@ -11,7 +11,7 @@ _PROTOCOLS = {pb.TCP: "tcp", pb.UDP: "udp", pb.SCTP: "sctp"}
 def network_request(sandbox_id: str, config: pb.PodSandboxConfig) -> PodNetworkRequest:
     """The network request of the sandbox *sandbox_id*; port mappings without a host port are nobody's business.
 
-    :param config: one that ``translate.requests`` has passed.
+    :param config: one that ``translate.request_rules`` has passed.
     """
     return PodNetworkRequest(
         sandbox_id=sandbox_id,

@@ -14,7 +14,7 @@ from typing import Any
 
 from criwist.api.runtime.v1 import api_pb2 as pb
 from criwist.errors import FailedPrecondition, InvalidArgument
-from criwist.interfaces import EngineFacts
+from criwist.interfaces.engine import EngineFacts
 from criwist.translate.cgroup import PIDS_MAX, SWAP_MAX, cgroup_writes
 
 #: The pause program's: killed last of all but the node's own daemons.

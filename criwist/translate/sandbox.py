@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from criwist.api.runtime.v1 import api_pb2 as pb
-from criwist.interfaces import EngineFacts
+from criwist.interfaces.engine import EngineFacts
 from criwist.labels import sandbox_labels
 from criwist.translate.annotations import oci_annotations
 from criwist.translate.namespaces import node_network, sandbox_namespaces

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 from criwist.api.runtime.v1 import api_pb2 as pb
 from criwist.errors import FailedPrecondition, InvalidArgument
-from criwist.interfaces import EngineFacts
+from criwist.interfaces.engine import EngineFacts
 from criwist.translate.profiles import Profile, ProfileKind, apparmor_profile, seccomp_profile
 
 #: A line for each profile that the kernel has: its name and, in parentheses, its mode.  Where securityfs is not mounted

@@ -11,11 +11,12 @@ from collections.abc import Mapping, Sequence
 
 from criwist.api.runtime.v1 import api_pb2 as pb
 from criwist.errors import NotFound
-from criwist.interfaces import JSONObject, SandboxRecord
+from criwist.interfaces.engine import JSONObject
+from criwist.interfaces.records import SandboxRecord
 from criwist.labels import LOG_PATH, SANDBOX_ID, USER_IMAGE, cri_labels
 from criwist.names import ContainerName, parse_name
-from criwist.translate.answers import member, number, text, text_map, texts
-from criwist.translate.mounted import mounted
+from criwist.translate.engine_json import member, number, text, text_map, texts
+from criwist.translate.mount_status import mounted
 from criwist.translate.outcomes import outcome
 from criwist.translate.signals import cri_signal
 

@@ -12,36 +12,29 @@ from twisted.internet.task import Clock
 from zope.interface import implementer
 
 from criwist.api.runtime.v1 import api_pb2 as pb
-from criwist.checkpoint import SandboxRecords
-from criwist.core.accounts import ImageAccounts
-from criwist.core.cache import Cache
-from criwist.core.containers import Containers
-from criwist.core.describe import Describe
-from criwist.core.engine import Engine
-from criwist.core.execs import Execs
-from criwist.core.feed import EngineFeed
-from criwist.core.image_files import ImageFiles
-from criwist.core.locks import Locks
-from criwist.core.observe import Observed
-from criwist.core.pods import PodNetworks, Pods
+from criwist.core.containers.containers import Containers
+from criwist.core.containers.image_files import ImageFiles
+from criwist.core.containers.image_users import ImageUsers
+from criwist.core.containers.image_volumes import ImageVolumes
+from criwist.core.exec.exec_sync import ExecSync
 from criwist.core.recovery import Recovery
-from criwist.core.volumes import ImageVolumes
+from criwist.core.sandboxes.sandboxes import Sandboxes
+from criwist.core.state.cache import Cache
+from criwist.core.state.engine_facts import KnownEngine
+from criwist.core.state.event_feed import EventFeed
+from criwist.core.state.observed_state import Observed
+from criwist.core.state.pod_networks import PodNetworks
+from criwist.core.state.projection import Projection
 from criwist.errors import PermissionDenied, PluginFailure
-from criwist.interfaces import (
-    EngineFacts,
-    IContainerLogs,
-    ILayerMounts,
-    IPodNetwork,
-    IProcesses,
-    JSONObject,
-    LoggedContainer,
-    NetworkCondition,
-    PodNetwork,
-    PodNetworkRequest,
-)
+from criwist.interfaces.engine import EngineFacts, JSONObject
+from criwist.interfaces.kernel import ILayerMounts, IProcesses
+from criwist.interfaces.logs import IContainerLogs, LoggedContainer
+from criwist.interfaces.network import IPodNetwork, NetworkCondition, PodNetwork, PodNetworkRequest
+from criwist.locks import Locks
 from criwist.network.host import HostNetwork
 from criwist.network.resolvconf import ResolvConfs
-from criwist.testing.memory_docker import MemoryDocker
+from criwist.records.sandboxes import SandboxRecords
+from tests.doubles.memory_docker import MemoryDocker
 
 _T = TypeVar("_T")
 IMAGE = "busybox"
@@ -186,12 +179,12 @@ class MemoryNode:
         """Compose the core, as ``service`` does."""
         docker = self.docker.client
         self.logs = NotedLogs()
-        self.engine = Engine(docker, lambda: None)
+        self.engine = KnownEngine(docker, lambda: None)
         self.records = SandboxRecords(f"{self.root}/sandboxes", older=())
         resolv_confs = ResolvConfs(f"{self.root}/resolv-confs")
         self.networks = PodNetworks({"cni": self.network, "host": HostNetwork()}, "cni")
         self.volumes = ImageVolumes(docker, NoMounts(), f"{self.root}/image-volumes")
-        describe = Describe(
+        describe = Projection(
             self.engine,
             self.records,
             self.networks,
@@ -211,12 +204,12 @@ class MemoryNode:
             self.locks,
             resolv_confs,
             self.volumes,
-            ImageAccounts(docker, files),
+            ImageUsers(docker, files),
             files,
             str,
             _in_no_thread,
         )
-        self.pods = Pods(
+        self.pods = Sandboxes(
             docker,
             self.cache,
             self.engine,
@@ -228,10 +221,10 @@ class MemoryNode:
             resolv_confs,
         )
         recovery = Recovery(docker, self.cache, self.records, self.networks, self.logs, self.volumes, files)
-        self.feed = EngineFeed(
+        self.feed = EventFeed(
             docker, self.cache, self.clock, self._connected, recovery.before_use, recovery.run, self.image_events.append
         )
-        self.execs = Execs(docker, self.cache, self.feed, self.processes, self.clock)
+        self.execs = ExecSync(docker, self.cache, self.feed, self.processes, self.clock)
 
     async def _connected(self, facts: EngineFacts) -> None:
         await self.engine.connected(facts)

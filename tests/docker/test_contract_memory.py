@@ -9,10 +9,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from criwist.testing import contract_situation as contract
-from criwist.testing.docker_contract import docker_contract
-from criwist.testing.memory_docker import MemoryDocker
-from criwist.testing.memory_processes import Program
+from tests.doubles import contract_situation as contract
+from tests.doubles.docker_contract import docker_contract
+from tests.doubles.memory_docker import MemoryDocker
+from tests.doubles.memory_processes import Program
 
 IMAGE = "criwist.test/image:1"
 PROGRAMS = {

@@ -18,9 +18,9 @@ from criwist.docker import calls, client
 from criwist.docker.agent import over_endpoint
 from criwist.docker.client import Docker
 from criwist.errors import DeadlineExceeded, EngineFailure, InvalidArgument, PermissionDenied, Unavailable
-from criwist.testing.engine_server import EngineProtocol, Exchange, Refusal
-from criwist.testing.memory_docker import MemoryDocker
-from criwist.testing.memory_network import MemoryEndpoint, MemoryNetwork
+from tests.doubles.engine_server import EngineProtocol, Exchange, Refusal
+from tests.doubles.memory_docker import MemoryDocker
+from tests.doubles.memory_network import MemoryEndpoint, MemoryNetwork
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 

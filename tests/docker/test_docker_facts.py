@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from criwist.docker.facts import NEWEST_API, engine_facts, negotiated_version
 from criwist.errors import CriwistError, EngineFailure, FailedPrecondition
-from criwist.interfaces import RuntimeFacts
+from criwist.interfaces.engine import RuntimeFacts
 
 OCI = "org.opencontainers.runtime-spec.features"
 

@@ -15,9 +15,9 @@ from zope.interface.verify import verifyObject
 
 from criwist.docker.hijack import HijackedConnection, hijack
 from criwist.errors import EngineFailure, FailedPrecondition, NotFound, Unavailable
-from criwist.interfaces import IHijackedStream
-from criwist.testing.memory_network import MemoryEndpoint, MemoryNetwork
+from criwist.interfaces.engine import IHijackedStream
 from criwist.wire.upgrade import UpgradeRequest
+from tests.doubles.memory_network import MemoryEndpoint, MemoryNetwork
 
 SWITCHING = b"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
 

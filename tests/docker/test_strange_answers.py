@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from criwist.docker.agent import over_endpoint
 from criwist.docker.client import Docker
 from criwist.errors import CriwistError
-from criwist.testing.memory_network import MemoryEndpoint, MemoryNetwork
+from tests.doubles.memory_network import MemoryEndpoint, MemoryNetwork
 
 
 class Babbler(Protocol):

@@ -17,8 +17,8 @@ from criwist.config import TLSFiles
 from criwist.docker.agent import connections
 from criwist.docker.client import Docker
 from criwist.errors import CriwistError, NotFound, Unavailable
-from criwist.testing.contract_situation import Feed, Output
 from criwist.wire.stdcopy import Stream
+from tests.doubles.contract_situation import Feed, Output
 from tests.harness import images
 from tests.harness.certificates import Authority
 from tests.harness.clock import scaled

@@ -11,8 +11,8 @@ from twisted.trial.unittest import TestCase
 
 from criwist.docker.agent import connections
 from criwist.docker.client import Docker
-from criwist.testing import contract_situation as contract
-from criwist.testing.docker_contract import docker_contract
+from tests.doubles import contract_situation as contract
+from tests.doubles.docker_contract import docker_contract
 from tests.harness.clock import scaled
 from tests.harness.engine import Engine
 from tests.harness.images import BUSYBOX

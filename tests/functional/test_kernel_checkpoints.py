@@ -19,10 +19,10 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from criwist.api.runtime.v1 import api_pb2 as api
-from criwist.core.checkpoints import Checkpoints
+from criwist.core.containers.checkpoints import Checkpoints
 from criwist.errors import EngineFailure, Unimplemented
-from criwist.interfaces import EngineFacts
-from criwist.testing.memory_threads import MemoryThreads
+from criwist.interfaces.engine import EngineFacts
+from tests.doubles.memory_threads import MemoryThreads
 from tests.harness import images
 from tests.harness.client import CRI, refused
 from tests.harness.clock import eventually, scaled

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from criwist.kernel.identity import CAP_SYS_RESOURCE, read_identity
-from criwist.kernel.oom import LEAST_SCORE, engine_pid, local_oom_score_floor
+from criwist.kernel.oom_score_floor import LEAST_SCORE, engine_pid, local_oom_score_floor
+from criwist.kernel.process_identity import CAP_SYS_RESOURCE, read_identity
 from tests.harness import images
 from tests.harness.engine import Engine, EngineError
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from criwist.errors import FailedPrecondition, InvalidArgument
-from criwist.kernel.cgroups import Cgroup, process_cgroup
-from criwist.kernel.identity import read_identity
-from criwist.kernel.resources import read_limits, read_unified, write_resources
+from criwist.kernel.cgroup.paths import Cgroup, process_cgroup
+from criwist.kernel.cgroup.resources import read_limits, read_unified, write_resources
+from criwist.kernel.process_identity import read_identity
 from criwist.translate.cgroup import CgroupWrites
 from tests.harness import images
 from tests.harness.engine import Engine

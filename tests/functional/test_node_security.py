@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from criwist.api.runtime.v1 import api_pb2 as api
-from criwist.kernel.identity import CAP_SYS_RESOURCE
+from criwist.kernel.process_identity import CAP_SYS_RESOURCE
 from tests.harness.client import CRI
 from tests.harness.clock import scaled
 from tests.harness.inside import own_capabilities, run, secured

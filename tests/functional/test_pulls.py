@@ -13,8 +13,8 @@ from twisted.trial.unittest import TestCase
 
 from criwist.api.runtime.v1 import api_pb2 as pb
 from criwist.config import Config
-from criwist.core.credentials import DockerConfigs
-from criwist.core.images import Images
+from criwist.core.images.credentials import DockerConfigs
+from criwist.core.images.images import Images
 from criwist.docker.agent import connections
 from criwist.docker.client import Docker
 from criwist.errors import DeadlineExceeded, PermissionDenied, Unavailable

@@ -17,8 +17,8 @@ import pytest
 
 from bench.measure import resident
 from criwist.api.runtime.v1 import api_pb2 as api
-from criwist.streaming.remotecommand import STREAM_WAIT
 from criwist.streaming.server import MAX_SILENT
+from criwist.streaming.sessions.remote_command import STREAM_WAIT
 from criwist.streaming.tokens import MAX_TOKENS
 from criwist.wire.spdy import MAX_STREAMS
 from criwist.wire.spdy_frames import GoAway, GoAwayStatus, SynStream

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from criwist.api.runtime.v1 import api_pb2 as api
-from criwist.streaming.vigil import PING_INTERVAL
+from criwist.streaming.keepalive import PING_INTERVAL
 from tests.harness.client import CRI
 from tests.harness.clock import eventually, scaled
 from tests.harness.kube import Kube, Terminal, clients

@@ -77,15 +77,15 @@ def cases(failures: _Failures) -> list[Callable[[Script], None]]:
     from wsproto.connection import Connection, ConnectionType
     from wsproto.utilities import LocalProtocolError as WebSocketMisuse
 
-    from criwist.interfaces import RemoteCommand
-    from criwist.streaming.front import Front
-    from criwist.streaming.requests import PATHS, Exec, PortForward, Request
-    from criwist.streaming.switchboard import Switchboard
+    from criwist.interfaces.streaming import RemoteCommand
+    from criwist.streaming.sessions.factory import SessionFactory
+    from criwist.streaming.targets import PATHS, Exec, PortForward, Request
     from criwist.streaming.tokens import TokenTable
-    from criwist.testing.memory_runtime import FarEnd, MemoryReactor
-    from criwist.testing.streaming_peers import SpdyClient, WebSocketClient
+    from criwist.streaming.upgrade import UpgradeConnection
     from criwist.wire.channels import PORT_FORWARD, REMOTE_COMMAND, ChannelDecoder, ChannelError
     from criwist.wire.spdy import LocalProtocolError, RemoteProtocolError, SpdyConnection
+    from tests.doubles.memory_runtime import FarEnd, MemoryReactor
+    from tests.doubles.streaming_peers import SpdyClient, WebSocketClient
 
     def pieces(script: Script, data: bytes) -> list[bytes]:
         size = script.number(64) + 1
@@ -131,15 +131,15 @@ def cases(failures: _Failures) -> list[Callable[[Script], None]]:
                     data = data.decode("latin-1")  # type: ignore[union-attr]
                 list(decoder.receive(data, bool(script.number(2))))
 
-    def world() -> tuple[MemoryReactor, Switchboard, Callable[[Request, Callable[[str], Any]], Any]]:
+    def world() -> tuple[MemoryReactor, SessionFactory, Callable[[Request, Callable[[str], Any]], Any]]:
         reactor = MemoryReactor()
         reactor.runtime.ports[80] = FarEnd
         tokens: TokenTable[Request] = TokenTable(reactor)
-        switchboard = Switchboard(reactor.runtime, reactor, 300.0)
+        switchboard = SessionFactory(reactor.runtime, reactor, 300.0)
 
         def connect(request: Request, make: Callable[[str], Any]) -> Any:
             client = make(f"/{PATHS[type(request)]}/{tokens.insert(request)}")
-            reactor.network.connect(client, Front(tokens, switchboard, reactor, 300.0, lambda _: None))
+            reactor.network.connect(client, UpgradeConnection(tokens, switchboard, reactor, 300.0, lambda _: None))
             reactor.network.settle()
             return client
 
@@ -164,7 +164,7 @@ def cases(failures: _Failures) -> list[Callable[[Script], None]]:
             (pod.loseWriteConnection, pod.abortConnection, pod.pauseProducing, pod.resumeProducing)[act & 3]()
         reactor.network.settle()
 
-    def finish(reactor: MemoryReactor, switchboard: Switchboard, client: Any) -> None:
+    def finish(reactor: MemoryReactor, switchboard: SessionFactory, client: Any) -> None:
         """The client goes; nothing may be left."""
         client.transport.abortConnection()
         reactor.network.settle()

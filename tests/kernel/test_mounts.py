@@ -14,9 +14,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from criwist.errors import InvalidArgument
-from criwist.interfaces import ILayerMounts
+from criwist.interfaces.kernel import ILayerMounts
 from criwist.kernel.mounts import LayerMounts, resolve_within
-from criwist.testing.memory_threads import MemoryThreads
+from tests.doubles.memory_threads import MemoryThreads
 
 
 class ResolveTests(SynchronousTestCase):

@@ -8,7 +8,7 @@ import tempfile
 from twisted.trial.unittest import SynchronousTestCase
 
 from criwist.errors import FailedPrecondition
-from criwist.kernel.cgroups import Cgroup
+from criwist.kernel.cgroup.paths import Cgroup
 from criwist.kernel.oom_scores import _write, read_oom_score_adj, write_oom_score_adj
 
 

@@ -15,10 +15,10 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from criwist.interfaces import IProcesses
+from criwist.interfaces.kernel import IProcesses
 from criwist.kernel.processes import EXEC_MARKER, Processes, kill_tree
 from criwist.kernel.procfs import read_stat
-from criwist.testing.memory_threads import MemoryThreads
+from tests.doubles.memory_threads import MemoryThreads
 
 #: Longest that a test waits for a child to get as far as it should.
 _PATIENCE = 10.0

@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 from twisted.web.http import PotentialDataLoss
 
-from criwist.interfaces import EngineFacts
+from criwist.interfaces.engine import EngineFacts
 
 
 class Transport:

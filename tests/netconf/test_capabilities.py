@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from criwist.errors import InvalidArgument
-from criwist.interfaces import PodNetworkRequest, PortMapping
+from criwist.interfaces.network import PodNetworkRequest, PortMapping
 from criwist.netconf.capabilities import BURST, capability_arguments
 from criwist.netconf.quantities import read_quantity
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from criwist.netconf.cache import Cached, cache_file_name, read_cached, write_cached
-from criwist.netconf.faults import Malformed, ReportedError, quote, read_error
 from criwist.netconf.invocations import Attachment, configuration, environment
 from criwist.netconf.lists import parse_list
+from criwist.netconf.plugin_errors import Malformed, ReportedError, quote, read_error
 
 LIST = parse_list(
     json.dumps(

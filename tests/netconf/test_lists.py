@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from criwist.netconf.faults import Malformed
 from criwist.netconf.lists import choose, parse_list
+from criwist.netconf.plugin_errors import Malformed
 
 BRIDGE = {"type": "bridge", "ipam": {"type": "host-local"}}
 PORTMAP = {"type": "portmap", "capabilities": {"portMappings": True, "other": False}}

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from criwist.netconf.faults import Malformed
+from criwist.netconf.plugin_errors import Malformed
 from criwist.netconf.results import (
     Result,
     ResultAddress,

@@ -6,7 +6,7 @@ import itertools
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from criwist.netconf.faults import Malformed
+from criwist.netconf.plugin_errors import Malformed
 from criwist.netconf.versions import (
     SPEC_VERSIONS,
     at_least,

@@ -11,7 +11,7 @@ from typing import Any
 from attrs import define, field, frozen
 from twisted.internet.defer import Deferred
 
-from criwist.interfaces import PodNetworkRequest
+from criwist.interfaces.network import PodNetworkRequest
 from criwist.network.plugins import Output
 
 VERSIONS = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"]

@@ -10,14 +10,14 @@ from attrs import evolve
 from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
-from criwist.durable import Documents
 from criwist.errors import Internal, InvalidArgument
-from criwist.interfaces import PortMapping
+from criwist.interfaces.network import PortMapping
 from criwist.netconf.cache import Cached, read_cached, write_cached
 from criwist.netconf.invocations import Attachment
 from criwist.netconf.lists import parse_list
 from criwist.network.attachments import Attachments, Entry, entry_document, read_entry
 from criwist.network.pod_cidrs import PodCIDRs, read_pod_cidrs
+from criwist.records.atomic_files import Documents
 from tests.network.plugin_world import LIST, PluginWorld
 
 ID = "c" * 64

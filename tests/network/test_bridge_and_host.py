@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from criwist.errors import EngineFailure, FailedPrecondition
-from criwist.interfaces import IPodNetwork, PodNetwork, PodNetworkRequest
+from criwist.interfaces.network import IPodNetwork, PodNetwork, PodNetworkRequest
 from criwist.network.bridge import BridgeNetwork, engine_addresses
 from criwist.network.host import HostNetwork
 

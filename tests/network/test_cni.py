@@ -13,20 +13,20 @@ from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from criwist.durable import Documents
 from criwist.errors import FailedPrecondition, InvalidArgument, PluginFailure, Unavailable
-from criwist.interfaces import IPodNetwork, PodNetwork, PodNetworkRequest, PortMapping
+from criwist.interfaces.network import IPodNetwork, PodNetwork, PodNetworkRequest, PortMapping
 from criwist.netconf.cache import Cached, write_cached
 from criwist.netconf.invocations import Attachment
 from criwist.network.attachments import Attachments
-from criwist.network.chains import PluginChains
 from criwist.network.cni import FIRST_LOOK_LIMIT, CNINetwork
 from criwist.network.hostports import HostPorts
+from criwist.network.plugin_chain import PluginChain
 from criwist.network.plugins import Output
 from criwist.network.pod_cidrs import PodCIDRs
 from criwist.network.readiness import LOOK_INTERVAL, Readiness
 from criwist.network.sources import ConfigurationDirectory
 from criwist.network.teardown import RETRY_INTERVAL
+from criwist.records.atomic_files import Documents
 from tests.network.plugin_world import LIST, PluginWorld, answer, complaint, pod
 
 #: A pause whose network namespace exists: ours.
@@ -73,7 +73,7 @@ class Case(SynchronousTestCase):
 
         :param host_ports: shared with another network.
         """
-        chains = PluginChains(self.world.run, (self.world.path("bin"),), {})
+        chains = PluginChain(self.world.run, (self.world.path("bin"),), {})
         network = CNINetwork(
             name,
             Readiness(ConfigurationDirectory(self.world.path("conf")), chains, self.clock),

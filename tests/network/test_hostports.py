@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from criwist.errors import FailedPrecondition
-from criwist.interfaces import PortMapping
+from criwist.interfaces.network import PortMapping
 from criwist.network.hostports import HostPorts
 
 

@@ -13,8 +13,8 @@ from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
 from criwist.errors import Unavailable
-from criwist.network.chains import PluginChains
 from criwist.network.kubenet import KubenetConfiguration, kubenet_list
+from criwist.network.plugin_chain import PluginChain
 from criwist.network.plugins import Output
 from criwist.network.readiness import STATUS_INTERVAL, Readiness
 from criwist.network.sources import LARGEST_CONFIGURATION, ConfigurationDirectory
@@ -28,7 +28,7 @@ class _Case:
     logged: list[dict[str, Any]] = field(factory=list)
 
     def readiness(self) -> Readiness:
-        chains = PluginChains(self.world.run, (self.world.path("bin"),), {})
+        chains = PluginChain(self.world.run, (self.world.path("bin"),), {})
         source = ConfigurationDirectory(self.world.path("conf"))
         return Readiness(source, chains, self.clock, log=Logger(observer=self.logged.append))
 
@@ -301,7 +301,7 @@ class KubenetTests(SynchronousTestCase):
         self.world = PluginWorld()
         self.addCleanup(self.world.close)
         self.world.install("bandwidth")
-        chains = PluginChains(self.world.run, (self.world.path("bin"),), {})
+        chains = PluginChain(self.world.run, (self.world.path("bin"),), {})
         source = KubenetConfiguration(lambda: self.readiness.pod_cidrs, chains.find, 1400, "hairpin-veth")
         self.readiness = Readiness(source, chains, Clock())
 

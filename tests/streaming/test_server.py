@@ -13,14 +13,14 @@ from twisted.trial.unittest import SynchronousTestCase
 from criwist.api.runtime.v1 import api_pb2 as pb
 from criwist.config import Config
 from criwist.errors import InvalidArgument, ResourceExhausted, Unavailable
-from criwist.interfaces import RemoteCommand
-from criwist.streaming.requests import Attach, Exec, PortForward
+from criwist.interfaces.streaming import RemoteCommand
+from criwist.rpc.streaming import StreamingUrls
 from criwist.streaming.server import MAX_SILENT, SHUTDOWN_GRACE, BindAddress, StreamingServer
+from criwist.streaming.targets import Attach, Exec, PortForward
 from criwist.streaming.tokens import MAX_TOKENS
-from criwist.streaming.urls import Streams
-from criwist.testing.memory_network import MemoryNetwork
-from criwist.testing.memory_runtime import MemoryRuntime
-from criwist.testing.streaming_peers import SpdyClient
+from tests.doubles.memory_network import MemoryNetwork
+from tests.doubles.memory_runtime import MemoryRuntime
+from tests.doubles.streaming_peers import SpdyClient
 
 COMMAND = RemoteCommand("container", ("run",), stdout=True)
 
@@ -173,7 +173,7 @@ class StreamsTests(ServerTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.streams = Streams(self.runtime, self.started())
+        self.streams = StreamingUrls(self.runtime, self.started())
 
     def url(self, coroutine: Any) -> str:
         """The URL that it returns."""

@@ -13,13 +13,13 @@ from typing import Any
 
 from criwist.api.runtime.v1 import api_pb2 as pb
 from criwist.errors import CriwistError
-from criwist.interfaces import EngineFacts, RuntimeFacts
+from criwist.interfaces.engine import EngineFacts, RuntimeFacts
 from criwist.names import ContainerName, sandbox_name
 from criwist.translate import container, sandbox
 from criwist.translate.mounts import host_directories, image_mounts_wanted
 from criwist.translate.namespaces import node_network
 from criwist.translate.pod_network import network_request
-from criwist.translate.requests import check_request
+from criwist.translate.request_rules import check_request
 from criwist.translate.security import LOADED_PROFILES
 from criwist.translate.users import Accounts
 

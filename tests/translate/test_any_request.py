@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from criwist.api.runtime.v1 import api_pb2 as pb
 from criwist.errors import CriwistError
-from criwist.interfaces import EngineFacts
+from criwist.interfaces.engine import EngineFacts
 from tests.translate.outcomes import (
     NEWEST,
     OLDEST,

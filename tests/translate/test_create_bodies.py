@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from criwist import labels
 from criwist.api.runtime.v1 import api_pb2 as pb
 from criwist.errors import InvalidArgument
-from criwist.interfaces import EngineFacts
+from criwist.interfaces.engine import EngineFacts
 from criwist.translate.annotations import oci_annotations
 from criwist.translate.container import container_body, log_path
 from criwist.translate.sandbox import sandbox_body

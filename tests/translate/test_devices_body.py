@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from criwist.api.runtime.v1 import api_pb2 as pb
 from criwist.errors import FailedPrecondition, InvalidArgument
-from criwist.interfaces import EngineFacts
+from criwist.interfaces.engine import EngineFacts
 from criwist.translate.devices import devices_body
 from tests.translate.outcomes import NEWEST, OLDEST
 

@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 
 from criwist.api.runtime.v1 import api_pb2 as pb
 from criwist.errors import CriwistError, FailedPrecondition, InvalidArgument, Unimplemented
-from criwist.interfaces import EngineFacts
+from criwist.interfaces.engine import EngineFacts
 from criwist.translate.cgroup import cgroup_writes
 from criwist.translate.resources import oom_score, update_body
 from tests.translate.leaves import Leaf, leaves

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from criwist.api.runtime.v1 import api_pb2 as pb
 from criwist.errors import FailedPrecondition, InvalidArgument, Unimplemented
-from criwist.interfaces import EngineFacts, RuntimeFacts
+from criwist.interfaces.engine import EngineFacts, RuntimeFacts
 from criwist.translate.mounts import engine_mounts_images, host_directories, image_mounts_wanted, mounts_body
 from tests.translate.outcomes import NEWEST, OLDEST
 

@@ -7,7 +7,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from criwist.api.runtime.v1 import api_pb2 as pb
-from criwist.interfaces import EngineFacts
+from criwist.interfaces.engine import EngineFacts
 from criwist.translate.sandbox import sandbox_body
 
 

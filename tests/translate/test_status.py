@@ -18,8 +18,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from criwist import labels
 from criwist.api.runtime.v1 import api_pb2 as pb
 from criwist.errors import CriwistError, EngineFailure, NotFound
-from criwist.interfaces import PodNetwork, PodNetworkRequest, SandboxRecord
-from criwist.translate.mounted import mounted
+from criwist.interfaces.network import PodNetwork, PodNetworkRequest
+from criwist.interfaces.records import SandboxRecord
+from criwist.translate.mount_status import mounted
 from criwist.translate.outcomes import outcome
 from criwist.translate.status import (
     container_item,

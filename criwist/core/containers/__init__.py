@@ -1,0 +1,3 @@
+"""The RPCs of containers."""
+
+from __future__ import annotations

@@ -1,0 +1,131 @@
+"""What the node's runtime says of itself: Version, Status, RuntimeConfig.
+
+All is answered from memory, so that a kubelet is told at once - also while Docker is away, which is a condition
+that is false, not an error.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import attrs
+from attrs import define
+
+from criwist import __version__
+from criwist.api.runtime.v1 import api_pb2 as pb
+from criwist.config import Config
+from criwist.core.state.cache import Cache
+from criwist.core.state.engine_facts import KnownEngine
+from criwist.core.state.not_ready import NotReady
+from criwist.interfaces.engine import EngineFacts, IDocker
+from criwist.interfaces.network import IPodNetwork
+
+#: The version of the kubelet's runtime interface that VersionResponse has always told.
+KUBELET_API_VERSION = "0.1.0"
+#: A kubelet puts it before each container id: ``docker://<id>``.  It must stay what the older shims said.
+RUNTIME_NAME = "docker"
+#: Seconds that Status waits at most for the first look at the network, which gives up by itself before.
+_NETWORK_WITHIN = 30.0
+#: Another name of the default runtime, which the older shims accepted.
+DEFAULT_ALIAS = "docker"
+
+
+@define(eq=False)
+class NodeStatus:
+    """Answers about the node.  All methods may be called from any thread."""
+
+    _config: Config
+    _docker: IDocker
+    _engine: KnownEngine
+    _cache: Cache
+    _network: IPodNetwork
+
+    def version(self, api_version: str) -> pb.VersionResponse:
+        """VersionResponse under *api_version*.
+
+        :raises Unavailable: Docker has never answered, so its version is not known.
+        """
+        return pb.VersionResponse(
+            version=KUBELET_API_VERSION,
+            runtime_name=RUNTIME_NAME,
+            runtime_version=self._engine.facts.version,
+            runtime_api_version=api_version,
+        )
+
+    def status(self, *, verbose: bool) -> pb.StatusResponse:
+        """RuntimeReady and NetworkReady with reasons, the runtime handlers, and if asked for all the rest.
+
+        :raises NotYet: right after the start, before the first look at the network.  A kubelet that is told once that
+            the network is not ready takes the node out of service.
+        """
+        if self._network.undecided:
+            raise NotReady("the state of the network", self._network.first_look, _NETWORK_WITHIN)
+        facts: EngineFacts | None = self._docker.facts
+        response = pb.StatusResponse(
+            status=pb.RuntimeStatus(conditions=[self._runtime_ready(), self._network_ready()]),
+            runtime_handlers=_handlers(facts) if facts else (),
+            features=pb.RuntimeFeatures(supplemental_groups_policy=True),
+        )
+        if verbose:
+            for name, value in self._verbose(facts).items():
+                response.info[name] = json.dumps(value, default=str, sort_keys=True)
+        return response
+
+    def runtime_config(self) -> pb.RuntimeConfigResponse:
+        """The engine's cgroup driver.
+
+        :raises Unavailable: Docker has never answered.
+        """
+        driver = pb.SYSTEMD if self._engine.facts.cgroup_driver == "systemd" else pb.CGROUPFS
+        return pb.RuntimeConfigResponse(linux=pb.LinuxRuntimeConfiguration(cgroup_driver=driver))
+
+    def _runtime_ready(self) -> pb.RuntimeCondition:
+        away = self._cache.away
+        if self._cache.snapshot.fresh:
+            return pb.RuntimeCondition(type="RuntimeReady", status=True)
+        return pb.RuntimeCondition(
+            type="RuntimeReady",
+            status=False,
+            reason="DockerIsAway" if away else "DockerIsBeingRead",
+            message=away or "connected to Docker, reading its containers",
+        )
+
+    def _network_ready(self) -> pb.RuntimeCondition:
+        condition = self._network.condition()
+        return pb.RuntimeCondition(
+            type="NetworkReady", status=condition.ready, reason=condition.reason, message=condition.message
+        )
+
+    def _verbose(self, facts: EngineFacts | None) -> dict[str, Any]:
+        return {
+            "criwist": {"version": __version__},
+            "config": attrs.asdict(self._config),
+            "engine": _jsonable(facts) if facts else None,
+            "oomScoreFloor": self._engine.oom_score_floor,
+            "network": dict(self._network.verbose()),
+            "sandboxes": len(self._cache.snapshot.sandboxes),
+            "containers": len(self._cache.snapshot.containers),
+        }
+
+
+def _handlers(facts: EngineFacts) -> list[pb.RuntimeHandler]:
+    default = facts.runtimes.get(facts.default_runtime)
+    named = {"": default, DEFAULT_ALIAS: default} | dict(facts.runtimes)
+    return [
+        pb.RuntimeHandler(
+            name=name,
+            features=pb.RuntimeHandlerFeatures(
+                recursive_read_only_mounts=bool(runtime and runtime.recursive_read_only),
+                user_namespaces=False,  # Docker has one mapping for the whole daemon, none for a pod
+            ),
+        )
+        for name, runtime in sorted(named.items())
+    ]
+
+
+def _jsonable(facts: EngineFacts) -> dict[str, Any]:
+    told = attrs.asdict(facts)
+    told["security"] = sorted(facts.security)
+    told["api_version"] = ".".join(map(str, facts.api_version))
+    return told

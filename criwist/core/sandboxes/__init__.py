@@ -1,0 +1,3 @@
+"""The RPCs of pod sandboxes."""
+
+from __future__ import annotations

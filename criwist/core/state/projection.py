@@ -1,0 +1,161 @@
+"""An inspected Docker container as an entry of the copy.
+
+All that an answer needs is brought together here, once for each change: the inspection, the sandbox's record, the
+image, and what the kernel says of the running process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from attrs import define, evolve
+from twisted.logger import Logger
+
+from criwist import errors, labels
+from criwist.api.runtime.v1 import api_pb2 as pb
+from criwist.core.state.engine_facts import KnownEngine
+from criwist.core.state.entries import ContainerEntry, SandboxEntry
+from criwist.core.state.image_volume import ImageVolume
+from criwist.core.state.observed_state import Observed
+from criwist.core.state.pod_networks import PodNetworks
+from criwist.interfaces.engine import JSONObject
+from criwist.interfaces.network import PodNetworkRequest
+from criwist.interfaces.records import ISandboxRecords, SandboxRecord
+from criwist.names import ContainerName, parse_name
+from criwist.translate.cgroup import recorded_writes
+from criwist.translate.engine_json import flag, member, members, number, text, text_map
+from criwist.translate.status import (
+    container_item,
+    container_status,
+    sandbox_item,
+    sandbox_ready,
+    sandbox_status,
+)
+
+_JSON_FILE = "json-file"
+
+
+@define(eq=False)
+class Projection:
+    """Makes entries.  Call it with an inspected container.
+
+    :param image: an image as listed, by id; None if it is gone.
+    :param volume_at: what image volume is at a host path.
+    :param own_directory: mounts from beneath it are criwist's own.
+    :param observe: what the kernel says of an inspected container.
+    """
+
+    _engine: KnownEngine
+    _records: ISandboxRecords
+    _networks: PodNetworks
+    _image: Callable[[str], JSONObject | None]
+    _observe: Callable[[JSONObject], Observed]
+    _volume_at: Callable[[str], ImageVolume | None]
+    _own_directory: str
+    _log = Logger()
+
+    def __call__(self, inspected: JSONObject) -> SandboxEntry | ContainerEntry | None:
+        """The entry; None if no Kubernetes shim made the container, or a part of it cannot be understood."""
+        name = parse_name(text(inspected, "Name"))
+        kind = text(inspected, "Config", "Labels", labels.TYPE)
+        if name is None or kind not in (labels.SANDBOX, labels.CONTAINER):
+            return None
+        try:
+            if kind == labels.SANDBOX:
+                return self._sandbox(name, inspected)
+            return self._container(name, inspected)
+        except errors.CriwistError as error:
+            self._log.error(
+                "{container} is left out of lists: {error}", container=text(inspected, "Id"), error=str(error)
+            )
+            return None
+
+    def _sandbox(self, name: ContainerName, inspected: JSONObject) -> SandboxEntry:
+        record = self._recalled(name, inspected)
+        ready = sandbox_ready(inspected, record=record)
+        default = self._engine.facts.default_runtime
+        item = sandbox_item(inspected, record=record, ready=ready, default_runtime=default)
+        status = sandbox_status(inspected, record=record, ready=ready, default_runtime=default)
+        running = flag(inspected, "State", "Running")
+        return SandboxEntry(
+            id=item.id,
+            name=name,
+            ready=ready,
+            running=running,
+            created_at=item.created_at,
+            labels=dict(item.labels),
+            pid=number(inspected, "State", "Pid") if running else 0,
+            network_mode=text(inspected, "HostConfig", "NetworkMode"),
+            runtime=text(inspected, "HostConfig", "Runtime"),
+            item=item.SerializeToString(),
+            status=status.SerializeToString(),
+        )
+
+    def _recalled(self, name: ContainerName, inspected: JSONObject) -> SandboxRecord | None:
+        """The sandbox's record; what another shim's record does not hold is recalled from what the network left."""
+        sandbox_id = text(inspected, "Id")
+        record = self._records.load(sandbox_id)
+        if record is not None and (record.network is not None or record.network_plugin):
+            return record
+        if not flag(inspected, "State", "Running"):
+            return record
+        provider = self._networks.recorded(record, text(inspected, "HostConfig", "NetworkMode"))
+        request = record.request if record else PodNetworkRequest(sandbox_id, name.pod, name.namespace, name.uid)
+        network = provider.recall(request, inspected)
+        if network is None:
+            return record
+        return evolve(record or SandboxRecord(sandbox_id, request, network_plugin=""), network=network)
+
+    def _container(self, name: ContainerName, inspected: JSONObject) -> ContainerEntry:
+        image = self._image(text(inspected, "Image"))
+        observed = self._observe(inspected)
+        item = container_item(inspected, image=image)
+        status = container_status(
+            inspected,
+            image=image,
+            resources=observed.resources,
+            user=observed.user,
+            image_mounts=self._image_mounts(inspected),
+            own_directory=self._own_directory,
+        )
+        docker_labels = text_map(inspected, "Config", "Labels")
+        running = flag(inspected, "State", "Running")
+        return ContainerEntry(
+            id=item.id,
+            sandbox_id=item.pod_sandbox_id,
+            name=name,
+            state=item.state,
+            running=running,
+            created_at=item.created_at,
+            labels=dict(item.labels),
+            pid=number(inspected, "State", "Pid") if running else 0,
+            image_id=item.image_id,
+            tty=flag(inspected, "Config", "Tty"),
+            stdin=flag(inspected, "Config", "OpenStdin"),
+            stdin_once=flag(inspected, "Config", "StdinOnce"),
+            log_path=docker_labels.get(labels.LOG_PATH, ""),
+            engine_log_path=self._engine_log_path(inspected),
+            log_driver=text(member(inspected, "HostConfig", "LogConfig"), "Type"),
+            image_volumes=frozenset(mount.image.image for mount in status.mounts if mount.HasField("image")),
+            cgroup_writes=recorded_writes(docker_labels),
+            item=item.SerializeToString(),
+            status=status.SerializeToString(),
+        )
+
+    def _image_mounts(self, inspected: JSONObject) -> dict[str, pb.Mount]:
+        """The image volumes that we mounted, by their path in the container."""
+        found = {}
+        for mount in members(inspected, "Mounts"):
+            volume = self._volume_at(text(mount, "Source"))
+            if volume is not None:
+                image = pb.ImageSpec(image=volume.image_id, image_ref=volume.image_id)
+                found[text(mount, "Destination")] = pb.Mount(image=image, image_sub_path=volume.sub_path)
+        return found
+
+    def _engine_log_path(self, inspected: JSONObject) -> str:
+        """``LogPath``.  The engine tells it from the first start on; where it will be is known before."""
+        told = text(inspected, "LogPath")
+        if told or text(inspected, "HostConfig", "LogConfig", "Type") != _JSON_FILE:
+            return told
+        identifier = text(inspected, "Id")
+        return f"{self._engine.facts.root_directory}/containers/{identifier}/{identifier}-json.log"

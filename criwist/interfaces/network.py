@@ -1,0 +1,108 @@
+"""Pod networks: how a sandbox gets one and gives it back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import field, frozen
+from zope.interface import Attribute, Interface
+
+from criwist.interfaces.engine import JSONObject
+
+
+@frozen
+class PortMapping:
+    """A host port that leads to a port of a pod."""
+
+    #: ``tcp``, ``udp``, ``sctp``.
+    protocol: str
+    container_port: int
+    host_port: int
+    #: ``""``: every address of the host.
+    host_ip: str = ""
+
+
+@frozen
+class PodNetworkRequest:
+    """Whom a network is asked for.  Teardown is asked with the same value as set-up, from the sandbox's record."""
+
+    sandbox_id: str
+    name: str
+    namespace: str
+    uid: str
+    annotations: Mapping[str, str] = field(factory=dict)
+    port_mappings: tuple[PortMapping, ...] = ()
+    dns_servers: tuple[str, ...] = ()
+    dns_searches: tuple[str, ...] = ()
+    dns_options: tuple[str, ...] = ()
+    #: As kubelet gives it, for plugins that account by cgroup.
+    cgroup_parent: str = ""
+
+
+@frozen
+class PodNetwork:
+    """A network that stands."""
+
+    #: In the plugin's order, without prefix lengths.
+    addresses: tuple[str, ...] = ()
+    #: What teardown needs, JSON-able, opaque to all but the provider; kept in the sandbox's record.
+    record: Mapping[str, Any] = field(factory=dict)
+
+
+@frozen
+class NetworkCondition:
+    """NetworkReady: whether pods can get a network now, and if not, why, in words to act on."""
+
+    ready: bool
+    #: CamelCase word, ``""`` when ready.
+    reason: str = ""
+    message: str = ""
+
+
+class IPodNetwork(Interface):
+    """How pods that are not on the host's network get one."""
+
+    name = Attribute("str: cni, kubenet, bridge, host; stored in the sandbox's record")
+    docker_network_mode = Attribute("str: HostConfig.NetworkMode of a sandbox: none, bridge, host")
+    publishes_ports = Attribute("bool: the engine is to publish the pod's host ports")
+
+    def condition() -> NetworkCondition:
+        """NetworkReady as known now; answers from memory, callable from any thread."""
+
+    undecided = Attribute("bool: condition() does not tell yet what was found, and first_look() may help; any thread")
+
+    async def first_look() -> None:
+        """Return when :meth:`condition` tells what was found, and not that nobody has looked yet.
+
+        At once from then on.  A look that takes long is waited for within reason, by all callers together;
+        ``undecided`` is False afterwards in any case.
+        """
+
+    async def set_up(request: PodNetworkRequest, pause: JSONObject) -> PodNetwork:
+        """Give the running sandbox its network.  All or nothing: what a failed set-up made is undone here.
+
+        :param pause: the pause container as inspected after its start.
+        """
+
+    async def tear_down(request: PodNetworkRequest, network: PodNetwork | None, pause: JSONObject | None) -> None:
+        """Release everything.  Idempotent; what is gone already is no error.
+
+        :param network: as recorded; None if the record is lost or set-up never finished.
+        :param pause: as inspected now; None if it is gone.
+        """
+
+    def recall(request: PodNetworkRequest, pause: JSONObject) -> PodNetwork | None:
+        """The network that a running sandbox stands on whose record is lost or was an older shim's; None if unknown.
+
+        Reads files and *pause*, runs nothing; for adoption, not for every status call.
+        """
+
+    async def update_pod_cidr(pod_cidr: str) -> None:
+        """UpdateRuntimeConfig's CIDR, one or two parted by a comma, validated."""
+
+    async def reconcile(known: Mapping[str, PodNetworkRequest]) -> None:
+        """Called at start: release what is left of sandboxes not in *known* (by sandbox id)."""
+
+    def verbose() -> Mapping[str, Any]:
+        """What Status(verbose) shows of it: configuration in force, last error.  JSON-able."""

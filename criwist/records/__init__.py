@@ -1,0 +1,3 @@
+"""criwist's own state on disk."""
+
+from __future__ import annotations

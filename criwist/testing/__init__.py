@@ -1,3 +1,0 @@
-"""Doubles shipped for tests, each verified by the contract tests of the real thing."""
-
-from __future__ import annotations

@@ -1,0 +1,186 @@
+"""Image volumes: mounted before the container, released after it, known again after a crash."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Any
+
+from attrs import define, field
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from criwist.core.containers.image_volumes import ImageVolumes
+from criwist.core.state.image_volume import ImageVolume
+from criwist.errors import FailedPrecondition, InvalidArgument, NotFound
+from criwist.interfaces.kernel import ILayerMounts
+from tests.doubles.memory_mounts import MemoryLayerMounts
+
+ONE = "sha256:" + "1" * 64
+TWO = "sha256:" + "2" * 64
+CONTAINER = "k8s_c_pod_ns_uid_0"
+_INSPECTED = {
+    ONE: {"Id": ONE, "GraphDriver": {"Name": "overlay2", "Data": {"UpperDir": "/l/top", "LowerDir": "/l/mid:/l/low"}}},
+    TWO: {"Id": TWO, "GraphDriver": {"Name": "overlay2", "Data": {"UpperDir": "/l/other"}}},
+}
+
+
+@define
+class Inspections:
+    """The one call of IDocker that image volumes need."""
+
+    images: dict[str, dict[str, Any]] = field(factory=lambda: dict(_INSPECTED))
+    pause: Deferred[None] | None = None
+
+    async def inspect_image(self, reference: str) -> dict[str, Any]:
+        """The image, after the pause if there is one."""
+        if self.pause is not None:
+            await self.pause
+        if reference not in self.images:
+            raise NotFound("image", reference)
+        return self.images[reference]
+
+
+class ImageVolumesTests(SynchronousTestCase):
+    """ImageVolumes on a mount table in memory."""
+
+    def setUp(self) -> None:
+        """Two images, one of three layers, one of one."""
+        files = {"/l/top": frozenset({"models"}), "/l/mid": frozenset({"bin/tool"}), "/l/low": frozenset[str]()}
+        self.mounts = MemoryLayerMounts("/root/image-volumes", files | {"/l/other": frozenset[str]()})
+        verifyObject(ILayerMounts, self.mounts)
+        self.docker = Inspections()
+        self.volumes = self.restarted()
+
+    def restarted(self) -> ImageVolumes:
+        """Image volumes of a process that knows nothing yet."""
+        return ImageVolumes(self.docker, self.mounts, "/root/image-volumes/")
+
+    def result(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """What it returns."""
+        return self.successResultOf(Deferred.fromCoroutine(coroutine))
+
+    def test_prepare(self) -> None:
+        """All layers are mounted, top first, and the image is in use."""
+        self.assertEqual(self.result(self.volumes.prepare(CONTAINER, 2, ONE)), f"/root/image-volumes/{CONTAINER}/2")
+        self.assertEqual(self.mounts.trees, {f"{CONTAINER}/2": (("/l/top", "/l/mid", "/l/low"), ONE)})
+        self.assertEqual(self.volumes.in_use(), {ONE})
+
+    def test_sub_path(self) -> None:
+        """The path of a sub path is one inside the tree, and can be told from it."""
+        path = self.result(self.volumes.prepare(CONTAINER, 0, ONE, "bin/tool"))
+        self.assertEqual(path, f"/root/image-volumes/{CONTAINER}/0/bin/tool")
+        self.assertEqual(self.volumes.volume_at(path), ImageVolume(ONE, "bin/tool"))
+        self.assertEqual(self.volumes.volume_at(f"/root/image-volumes/{CONTAINER}/0"), ImageVolume(ONE, ""))
+
+    def test_sub_path_after_a_restart(self) -> None:
+        """What is mounted is known as soon as it has been looked for, before it is known who still needs it."""
+        path = self.result(self.volumes.prepare(CONTAINER, 0, ONE, "bin/tool"))
+        volumes = self.restarted()
+        self.assertIsNone(volumes.volume_at(path))
+        self.result(volumes.take_stock())
+        self.assertEqual(volumes.volume_at(path), ImageVolume(ONE, "bin/tool"))
+
+    def test_volume_at_other_paths(self) -> None:
+        """Other paths, near or far, are no image volumes."""
+        self.result(self.volumes.prepare(CONTAINER, 0, ONE))
+        for path in (
+            "",
+            "/",
+            "/etc",
+            "/root/image-volumes",
+            "/root/image-volumes/",
+            "/root/image-volumes/x",
+            f"/root/image-volumes/{CONTAINER}",
+            f"/root/image-volumes/{CONTAINER}/1",
+            "/root/image-volumesx/0",
+        ):
+            self.assertIsNone(self.volumes.volume_at(path))
+
+    def test_missing_sub_path(self) -> None:
+        """A sub path that the image does not have is an error of the request."""
+        failure = self.failureResultOf(
+            Deferred.fromCoroutine(self.volumes.prepare(CONTAINER, 0, ONE, "nothing")), InvalidArgument
+        )
+        self.assertEqual(failure.value.field, "image_sub_path")
+        self.result(self.volumes.release(CONTAINER))
+        self.assertEqual(self.mounts.trees, {})
+
+    def test_prepare_again(self) -> None:
+        """The same volume again is mounted once; another image takes the place of the first."""
+        self.result(self.volumes.prepare(CONTAINER, 0, ONE))
+        self.result(self.volumes.prepare(CONTAINER, 0, ONE))
+        self.result(self.volumes.prepare(CONTAINER, 0, TWO))
+        self.assertEqual(self.mounts.trees, {f"{CONTAINER}/0": (("/l/other",), TWO)})
+        self.assertEqual(self.volumes.in_use(), {TWO})
+
+    def test_release(self) -> None:
+        """All volumes of the container go, and only those; again is no error."""
+        for container, index in ((CONTAINER, 0), (CONTAINER, 1), (CONTAINER + "0", 0)):
+            self.result(self.volumes.prepare(container, index, ONE))
+        self.result(self.volumes.release(CONTAINER))
+        self.result(self.volumes.release(CONTAINER))
+        self.assertEqual(list(self.mounts.trees), [f"{CONTAINER}0/0"])
+        self.assertEqual(self.volumes.in_use(), {ONE})
+
+    def test_failed_mount(self) -> None:
+        """A mount that fails leaves nothing in use."""
+        self.mounts.fault = FailedPrecondition("overlay cannot be mounted")
+        self.failureResultOf(Deferred.fromCoroutine(self.volumes.prepare(CONTAINER, 0, ONE)), FailedPrecondition)
+        self.assertEqual(self.volumes.in_use(), frozenset())
+        self.mounts.fault = None
+        self.result(self.volumes.prepare(CONTAINER, 0, ONE))
+
+    def test_missing_image(self) -> None:
+        """An image that the engine does not have is NotFound."""
+        self.failureResultOf(Deferred.fromCoroutine(self.volumes.prepare(CONTAINER, 0, "x")), NotFound)
+        self.assertEqual(self.volumes.in_use(), frozenset())
+
+    def test_in_use_from_the_beginning(self) -> None:
+        """An image is protected before the engine is asked about it, and no more when the caller gives up."""
+        self.docker.pause = Deferred()
+        preparing = Deferred.fromCoroutine(self.volumes.prepare(CONTAINER, 0, ONE))
+        self.assertEqual(self.volumes.in_use(), {ONE})
+        preparing.cancel()
+        self.failureResultOf(preparing, CancelledError)
+        self.assertEqual(self.volumes.in_use(), frozenset())
+
+    def test_other_image_stores(self) -> None:
+        """An engine that does not keep layers where they could be mounted is refused with the reason."""
+        for driver in ({"Name": "overlayfs", "Data": None}, {"Name": "vfs", "Data": {}}, None, {"Name": "overlay2"}):
+            self.docker.images["x"] = {"Id": "x", "GraphDriver": driver}
+            failure = self.failureResultOf(
+                Deferred.fromCoroutine(self.volumes.prepare(CONTAINER, 0, "x")), FailedPrecondition
+            )
+            self.assertIn("image volumes", str(failure.value))
+
+    def test_restart(self) -> None:
+        """After a restart, trees of containers that are known stay and their images are in use; others go."""
+        self.result(self.volumes.prepare(CONTAINER, 0, ONE))
+        self.result(self.volumes.prepare("k8s_gone_pod_ns_uid_0", 0, TWO))
+        volumes = self.restarted()
+        self.result(volumes.reconcile({CONTAINER}))
+        self.assertEqual(list(self.mounts.trees), [f"{CONTAINER}/0"])
+        self.assertEqual(volumes.in_use(), {ONE})
+        self.result(volumes.release(CONTAINER))
+        self.assertEqual(self.mounts.trees, {})
+
+    def test_reconcile_goes_on(self) -> None:
+        """A tree that cannot be taken away does not keep the others, and stays in use."""
+
+        class Stuck(MemoryLayerMounts):
+            async def unmount(self, place: str) -> None:
+                if place.startswith("stuck"):
+                    raise FailedPrecondition("busy")
+                await super().unmount(place)
+
+        trees = {"stuck/0": (("/l/top",), ONE), "gone/0": (("/l/other",), TWO)}
+        volumes = ImageVolumes(self.docker, Stuck("/d", self.mounts.files, trees), "/d")
+        self.result(volumes.reconcile(set()))
+        self.assertEqual(list(trees), ["stuck/0"])
+        self.assertEqual(volumes.in_use(), {ONE})
+
+    def test_container_names(self) -> None:
+        """A name that would lead out of the directory is refused."""
+        for name in ("", "..", "a/b", "a\0"):
+            self.failureResultOf(Deferred.fromCoroutine(self.volumes.prepare(name, 0, ONE)), InvalidArgument)

@@ -1,0 +1,152 @@
+"""Containers as every provider of ``IDocker`` treats them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from criwist import errors
+from criwist.docker.error_responses import name_holder, says_not_running
+from tests.doubles.contract_situation import FAIL, MISSING, SPEAK, STUBBORN, Scenarios, Situation, scenario
+
+
+class ContainerScenarios(Scenarios):
+    """Life of containers, and lists of them."""
+
+    @scenario
+    async def test_a_container_is_created_and_inspected(self, situation: Situation) -> None:
+        """Name, labels and state of a new container are what was asked for."""
+        container = await situation.created("one", Labels={"a": "b"})
+        document = await situation.docker.inspect_container(container)
+        self.assertEqual(document["Id"], container)
+        self.assertEqual(document["Name"], "/one")
+        self.assertEqual(document["Config"]["Labels"]["a"], "b")
+        self.assertEqual(document["State"]["Status"], "created")
+        self.assertEqual(document["State"]["StartedAt"], "0001-01-01T00:00:00Z")
+        image = await situation.docker.inspect_image(situation.image)
+        self.assertEqual(document["Image"], image["Id"])
+
+    @scenario
+    async def test_starting_twice_is_success(self, situation: Situation) -> None:
+        """A running container can be started, to no effect."""
+        container = await situation.running("one")
+        before = await situation.docker.inspect_container(container)
+        await situation.docker.start_container(container)
+        after = await situation.docker.inspect_container(container)
+        self.assertEqual(after["State"], before["State"])
+        self.assertTrue(after["State"]["Running"])
+        self.assertGreater(after["State"]["Pid"], 0)
+
+    @scenario
+    async def test_an_exit_code_is_kept(self, situation: Situation) -> None:
+        """A container that ends by itself is exited, with its code."""
+        state = await situation.exited(await situation.running("one", FAIL))
+        self.assertEqual((state["ExitCode"], state["Pid"], state["Running"]), (3, 0, False))
+
+    @scenario
+    async def test_a_stop_without_grace_kills(self, situation: Situation) -> None:
+        """A grace of 0 does not wait for a process that ignores the stop signal; the container is down after it."""
+        container = await situation.running("one", STUBBORN)
+        await situation.docker.stop_container(container, 0)
+        state = (await situation.docker.inspect_container(container))["State"]
+        self.assertEqual((state["Status"], state["ExitCode"]), ("exited", 137))
+
+    @scenario
+    async def test_stopping_twice_is_success(self, situation: Situation) -> None:
+        """A stopped container can be stopped."""
+        container = await situation.running("one", SPEAK)
+        await situation.exited(container)
+        await situation.docker.stop_container(container, 0)
+
+    @scenario
+    async def test_kill_needs_a_running_container(self, situation: Situation) -> None:
+        """A created or exited container cannot be killed, and the error can be told."""
+        container = await situation.running("one")
+        await situation.docker.kill_container(container, "SIGKILL")
+        await situation.exited(container)
+        error = await self.raises(errors.FailedPrecondition, situation.docker.kill_container(container, "TERM"))
+        self.assertTrue(says_not_running(error))
+
+    @scenario
+    async def test_a_running_container_is_removed_by_force_alone(self, situation: Situation) -> None:
+        """Removal refuses a running container unless forced; then it is gone."""
+        docker, container = situation.docker, await situation.running("one")
+        await self.raises(errors.FailedPrecondition, docker.remove_container(container, force=False, volumes=True))
+        await docker.remove_container(container, force=True, volumes=True)
+        error = await self.raises(errors.NotFound, docker.inspect_container(container))
+        self.assertEqual((error.kind, error.name), ("container", container))
+
+    @scenario
+    async def test_unknown_containers_are_not_found(self, situation: Situation) -> None:
+        """Every call about a container says so if there is none."""
+        docker = situation.docker
+        for call in (
+            docker.inspect_container("absent"),
+            docker.start_container("absent"),
+            docker.stop_container("absent", 1),
+            docker.kill_container("absent", "KILL"),
+            docker.remove_container("absent", force=True, volumes=True),
+            docker.rename_container("absent", "other"),
+            docker.update_container("absent", {"CpuShares": 2}),
+            docker.create_exec("absent", {"Cmd": ["true"]}),
+            docker.attach_container("absent", stdin=False, stdout=True, stderr=True, tty=False),
+            docker.logs("absent", {"stdout": "1"}),
+        ):
+            error = await self.raises(errors.NotFound, call)
+            self.assertEqual((error.kind, error.name), ("container", "absent"))
+
+    @scenario
+    async def test_a_container_of_an_unknown_image(self, situation: Situation) -> None:
+        """The image is what is not found, not the container."""
+        call = situation.docker.create_container("one", {"Image": "criwist.test/absent:1", "Cmd": ["true"]})
+        error = await self.raises(errors.NotFound, call)
+        self.assertEqual((error.kind, error.name), ("image", "criwist.test/absent:1"))
+
+    @scenario
+    async def test_a_taken_name_tells_its_holder(self, situation: Situation) -> None:
+        """Creation and renaming conflict with the container that has the name."""
+        holder = await situation.created("one")
+        error = await self.raises(errors.FailedPrecondition, situation.created("one"))
+        self.assertEqual(name_holder(error), holder)
+        other = await situation.created("two")
+        error = await self.raises(errors.FailedPrecondition, situation.docker.rename_container(other, "one"))
+        self.assertEqual(name_holder(error), holder)
+
+    @scenario
+    async def test_a_renamed_container_has_its_new_name(self, situation: Situation) -> None:
+        """And its old one is free."""
+        container = await situation.created("one")
+        await situation.docker.rename_container(container, "two")
+        self.assertEqual((await situation.docker.inspect_container("two"))["Id"], container)
+        await situation.created("one")
+
+    @scenario
+    async def test_an_update_shows(self, situation: Situation) -> None:
+        """Changed resources are in the next inspect."""
+        container = await situation.running("one")
+        await situation.docker.update_container(container, {"CpuShares": 77})
+        document = await situation.docker.inspect_container(container)
+        self.assertEqual(document["HostConfig"]["CpuShares"], 77)
+
+    @scenario
+    async def test_a_missing_program_fails_the_start(self, situation: Situation) -> None:
+        """The start raises the runtime's words; the container stays created, with code and words."""
+        container = await situation.created("one", MISSING)
+        error = await self.raises(errors.CriwistError, situation.docker.start_container(container))
+        self.assertIn("no such file or directory", str(error))
+        state = (await situation.docker.inspect_container(container))["State"]
+        self.assertEqual((state["Status"], state["ExitCode"]), ("created", 127))
+        self.assertIn("no such file or directory", state["Error"])
+
+    @scenario
+    async def test_containers_are_listed_by_label(self, situation: Situation) -> None:
+        """Filters by label with and without value; stopped containers are listed too."""
+        one = await situation.created("one", Labels={"kind": "a", "x": "1"})
+        two = await situation.running("two", Labels={"kind": "b", "x": "1"})
+
+        async def listed(filters: Mapping[str, list[str]]) -> list[str]:
+            return [item["Id"] for item in await situation.docker.containers(filters)]
+
+        self.assertEqual(await listed({"label": ["x=1"]}), [two, one])
+        self.assertEqual(await listed({"label": ["x", "kind=a"]}), [one])
+        self.assertEqual(await listed({"id": [one]}), [one])
+        self.assertEqual(await listed({"label": ["kind=c"]}), [])

@@ -1,0 +1,263 @@
+"""Images of the memory engine, and the registry it pulls from.
+
+Removal follows the rules of Docker 20.10: a reference is untagged while the image has another; the last one is kept
+while a container uses the image, unless forced; an id removes the image if all its references are of one repository.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from attrs import define, field, frozen
+
+from criwist import reference as references
+from criwist.errors import InvalidArgument
+from tests.doubles.engine_server import Refusal
+from tests.doubles.memory_events import Events, Times, time_text
+
+Document = dict[str, Any]
+
+
+@define(eq=False)
+class Image:
+    """One image."""
+
+    id: str
+    tags: list[str]
+    digests: list[str]
+    config: Document
+    size: int
+    created: int
+
+    @property
+    def references(self) -> list[str]:
+        """Tags and digests, in familiar form."""
+        return [*self.tags, *self.digests]
+
+    def summary(self) -> Document:
+        """Its entry in ``GET /images/json``."""
+        return {
+            "Containers": -1,
+            "Created": self.created // 10**9,
+            "Id": self.id,
+            "Labels": self.config.get("Labels"),
+            "ParentId": "",
+            "RepoDigests": list(self.digests) or None,
+            "RepoTags": list(self.tags) or (["<none>:<none>"] if not self.digests else None),
+            "SharedSize": -1,
+            "Size": self.size,
+            "VirtualSize": self.size,
+        }
+
+    def inspect(self) -> Document:
+        """``GET /images/{name}/json``."""
+        return {
+            "Id": self.id,
+            "RepoTags": list(self.tags),
+            "RepoDigests": list(self.digests),
+            "Parent": "",
+            "Comment": "",
+            "Created": time_text(self.created),
+            "Author": "",
+            "Config": self.config,
+            "Architecture": "amd64",
+            "Os": "linux",
+            "Size": self.size,
+            "VirtualSize": self.size,
+            "GraphDriver": {"Name": "overlay2", "Data": {"UpperDir": f"/memory/overlay2/{self.id[7:]}/diff"}},
+            "RootFS": {"Type": "layers", "Layers": [_digest(f"layer of {self.id}")]},
+            "Metadata": {"LastTagTime": "0001-01-01T00:00:00Z"},
+        }
+
+    def history(self) -> list[Document]:
+        """``GET /images/{name}/history``."""
+        created = self.created // 10**9
+        layer = {"Comment": "", "Created": created, "CreatedBy": "ADD", "Id": self.id, "Size": self.size}
+        return [{**layer, "Tags": list(self.tags) or None}]
+
+
+@frozen
+class RemoteImage:
+    """What a registry has under a reference, and how a pull of it goes."""
+
+    #: Names the image: equal contents are equal images.
+    content: str = "content"
+    config: Document = field(factory=dict)
+    size: int = 1000
+    #: Seconds to wait before each message, and the message; None: the usual ones at once.
+    script: Sequence[tuple[float, Document]] | None = None
+    #: After the script, the pull goes no further.
+    stalls: bool = False
+    #: Whoever pulls must give these; ``""``: anybody may.
+    username: str = ""
+    password: str = ""
+    #: The engine answers this instead.
+    refusal: Refusal | None = None
+
+    def messages(self, reference: references.Reference) -> Iterator[tuple[float, Document]]:
+        """What the engine says of a pull that goes well."""
+        yield 0, {"status": f"Pulling from {reference.path}", "id": reference.tag or reference.digest}
+        if self.script is not None:
+            yield from self.script
+            return
+        layer = _digest(self.content)[7:19]
+        detail = {"current": self.size, "total": self.size}
+        yield 0, {"status": "Pulling fs layer", "progressDetail": {}, "id": layer}
+        for status in ("Downloading", "Extracting"):
+            yield 0, {"status": status, "progressDetail": detail, "progress": "[==>]", "id": layer}
+        yield 0, {"status": "Pull complete", "progressDetail": {}, "id": layer}
+
+    def admits(self, auth: Document) -> bool:
+        """Whether these credentials will do."""
+        if not self.username:
+            return True
+        plain = (auth.get("username"), auth.get("password"))
+        return plain == (self.username, self.password)
+
+    @property
+    def manifest_digest(self) -> str:
+        """As a registry names it."""
+        return _digest(f"manifest of {self.content}")
+
+
+@define(eq=False)
+class Images:
+    """All images.  Raises :class:`Refusal` as the engine refuses."""
+
+    _times: Times
+    _events: Events
+    #: Ids of containers that use an image, running ones first, by image id.
+    users: Callable[[str], Sequence[tuple[str, bool]]] = field(default=lambda _: ())
+    all: dict[str, Image] = field(factory=dict, init=False)
+
+    def add(self, reference: str, *, content: str = "", config: Document | None = None, size: int = 1000) -> Image:
+        """There is an image of this name, as if built."""
+        image = self._stored(content or reference, config or {"Cmd": ["run"]}, size)
+        if reference:
+            self.tag(image, references.parse(reference).specific())
+        return image
+
+    def pulled(self, reference: references.Reference, remote: RemoteImage) -> Image:
+        """A pull is complete."""
+        image = self._stored(remote.content, remote.config or {"Cmd": ["run"]}, remote.size)
+        digest = f"{reference.familiar_name}@{remote.manifest_digest}"
+        if digest not in image.digests:
+            image.digests.append(digest)
+        if reference.tag:
+            self._untag_everywhere(reference.familiar)
+            image.tags.append(reference.familiar)
+        self._tell("pull", reference.familiar, reference.familiar_name)
+        return image
+
+    def tag(self, image: Image, reference: references.Reference) -> None:
+        """Tag."""
+        self._untag_everywhere(reference.familiar)
+        image.tags.append(reference.familiar)
+        self._tell("tag", image.id, reference.familiar)
+
+    def find(self, name: str, missing: Callable[[str], str] = "No such image: {}".format) -> Image:
+        """By reference, id, or beginning of an id."""
+        bare = name.removeprefix("sha256:")
+        if references.is_identifier(name):
+            found = [image for image in self.all.values() if image.id[7:].startswith(bare)]
+            if len(found) == 1:
+                return found[0]
+        try:
+            wanted = references.parse(name).specific().familiar
+        except InvalidArgument:
+            wanted = ""
+        for image in self.all.values():
+            if wanted and wanted in image.references:
+                return image
+        raise Refusal(404, missing(name))
+
+    def remove(self, name: str, *, force: bool) -> list[Document]:
+        """Untag, and remove what is then without a name."""
+        image = self.find(name)
+        if references.is_identifier(name) and image.id[7:].startswith(name.removeprefix("sha256:")):
+            return self._remove_by_id(image, force)
+        using = self.users(image.id)
+        if not force and _single(image) and using:
+            raise Refusal(
+                409,
+                f'conflict: unable to remove repository reference "{name}" (must force) - '
+                f"container {using[0][0][:12]} is using its referenced image {image.id[7:19]}",
+            )
+        removed = references.parse(name).specific()
+        gone = [removed.familiar]
+        (image.digests if removed.digest else image.tags).remove(removed.familiar)
+        repository = removed.familiar_name
+        if not removed.digest and not any(_repository(tag) == repository for tag in image.tags):
+            gone += [digest for digest in image.digests if _repository(digest) == repository]
+            image.digests = [digest for digest in image.digests if _repository(digest) != repository]
+        for _ in gone:
+            self._tell("untag", image.id, image.id)
+        records = [{"Untagged": text} for text in gone]
+        if image.references or any(running for _, running in using) or (using and not force):
+            return records
+        return [*records, self._delete(image)]
+
+    def _remove_by_id(self, image: Image, force: bool) -> list[Document]:
+        if not _single(image) and not force:
+            raise Refusal(
+                409,
+                f"conflict: unable to delete {image.id[7:19]} (must be forced) - "
+                "image is referenced in multiple repositories",
+            )
+        for user, running in self.users(image.id):
+            if running or not force:
+                how = ("cannot be forced", "running") if running else ("must be forced", "stopped")
+                raise Refusal(
+                    409,
+                    f"conflict: unable to delete {image.id[7:19]} ({how[0]}) - "
+                    f"image is being used by {how[1]} container {user[:12]}",
+                )
+        records = [{"Untagged": text} for text in image.references]
+        for _ in records:
+            self._tell("untag", image.id, image.id)
+        image.tags, image.digests = [], []
+        return [*records, self._delete(image)]
+
+    def _delete(self, image: Image) -> Document:
+        del self.all[image.id]
+        self._tell("delete", image.id, image.id)
+        return {"Deleted": image.id}
+
+    def _stored(self, content: str, config: Document, size: int) -> Image:
+        identifier = _digest(content)
+        if identifier not in self.all:
+            self.all[identifier] = Image(identifier, [], [], config, size, self._times.nanoseconds())
+        return self.all[identifier]
+
+    def _untag_everywhere(self, tag: str) -> None:
+        for image in self.all.values():
+            if tag in image.tags:
+                image.tags.remove(tag)
+
+    def _tell(self, action: str, identifier: str, name: str) -> None:
+        self._events.publish("image", action, identifier, {"name": name})
+
+
+def given_credentials(headers: dict[str, str]) -> Document:
+    """What ``X-Registry-Auth`` holds."""
+    header = headers.get("x-registry-auth", "")
+    document: Document = json.loads(base64.urlsafe_b64decode(header)) if header else {}
+    return document
+
+
+def _single(image: Image) -> bool:
+    """At most one tag, and all references in one repository: whoever removes the last one removes the image."""
+    repositories = {_repository(text) for text in image.references}
+    return len(image.tags) <= 1 and len(repositories) <= 1
+
+
+def _repository(text: str) -> str:
+    return references.parse(text).familiar_name
+
+
+def _digest(text: str) -> str:
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()

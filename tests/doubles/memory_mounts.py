@@ -1,0 +1,54 @@
+"""Image trees without a kernel: what is mounted is remembered, and the files of a tree are what the test says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from attrs import define, field
+from zope.interface import implementer
+
+from criwist.errors import CriwistError, FailedPrecondition, InvalidArgument
+from criwist.interfaces.kernel import ILayerMounts
+
+
+@implementer(ILayerMounts)
+@define(eq=False)
+class MemoryLayerMounts:
+    """A double of ``kernel.mounts.LayerMounts``.
+
+    :param directory: what resolved paths begin with.
+    :param files: for each layer, the paths that it has.
+    """
+
+    directory: str
+    files: Mapping[str, frozenset[str]] = field(factory=dict)
+    #: Place to layers and label.
+    trees: dict[str, tuple[tuple[str, ...], str]] = field(factory=dict)
+    #: Raised by the next mounts, if set.
+    fault: CriwistError | None = None
+
+    async def mount(self, place: str, layers: Sequence[str], label: str) -> None:
+        """See ILayerMounts."""
+        if self.fault is not None:
+            raise self.fault
+        if place in self.trees:
+            raise AssertionError(f"something is mounted at {place}")
+        missing = [layer for layer in layers if layer not in self.files]
+        if missing:
+            raise FailedPrecondition(f"layer {missing[0]} of the image cannot be opened here")
+        self.trees[place] = tuple(layers), label
+
+    async def unmount(self, place: str) -> None:
+        """See ILayerMounts."""
+        self.trees.pop(place, None)
+
+    async def resolve(self, place: str, sub_path: str) -> str:
+        """See ILayerMounts."""
+        layers, _ = self.trees[place]
+        if sub_path and not any(sub_path in self.files[layer] for layer in layers):
+            raise InvalidArgument("image_sub_path", f"{sub_path!r} is not in the image")
+        return "/".join(part for part in (self.directory, place, sub_path) if part)
+
+    async def mounted(self) -> Mapping[str, str]:
+        """See ILayerMounts."""
+        return {place: label for place, (_, label) in self.trees.items()}

@@ -1,0 +1,106 @@
+"""What tests of sessions begin with: the server's first protocol, and clients connected to it in memory."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from criwist.interfaces.streaming import RemoteCommand
+from criwist.streaming.sessions.factory import SessionFactory
+from criwist.streaming.targets import PATHS, Attach, Exec, PortForward, Request
+from criwist.streaming.tokens import TokenTable
+from criwist.streaming.upgrade import UpgradeConnection
+from tests.doubles.memory_runtime import MemoryProcess, MemoryReactor
+from tests.doubles.streaming_peers import PeerStream, SpdyClient, WebSocketClient
+
+_C = TypeVar("_C", SpdyClient, WebSocketClient)
+
+V4 = "v4.channel.k8s.io"
+
+
+def command(
+    *words: str, stdin: bool = False, stdout: bool = True, stderr: bool = True, tty: bool = False
+) -> RemoteCommand:
+    """An exec of *words*, ``run`` if there are none."""
+    stderr = stderr and not tty
+    return RemoteCommand("container", words or ("run",), stdin=stdin, stdout=stdout, stderr=stderr, tty=tty)
+
+
+class SessionTestCase(SynchronousTestCase):
+    """Clients, the server's protocols, a runtime in memory."""
+
+    idle_limit = 0.0
+
+    def setUp(self) -> None:
+        self.reactor = MemoryReactor()
+        self.runtime = self.reactor.runtime
+        self.tokens: TokenTable[Request] = TokenTable(self.reactor)
+        self.switchboard = SessionFactory(self.runtime, self.reactor, self.idle_limit)
+        self.silent: list[UpgradeConnection] = []
+        self._clients: list[SpdyClient | WebSocketClient] = []
+
+    def tearDown(self) -> None:
+        """No session outlives its client, and no timer its session."""
+        for client in self._clients:
+            client.transport.abortConnection()
+        self.settle()
+        self.assertEqual((self.switchboard.sessions, self.silent), (set(), []))
+        self.assertEqual([call for call in self.reactor.getDelayedCalls() if call.func != self.settle], [])
+
+    def target(self, request: Request) -> str:
+        """The path of a URL for *request*."""
+        return f"/{PATHS[type(request)]}/{self.tokens.insert(request)}"
+
+    def connect(self, client: _C) -> _C:
+        """Connect a client to the server."""
+        front = UpgradeConnection(self.tokens, self.switchboard, self.reactor, self.idle_limit, self.silent.remove)
+        self.silent.append(front)
+        self._clients.append(client)
+        self.reactor.network.connect(client, front)
+        self.settle()
+        return client
+
+    def spdy(self, request: Request, *versions: str) -> SpdyClient:
+        """A connected SPDY client."""
+        return self.connect(SpdyClient(self.target(request), versions or (V4,)))
+
+    def websocket(self, request: Request, *subprotocols: str, query: str = "") -> WebSocketClient:
+        """A connected WebSocket client."""
+        return self.connect(WebSocketClient(self.target(request) + query, subprotocols or ("v5.channel.k8s.io",)))
+
+    def exec_over_spdy(self, *versions: str, **flags: Any) -> tuple[SpdyClient, dict[str, int], MemoryProcess]:
+        """An exec that has begun: client, numbers of its streams by role, process."""
+        request = command(**flags)
+        client = self.spdy(Exec(request), *versions)
+        roles = ["error"]
+        roles += [role for role in ("stdin", "stdout", "stderr") if getattr(request, role)]
+        roles += ["resize"] if request.tty else []
+        numbers = {role: client.open(streamtype=role) for role in roles}
+        self.settle()
+        return client, numbers, self.runtime.processes[-1]
+
+    def attach_over_spdy(self) -> tuple[SpdyClient, dict[str, int], MemoryProcess]:
+        """The same for an attach to standard output."""
+        client = self.spdy(Attach(RemoteCommand("container", stdout=True)))
+        numbers = {role: client.open(streamtype=role) for role in ("error", "stdout")}
+        self.settle()
+        return client, numbers, self.runtime.processes[-1]
+
+    def forward_over_spdy(self) -> SpdyClient:
+        """A connected port-forward."""
+        return self.spdy(PortForward("sandbox"), "portforward.k8s.io")
+
+    def settle(self) -> None:
+        """Deliver what is on its way."""
+        self.reactor.network.settle()
+
+    def pass_time(self, seconds: float, step: float = 0.25) -> None:
+        """Let time pass in steps, and deliver after each."""
+        for _ in range(int(seconds / step)):
+            self.reactor.advance(step)
+            self.settle()
+
+    def streams(self, client: SpdyClient, numbers: dict[str, int]) -> dict[str, PeerStream]:
+        """The client's streams by role."""
+        return {role: client.streams[number] for role, number in numbers.items()}
