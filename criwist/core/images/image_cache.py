@@ -1,4 +1,4 @@
-"""The cache of the engine's images, and what updates it.
+"""The cache of the engine's images, updated by a listing and by events.
 
 :meth:`ImageCache.refresh`, which the event feed calls at each connection, lists all images.  From then on the cache is
 up to date as long as :meth:`ImageCache.event` gets each image event of the feed.  An event leads to an inspection of
@@ -30,7 +30,7 @@ from criwist.interfaces.engine import EngineFacts, IDocker, JSONObject
 from criwist.translate.engine_json import number
 from criwist.translate.image import image
 
-#: Image events after which the image may look different.
+#: Image events that may change an image's names or existence.
 _CHANGES = frozenset({"pull", "tag", "untag", "delete", "import", "load"})
 #: Inspections under way at once while all images are listed.
 PARALLEL_INSPECTIONS = 8
@@ -148,7 +148,7 @@ class ImageCache:
     def _unpacked_bytes(self, history: Sequence[JSONObject]) -> int:
         """Return the bytes of an image's unpacked layers that the size in its document does not count.
 
-        With the containerd image store that size is what was pulled; the history has the sizes of the unpacked layers.
+        With the containerd image store that size is the pulled bytes; the history has the sizes of the unpacked layers.
         """
         facts: EngineFacts | None = self._docker.facts
         if facts is None or not facts.containerd_store:

@@ -11,8 +11,7 @@ from criwist.errors import Unavailable
 class NotReady(Unavailable):
     """The state is not known yet: await ``until()``, on the reactor, and read again.
 
-    A caller that gets it again after that (the engine has disconnected once more) reports it as what it is, an
-    Unavailable.
+    A caller that gets it again after that (the engine has disconnected once more) reports it as an Unavailable.
 
     :param what: the state, for the text.
     :param until: returns when the state is known.

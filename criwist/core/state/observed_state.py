@@ -66,7 +66,7 @@ def read_observed_state(inspected: JSONObject) -> ObservedState:
         return ObservedState()
     host_config = inspected.get("HostConfig") or {}
     try:
-        who = read_identity(pid)
+        identity = read_identity(pid)
         cgroup = process_cgroup(pid, identifier)
         limits = read_limits(cgroup, number(host_config, "CpuShares"))
         unified = read_unified(cgroup, recorded_writes(text_map(inspected, "Config", "Labels")).unified)
@@ -75,7 +75,7 @@ def read_observed_state(inspected: JSONObject) -> ObservedState:
         return ObservedState()  # it has ended since
     return ObservedState(
         resources=_resources(limits, unified, score or 0),
-        user=pb.LinuxContainerUser(uid=who.uid, gid=who.gid, supplemental_groups=who.groups),
+        user=pb.LinuxContainerUser(uid=identity.uid, gid=identity.gid, supplemental_groups=identity.groups),
     )
 
 
