@@ -19,7 +19,7 @@ import grpc
 _METHOD = "/bench.Floor/Nothing"
 
 
-class _Everything(grpc.GenericRpcHandler):
+class _Everything(grpc.GenericRpcHandler):  # type: ignore[misc] # grpcio has no types
     """Answers every method."""
 
     def service(self, handler_call_details: Any) -> grpc.RpcMethodHandler:
