@@ -37,8 +37,12 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(_Results(config), "criwist-results")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """On the first worker: write what the controller's scheduler has to know of the tests."""
+    """On the first worker: write what the controller's scheduler has to know of the tests.
+
+    It is called before xdist's own hook, which reports to the controller that the tests are collected.
+    """
     worker: dict[str, Any] | None = getattr(session.config, "workerinput", None)
     if worker is not None and worker["workerid"] == "gw0":
         plan_of(session.items).write(Path(worker[_PLAN]))

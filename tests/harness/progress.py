@@ -98,8 +98,8 @@ class Progress:
         names = [test.rpartition("/")[2] for test in self._running]
         more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
         self._write(
-            f"{as_minutes(elapsed)}: {self._done} of {self._total} tests done, {self._left(elapsed)}"
-            f"running: {', '.join(names[:_NAMED])}{more}"
+            f"{as_minutes(elapsed)}: {self._done} of {self._total} tests done{self._left(elapsed)}"
+            + (f"; running: {', '.join(names[:_NAMED])}{more}" if names else "")
         )
 
     def _left(self, elapsed: float) -> str:
@@ -107,7 +107,7 @@ class Progress:
         whole = sum(self._weights.values())
         if not whole or self._weight_done / whole < 0.02:
             return ""
-        return f"about {as_minutes(elapsed * (whole / self._weight_done - 1))} left; "
+        return f", about {as_minutes(elapsed * (whole / self._weight_done - 1))} left"
 
 
 def write_durations(seconds: Mapping[str, float], plan: Plan) -> None:
