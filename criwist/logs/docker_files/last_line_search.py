@@ -24,7 +24,7 @@ class LastLineSearch:
     _by_time: bool = field(default=False, init=False)
 
     def find(self, output: bytes) -> int | None:
-        """Return the offset in *output*, the log's next lines, at which the search ends; None if it goes on."""
+        """Return the offset in *output*, the log's next lines, at which the search ends; None to continue."""
         return self._last_line.find_newer(output) if self._by_time else self._last_line.find(output)
 
     def advance_log(self, offset: int) -> None:

@@ -43,7 +43,7 @@ class ApiWriter:
     def start(self) -> bool:
         """Open the file and go to the recorded position.  Idempotent.
 
-        Returns whether the record says that the log is complete; False if the writer was started already.
+        Returns whether the log is complete according to the record; False if the writer was started already.
 
         :raises OSError: the file cannot be opened; call again.
         """
