@@ -20,7 +20,8 @@ from criwist.docker.agent import EngineConnections
 from criwist.docker.bodies import read_objects
 from criwist.docker.calls import Calls, Request, Subject, json_list, json_object, undisturbed
 from criwist.docker.error_responses import fault, says_not_running
-from criwist.docker.facts import OLDEST_API, engine_facts, version_text
+from criwist.docker.facts import engine_facts
+from criwist.engine_differences import OLDEST_API, version_text
 from criwist.errors import CriwistError, EngineFailure, FailedPrecondition, NotFound, Unavailable
 from criwist.interfaces.engine import EngineFacts, IDocker, IHijackedStream, JSONObject
 

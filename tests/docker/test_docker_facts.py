@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from criwist.docker.facts import NEWEST_API, engine_facts, negotiated_version
+from criwist.docker.facts import engine_facts, negotiated_version
+from criwist.engine_differences import NEWEST_API
 from criwist.errors import CriwistError, EngineFailure, FailedPrecondition
 from criwist.interfaces.engine import RuntimeFacts
 

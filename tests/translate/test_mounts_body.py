@@ -8,9 +8,10 @@ from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from criwist.api.runtime.v1 import api_pb2 as pb
+from criwist.engine_differences import IMAGE_MOUNTS
 from criwist.errors import FailedPrecondition, InvalidArgument, Unimplemented
 from criwist.interfaces.engine import EngineFacts, RuntimeFacts
-from criwist.translate.mounts import engine_mounts_images, host_directories, image_mounts_wanted, mounts_body
+from criwist.translate.mounts import host_directories, image_mounts_wanted, mounts_body
 from tests.translate.outcomes import NEWEST, OLDEST
 
 #: An engine of the middle: it creates mount points, and knows nothing newer.
@@ -141,7 +142,7 @@ class Images(SynchronousTestCase):
 
     def test_by_the_engine(self) -> None:
         """From API 1.48 on the engine mounts images, with their sub paths."""
-        self.assertTrue(engine_mounts_images(NEWEST))
+        self.assertTrue(IMAGE_MOUNTS.supported_by(NEWEST))
         expected = {"Type": "image", "Source": ID, "Target": "/in", "ReadOnly": True}
         self.assertEqual(body(self.image(), engine=NEWEST, image_mounts={0: ID})["Mounts"], [expected])
         (mount,) = body(self.image(image_sub_path="a/b"), engine=NEWEST, image_mounts={0: ID})["Mounts"]
@@ -160,7 +161,7 @@ class Images(SynchronousTestCase):
 
     def test_by_the_caller(self) -> None:
         """Before, the caller mounts them and says where; a lost mount must not become an empty directory."""
-        self.assertFalse(engine_mounts_images(OLDEST))
+        self.assertFalse(IMAGE_MOUNTS.supported_by(OLDEST))
         wanted = pb.ContainerConfig(mounts=[bind(), self.image()])
         self.assertEqual(list(image_mounts_wanted(wanted)), [1])
         (_, mount) = body(bind(), self.image(), engine=MIDDLE, image_mounts={1: "/images/x"})["Mounts"]
