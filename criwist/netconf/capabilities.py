@@ -14,7 +14,7 @@ from typing import Any
 
 from criwist.errors import InvalidArgument
 from criwist.interfaces.network import PodNetworkRequest
-from criwist.netconf.quantities import read_quantity
+from criwist.quantities import whole_quantity
 
 PORT_MAPPINGS = "portMappings"
 BANDWIDTH = "bandwidth"
@@ -75,7 +75,7 @@ def _bandwidth(annotations: Mapping[str, str]) -> dict[str, int]:
 
 def _rate(text: str, annotation: str) -> int:
     try:
-        rate = read_quantity(text)
+        rate = whole_quantity(text)
     except ValueError as problem:
         raise InvalidArgument(_field(annotation), str(problem)) from problem
     if rate not in _RATES:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Sequence
 from typing import Final
 
 from criwist.errors import InvalidArgument
@@ -31,9 +32,33 @@ _HOSTNAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_])?")
 
 
 def not_empty(value: str, path: str) -> None:
-    """A string that something is named by."""
+    """A name, which must not be empty."""
     if not value:
         raise InvalidArgument(path, "must not be empty")
+
+
+def command(words: Sequence[str]) -> None:
+    """The command of an exec: its first word names a program."""
+    not_empty(words[0] if words else "", "cmd")
+
+
+def streams(*, stdin: bool, stdout: bool, stderr: bool, tty: bool) -> None:
+    """The streams of an exec or attach (CRI, ExecRequest): one at least, and no stderr with a terminal."""
+    if tty and stderr:
+        raise InvalidArgument("stderr", "must not be set with tty: a terminal has one output, which is stdout")
+    if not (stdin or stdout or stderr):
+        raise InvalidArgument("stdin", "one of stdin, stdout, stderr must be set")
+
+
+def port(value: int, path: str) -> None:
+    """A port number that a process can listen on."""
+    in_range(value, path, 1, MAX_PORT)
+
+
+def port_number(text: str) -> int | None:
+    """Return the port that *text* names in decimal digits, five at most; None if it names none."""
+    number = int(text) if text.isascii() and text.isdigit() and len(text) <= 5 else 0
+    return number if 1 <= number <= MAX_PORT else None
 
 
 def name_part(value: str, path: str) -> None:

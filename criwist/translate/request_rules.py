@@ -80,7 +80,7 @@ def _sandbox_config(config: pb.PodSandboxConfig, path: str) -> None:
 
 
 def _port_mapping(mapping: pb.PortMapping, path: str) -> None:
-    field_rules.in_range(mapping.container_port, f"{path}.container_port", 1, field_rules.MAX_PORT)
+    field_rules.port(mapping.container_port, f"{path}.container_port")
     field_rules.in_range(mapping.host_port, f"{path}.host_port", 0, field_rules.MAX_PORT)
     if mapping.host_ip:
         field_rules.ip_address(mapping.host_ip, f"{path}.host_ip")
@@ -153,13 +153,13 @@ def _checkpoint_container(request: pb.CheckpointContainerRequest) -> None:
 
 def _exec_sync(request: pb.ExecSyncRequest) -> None:
     field_rules.identifier(request.container_id, "container_id")
-    _command(request.cmd)
+    field_rules.command(request.cmd)
     field_rules.in_range(request.timeout, "timeout", 0, field_rules.MAX_SECONDS)
 
 
 def _exec(request: pb.ExecRequest) -> None:
     field_rules.identifier(request.container_id, "container_id")
-    _command(request.cmd)
+    field_rules.command(request.cmd)
     _streams(request)
 
 
@@ -168,22 +168,14 @@ def _attach(request: pb.AttachRequest) -> None:
     _streams(request)
 
 
-def _command(command: Iterable[str]) -> None:
-    field_rules.not_empty(next(iter(command), ""), "cmd")
-
-
 def _streams(request: pb.ExecRequest | pb.AttachRequest) -> None:
-    # CRI: a terminal has one output; and with no stream at all there is nothing to connect.
-    if request.tty and request.stderr:
-        raise InvalidArgument("stderr", "must not be set beside tty, whose only output is stdout")
-    if not (request.stdin or request.stdout or request.stderr):
-        raise InvalidArgument("stdin", "one of stdin, stdout and stderr must be set")
+    field_rules.streams(stdin=request.stdin, stdout=request.stdout, stderr=request.stderr, tty=request.tty)
 
 
 def _port_forward(request: pb.PortForwardRequest) -> None:
     field_rules.identifier(request.pod_sandbox_id, "pod_sandbox_id")
     for where, port in _numbered(request.port, "port"):
-        field_rules.in_range(port, where, 1, field_rules.MAX_PORT)
+        field_rules.port(port, where)
 
 
 # -- Images, the node ----------------------------------------------------------------------------------------

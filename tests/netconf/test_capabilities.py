@@ -1,15 +1,12 @@
-"""Runtime arguments of a pod, and the quantities in its annotations."""
+"""Runtime arguments of a pod."""
 
 from __future__ import annotations
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from criwist.errors import InvalidArgument
 from criwist.interfaces.network import PodNetworkRequest, PortMapping
 from criwist.netconf.capabilities import BURST, capability_arguments
-from criwist.netconf.quantities import read_quantity
 
 
 def request(**fields: object) -> PodNetworkRequest:
@@ -82,42 +79,3 @@ class CapabilityTests(SynchronousTestCase):
         ):
             problem = self.assertRaises(InvalidArgument, capability_arguments, request(annotations={key: value}), ())
             self.assertEqual(problem.field, f"config.annotations[{key}]")
-
-
-class QuantityTests(SynchronousTestCase):
-    """Kubernetes' quantities."""
-
-    def test_values(self) -> None:
-        """Suffixes are decimal or binary; exponents are decimal; a fraction rounds up."""
-        for text, value in (
-            ("0", 0),
-            ("5", 5),
-            ("+5", 5),
-            ("1k", 1000),
-            ("10M", 10_000_000),
-            ("1.5Gi", 3 << 29),
-            (".5k", 500),
-            ("2.", 2),
-            ("1e3", 1000),
-            ("1E3", 1000),
-            ("2E", 2 * 10**18),
-            ("1Ei", 1 << 60),
-            ("1e-1", 1),
-            ("100m", 1),
-            ("1001m", 2),
-            ("-1500m", -1),
-        ):
-            self.assertEqual(read_quantity(text), value, text)
-
-    def test_refused(self) -> None:
-        """Other spellings are none."""
-        for text in ("", " 1", "1 M", "1K", "1mi", "1kb", "1e", "e3", ".", "--1", "1_000", "٣", "0x10", "1e1234"):
-            self.assertRaises(ValueError, read_quantity, text)
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.integers(0, 10**15), st.sampled_from(["", "k", "M", "Ki", "Mi"]))
-def test_quantity_scales(number: int, suffix: str) -> None:
-    """A whole number keeps its value times its suffix's."""
-    scale = {"": 1, "k": 10**3, "M": 10**6, "Ki": 2**10, "Mi": 2**20}[suffix]
-    assert read_quantity(f"{number}{suffix}") == number * scale
