@@ -13,7 +13,13 @@ from typing import Any
 
 from attrs import frozen
 
-from criwist.netconf.plugin_errors import Malformed, as_list, as_object, as_text, read_object
+from criwist.netconf.plugin_errors import (
+    MalformedDocument,
+    list_or_empty,
+    object_or_empty,
+    parse_json_object,
+    text_or_empty,
+)
 from criwist.netconf.versions import DEFAULT_VERSION, SPEC_VERSIONS, newest_first
 
 #: Endings of the files that are looked at.
@@ -90,7 +96,7 @@ def choose(files: Mapping[str, bytes], added: Added = _nothing) -> Choice:
     for name in sorted(name for name in files if name.endswith(CONFIGURATION_SUFFIXES)):
         try:
             return Choice(parse_list(files[name], source=name, added=added), problems)
-        except Malformed as problem:
+        except MalformedDocument as problem:
             problems[name] = str(problem)
     return Choice(None, problems)
 
@@ -99,28 +105,28 @@ def parse_list(content: bytes | str, *, source: str = "", added: Added = _nothin
     """Read a configuration list, or a single plugin's configuration as a list of one.
 
     :param added: plugins that others have added to the list of a name: files by name, in order.
-    :raises Malformed: it is neither, or of a version of the specification that is not known.
+    :raises MalformedDocument: it is neither, or of a version of the specification that is not known.
     """
     try:
         document = json.loads(content)
     except (ValueError, RecursionError) as problem:
-        raise Malformed(f"it is not JSON: {problem}") from problem
+        raise MalformedDocument(f"it is not JSON: {problem}") from problem
     if not isinstance(document, dict):
-        raise Malformed("it is not a JSON object")
+        raise MalformedDocument("it is not a JSON object")
     single = "plugins" not in document and not source.endswith(".conflist")
     if single:
         document = _list_of_one(document)
         content = json.dumps(document)
-    name = as_text(document.get("name"), "name")
+    name = text_or_empty(document.get("name"), "name")
     if not _NAME.match(name):
-        raise Malformed(f"its name is not a network name: {name!r}" if name else "it has no name")
-    entries = as_list(document.get("plugins"), "plugins")
+        raise MalformedDocument(f"its name is not a network name: {name!r}" if name else "it has no name")
+    entries = list_or_empty(document.get("plugins"), "plugins")
     others = {} if single or _flag(document, _ALONE) else added(name)
     if others:
         entries = [*entries, *(_added(other, f"{name}/{file}") for file, other in others.items())]
         content = json.dumps(document | {"plugins": entries, _ALONE: True})
     if not entries:
-        raise Malformed("it has no plugins")
+        raise MalformedDocument("it has no plugins")
     return NetworkList(
         name=name,
         versions=_versions(document),
@@ -134,9 +140,9 @@ def parse_list(content: bytes | str, *, source: str = "", added: Added = _nothin
 
 def _added(content: bytes, file: str) -> dict[str, Any]:
     try:
-        return read_object(content)
-    except Malformed as problem:
-        raise Malformed(f"{file}, which adds a plugin to it, is {problem}") from problem
+        return parse_json_object(content)
+    except MalformedDocument as problem:
+        raise MalformedDocument(f"{file}, which adds a plugin to it, is {problem}") from problem
 
 
 def _list_of_one(plugin: dict[str, Any]) -> dict[str, Any]:
@@ -146,27 +152,29 @@ def _list_of_one(plugin: dict[str, Any]) -> dict[str, Any]:
 
 def _plugin(entry: object, where: str) -> Plugin:
     if entry is None:
-        raise Malformed(f"{where} is not an object")
-    document = as_object(entry, where)
-    kind = as_text(document.get("type"), f"{where}.type")
+        raise MalformedDocument(f"{where} is not an object")
+    document = object_or_empty(entry, where)
+    kind = text_or_empty(document.get("type"), f"{where}.type")
     if not kind:
-        raise Malformed(f"{where} has no type")
+        raise MalformedDocument(f"{where} has no type")
     if "/" in kind or kind in (".", ".."):
-        raise Malformed(f"{where}.type is not the name of a file: {kind!r}")
-    capabilities = as_object(document.get("capabilities"), f"{where}.capabilities")
+        raise MalformedDocument(f"{where}.type is not the name of a file: {kind!r}")
+    capabilities = object_or_empty(document.get("capabilities"), f"{where}.capabilities")
     return Plugin(kind, frozenset(key for key, wanted in capabilities.items() if wanted is True), document)
 
 
 def _versions(document: Mapping[str, Any]) -> tuple[str, ...]:
     """``cniVersion`` and ``cniVersions`` (1.1.0: alternatives for runtimes of any age), as far as they are known."""
-    alternatives = [as_text(one, "cniVersions") for one in as_list(document.get("cniVersions"), "cniVersions")]
-    single = as_text(document.get("cniVersion"), "cniVersion")
+    alternatives = [
+        text_or_empty(one, "cniVersions") for one in list_or_empty(document.get("cniVersions"), "cniVersions")
+    ]
+    single = text_or_empty(document.get("cniVersion"), "cniVersion")
     if not single and not alternatives:
         single = DEFAULT_VERSION
     versions = newest_first([single, *alternatives])
     if not versions:
         wanted = ", ".join(filter(None, [single, *alternatives]))
-        raise Malformed(f"it is of CNI version {wanted}, known are {SPEC_VERSIONS[0]} to {SPEC_VERSIONS[-1]}")
+        raise MalformedDocument(f"it is of CNI version {wanted}, known are {SPEC_VERSIONS[0]} to {SPEC_VERSIONS[-1]}")
     return versions
 
 
@@ -176,5 +184,5 @@ def _flag(document: Mapping[str, Any], key: str) -> bool:
     if isinstance(value, str) and value.lower() in ("true", "false"):
         return value.lower() == "true"
     if not isinstance(value, bool):
-        raise Malformed(f"{key} is neither true nor false")
+        raise MalformedDocument(f"{key} is neither true nor false")
     return value

@@ -8,12 +8,12 @@ from typing import Any
 from attrs import frozen
 
 
-class Malformed(ValueError):
+class MalformedDocument(ValueError):
     """A configuration, result or cache file is not what the specification says; the text says where."""
 
 
 @frozen
-class ReportedError:
+class PluginError:
     """A plugin's error object (specification, "Error")."""
 
     #: 0 where the plugin gave none; below 100 the specification says what it means.
@@ -36,7 +36,7 @@ NOT_AVAILABLE_LIMITED = 51
 _QUOTED = 300
 
 
-def read_error(output: bytes) -> ReportedError | None:
+def read_plugin_error(output: bytes) -> PluginError | None:
     """The error object in a failed plugin's standard output, or None if there is none that says anything."""
     try:
         document = json.loads(output)
@@ -45,7 +45,7 @@ def read_error(output: bytes) -> ReportedError | None:
     if not isinstance(document, dict):
         return None
     code, message, details = document.get("code"), document.get("msg"), document.get("details")
-    error = ReportedError(
+    error = PluginError(
         code=code if isinstance(code, int) else 0,
         message=message.strip() if isinstance(message, str) else "",
         details=details.strip() if isinstance(details, str) else "",
@@ -55,58 +55,58 @@ def read_error(output: bytes) -> ReportedError | None:
     return error
 
 
-def quote(output: bytes) -> str:
+def quote_output(output: bytes) -> str:
     """The beginning of what a plugin printed, fit for an error text."""
     text = " ".join(output.decode("utf-8", "replace").split())
     return text if len(text) <= _QUOTED else text[:_QUOTED] + "…"
 
 
-def read_object(content: bytes | str) -> dict[str, Any]:
+def parse_json_object(content: bytes | str) -> dict[str, Any]:
     """The JSON object that *content* is.
 
-    :raises Malformed: it is something else; the text quotes it.
+    :raises MalformedDocument: it is something else; the text quotes it.
     """
     try:
         document = json.loads(content)
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
-        text = quote(content if isinstance(content, bytes) else content.encode("utf-8"))
-        raise Malformed(f"not a JSON object: {text}" if text else "nothing")
+        text = quote_output(content if isinstance(content, bytes) else content.encode("utf-8"))
+        raise MalformedDocument(f"not a JSON object: {text}" if text else "nothing")
     return document
 
 
-def as_object(value: object, where: str) -> dict[str, Any]:
+def object_or_empty(value: object, where: str) -> dict[str, Any]:
     """*value* if it is a JSON object; None counts as an empty one.
 
-    :raises Malformed: it is something else.
+    :raises MalformedDocument: it is something else.
     """
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise Malformed(f"{where} is not an object")
+        raise MalformedDocument(f"{where} is not an object")
     return value
 
 
-def as_list(value: object, where: str) -> list[Any]:
+def list_or_empty(value: object, where: str) -> list[Any]:
     """*value* if it is a JSON array; None counts as an empty one.
 
-    :raises Malformed: it is something else.
+    :raises MalformedDocument: it is something else.
     """
     if value is None:
         return []
     if not isinstance(value, list):
-        raise Malformed(f"{where} is not a list")
+        raise MalformedDocument(f"{where} is not a list")
     return value
 
 
-def as_text(value: object, where: str) -> str:
+def text_or_empty(value: object, where: str) -> str:
     """*value* if it is a string; None counts as ``""``.
 
-    :raises Malformed: it is something else.
+    :raises MalformedDocument: it is something else.
     """
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise Malformed(f"{where} is not a string")
+        raise MalformedDocument(f"{where} is not a string")
     return value

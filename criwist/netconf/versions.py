@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from criwist.netconf.plugin_errors import Malformed
+from criwist.netconf.plugin_errors import MalformedDocument
 
 #: Every released version, oldest first.
 SPEC_VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
@@ -56,13 +56,13 @@ def read_supported_versions(document: object) -> tuple[str, ...]:
 
     One of version 0.2.0 that names none supports 0.1.0 and 0.2.0: the member is younger than the command.
 
-    :raises Malformed: it is no answer to VERSION.
+    :raises MalformedDocument: it is no answer to VERSION.
     """
     if not isinstance(document, dict) or not isinstance(document.get("cniVersion"), str):
-        raise Malformed("it is not an object with a cniVersion")
+        raise MalformedDocument("it is not an object with a cniVersion")
     versions = document.get("supportedVersions")
     if not versions and document["cniVersion"] == "0.2.0":
         return ("0.1.0", "0.2.0")
     if not versions or not isinstance(versions, list) or not all(isinstance(version, str) for version in versions):
-        raise Malformed("supportedVersions is not a list of versions")
+        raise MalformedDocument("supportedVersions is not a list of versions")
     return tuple(versions)

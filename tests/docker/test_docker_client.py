@@ -170,7 +170,7 @@ class AnswerTests(ScriptedCase):
 
     def test_an_answer_beyond_the_limit_is_refused(self) -> None:
         """And its connection closed; an error's too."""
-        self.patch(calls, "MAX_ANSWER", 100)
+        self.patch(calls, "MAX_RESPONSE", 100)
         self.patch(calls, "MAX_ERROR", 100)
         for status in (200, 500):
             self.answer = lambda exchange, status=status: exchange.reply(status, b"x" * 1000)
@@ -287,9 +287,9 @@ class TimeTests(ScriptedCase):
             (self.docker.start_container("x"), client.WORK_LIMIT),
             (self.docker.stop_container("x", 600), 600 + client.STOP_MARGIN),
             (self.docker.remove_container("x", force=True, volumes=True), client.WORK_LIMIT),
-            (self.docker.start_exec("x", tty=False), calls.ANSWER_LIMIT),
-            (self.docker.logs("x", {}), calls.ANSWER_LIMIT),
-            (self.docker.events("", lambda: None, lambda event: None), calls.ANSWER_LIMIT),
+            (self.docker.start_exec("x", tty=False), calls.RESPONSE_LIMIT),
+            (self.docker.logs("x", {}), calls.RESPONSE_LIMIT),
+            (self.docker.events("", lambda: None, lambda event: None), calls.RESPONSE_LIMIT),
         ):
             self.gone.clear()
             waiting = self.call(call)

@@ -107,7 +107,7 @@ class HijackTests(SynchronousTestCase):
     def test_it_is_paused_until_the_start(self) -> None:
         """The engine's bytes wait in the connection, not in our memory."""
         self.say(SWITCHING + b"with", b"after")
-        self.assertEqual(self.connection._held, [b"with"])
+        self.assertEqual(self.connection._buffered, [b"with"])
 
     def test_after_the_start_nothing_lies_between(self) -> None:
         """The connection's dataReceived is the protocol's own."""

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from criwist.netconf.cache import Cached, cache_file_name, read_cached, write_cached
 from criwist.netconf.invocations import Attachment, configuration, environment
 from criwist.netconf.lists import parse_list
-from criwist.netconf.plugin_errors import Malformed, ReportedError, quote, read_error
+from criwist.netconf.plugin_errors import MalformedDocument, PluginError, quote_output, read_plugin_error
 
 LIST = parse_list(
     json.dumps(
@@ -141,7 +141,7 @@ class CacheTests(SynchronousTestCase):
             b'{"kind": "cniCacheV1", "config": "", "cniArgs": [["a"]]}',
             b'{"kind": "cniCacheV1", "config": "", "result": []}',
         ):
-            self.assertRaises(Malformed, read_cached, content)
+            self.assertRaises(MalformedDocument, read_cached, content)
 
 
 class ErrorTests(SynchronousTestCase):
@@ -149,24 +149,24 @@ class ErrorTests(SynchronousTestCase):
 
     def test_error(self) -> None:
         """Code, message and details are read; details are shown if they say more."""
-        error = read_error(b'{"cniVersion": "1.0.0", "code": 11, "msg": "try again", "details": "lock held"}')
-        self.assertEqual(error, ReportedError(11, "try again", "lock held"))
+        error = read_plugin_error(b'{"cniVersion": "1.0.0", "code": 11, "msg": "try again", "details": "lock held"}')
+        self.assertEqual(error, PluginError(11, "try again", "lock held"))
         self.assertEqual(str(error), "try again; lock held")
-        self.assertEqual(str(ReportedError(1, "lock held by 7", "lock held")), "lock held by 7")
+        self.assertEqual(str(PluginError(1, "lock held by 7", "lock held")), "lock held by 7")
 
     def test_none(self) -> None:
         """What is not an error object is none."""
         for output in (b"", b"panic: oops", b"[]", b"{}", b'{"cniVersion": "1.0.0"}', b"\xff", b"[" * 100000):
-            self.assertIsNone(read_error(output))
+            self.assertIsNone(read_plugin_error(output))
 
     def test_odd_members(self) -> None:
         """Members of the wrong type are passed over."""
-        self.assertEqual(read_error(b'{"code": "7", "msg": "no"}'), ReportedError(0, "no"))
+        self.assertEqual(read_plugin_error(b'{"code": "7", "msg": "no"}'), PluginError(0, "no"))
 
     def test_quote(self) -> None:
         """A quotation is one line, and short."""
-        self.assertEqual(quote(b" a\n\tb\xff "), "a b\ufffd")
-        self.assertEqual(len(quote(b"x" * 1_000_000)), 301)
+        self.assertEqual(quote_output(b" a\n\tb\xff "), "a b\ufffd")
+        self.assertEqual(len(quote_output(b"x" * 1_000_000)), 301)
 
 
 @settings(max_examples=60, deadline=None)
@@ -175,5 +175,5 @@ def test_any_cache_file(content: bytes) -> None:
     """A file in the cache directory is read or refused."""
     try:
         read_cached(content)
-    except Malformed:
+    except MalformedDocument:
         return

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from criwist.netconf.lists import choose, parse_list
-from criwist.netconf.plugin_errors import Malformed
+from criwist.netconf.plugin_errors import MalformedDocument
 
 BRIDGE = {"type": "bridge", "ipam": {"type": "host-local"}}
 PORTMAP = {"type": "portmap", "capabilities": {"portMappings": True, "other": False}}
@@ -66,7 +66,7 @@ class ParseTests(SynchronousTestCase):
     def test_broken_added_plugin(self) -> None:
         """A list is refused if what is added to it is broken: without it pods would not be what was meant."""
         for content, problem in ((b"{", "not a JSON object"), (b"{}", "has no type")):
-            with self.assertRaises(Malformed) as caught:
+            with self.assertRaises(MalformedDocument) as caught:
                 parse_list(text(), source="a.conflist", added=lambda name, content=content: {"x.conf": content})
             self.assertIn(problem, str(caught.exception))
 
@@ -87,7 +87,7 @@ class ParseTests(SynchronousTestCase):
         self.assertFalse(parse_list(text()).disable_check)
 
     def _refused(self, content: bytes, *words: str, source: str = "a.conflist") -> None:
-        problem = self.assertRaises(Malformed, parse_list, content, source=source)
+        problem = self.assertRaises(MalformedDocument, parse_list, content, source=source)
         for word in words:
             self.assertIn(word, str(problem))
 

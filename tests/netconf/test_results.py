@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from criwist.netconf.plugin_errors import Malformed
+from criwist.netconf.plugin_errors import MalformedDocument
 from criwist.netconf.results import (
     Result,
     ResultAddress,
@@ -102,7 +102,7 @@ class ReadTests(SynchronousTestCase):
             ({"cniVersion": "1.0.0", "routes": [{}]}, "routes[0].dst"),
             ({"cniVersion": "1.0.0", "dns": {"search": "x"}}, "dns.search"),
         ):
-            problem = self.assertRaises(Malformed, read_result, document)
+            problem = self.assertRaises(MalformedDocument, read_result, document)
             self.assertIn(word, str(problem))
 
 
@@ -134,7 +134,7 @@ class ConvertTests(SynchronousTestCase):
 
     def test_nothing_to_convert(self) -> None:
         """The oldest form cannot say that there is no address."""
-        self.assertRaises(Malformed, convert, {"cniVersion": "1.0.0"}, "0.2.0")
+        self.assertRaises(MalformedDocument, convert, {"cniVersion": "1.0.0"}, "0.2.0")
 
 
 _v4 = st.builds(lambda host, prefix: f"{host}/{prefix}", st.ip_addresses(v=4), st.integers(min_value=0, max_value=32))
@@ -193,7 +193,7 @@ def test_round_trip(result: Result, version: str) -> None:
     expected = held_by(result, version)
     try:
         document = result_document(result, version)
-    except Malformed:
+    except MalformedDocument:
         assert not at_least(version, "0.3.0")
         assert not result.addresses
         return
@@ -251,6 +251,6 @@ def test_any_document(document: dict[str, Any], version: str) -> None:
     """Whatever a plugin prints is read or refused, never anything else."""
     try:
         result = read_result(document | {"cniVersion": version})
-    except Malformed:
+    except MalformedDocument:
         return
     result.pod_addresses("eth0")

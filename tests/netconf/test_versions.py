@@ -6,7 +6,7 @@ import itertools
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from criwist.netconf.plugin_errors import Malformed
+from criwist.netconf.plugin_errors import MalformedDocument
 from criwist.netconf.versions import (
     SPEC_VERSIONS,
     at_least,
@@ -66,4 +66,4 @@ class AnswerTests(SynchronousTestCase):
             {"cniVersion": "0.4.0", "supportedVersions": "1.0.0"},
             {"cniVersion": "0.4.0", "supportedVersions": [1]},
         ):
-            self.assertRaises(Malformed, read_supported_versions, answer)
+            self.assertRaises(MalformedDocument, read_supported_versions, answer)
