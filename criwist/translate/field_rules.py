@@ -1,7 +1,7 @@
 """Rules for single fields of CRI requests.
 
-Each function takes a value and the field's path, and raises ``InvalidArgument`` that names the path and says what
-is expected.  Where a rule is not the CRI's own, its reason stands beside it.
+Each function takes a value and the field's path, and raises ``InvalidArgument`` with the path and the expected form.
+A rule that is not the CRI's own has its reason beside it.
 """
 
 from __future__ import annotations
@@ -62,12 +62,12 @@ def port_number(text: str) -> int | None:
 
 
 def name_part(value: str, path: str) -> None:
-    """A part of a Docker name that is parsed back into its parts, which ``_`` separates."""
+    """A part of a Docker name, which criwist splits at ``_`` to get its parts back."""
     not_empty(value, path)
     if len(value) > MAX_NAME:
         raise InvalidArgument(path, f"is {len(value)} characters long, more than the {MAX_NAME} allowed")
     if "_" in value:
-        raise InvalidArgument(path, f"must not contain '_', which parts Docker names: {quoted(value)}")
+        raise InvalidArgument(path, f"must not contain '_', the separator in Docker names: {quoted(value)}")
     if not _NAME.fullmatch(value):
         raise InvalidArgument(path, f"must consist of letters, digits, '-' and '.': {quoted(value)}")
 
@@ -129,7 +129,7 @@ def at_least(value: int, path: str, least: int) -> None:
 
 
 def resolver_word(value: str, path: str) -> None:
-    """A word of resolv.conf(5): a space or line break in it would say something else than was asked."""
+    """A word of resolv.conf(5): a space or line break in it would start another word or directive."""
     not_empty(value, path)
     if not value.isprintable() or " " in value:
         raise InvalidArgument(path, f"must be one word: {quoted(value)}")
@@ -144,7 +144,7 @@ def ip_address(value: str, path: str) -> None:
 
 
 def image_name(value: str, path: str) -> None:
-    """A reference of an image, an id, or how one begins."""
+    """A reference of an image, an id, or the beginning of an id."""
     not_empty(value, path)
     if not is_identifier(value):
         parse(value, path)

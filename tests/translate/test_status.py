@@ -20,7 +20,7 @@ from criwist.api.runtime.v1 import api_pb2 as pb
 from criwist.errors import CriwistError, EngineFailure, NotFound
 from criwist.interfaces.network import PodNetwork, PodNetworkRequest
 from criwist.interfaces.records import SandboxRecord
-from criwist.translate.mount_status import mounted
+from criwist.translate.mount_status import mount_status
 from criwist.translate.outcomes import outcome
 from criwist.translate.status import (
     container_item,
@@ -138,7 +138,7 @@ class MountedTests(SynchronousTestCase):
 
     def test_as_asked_for(self) -> None:
         """Mounts are in the request's order, with the propagation that was asked for, without volumes."""
-        mounts = mounted(inspected())
+        mounts = mount_status(inspected())
         self.assertEqual([mount.container_path for mount in mounts], ["/z", "/b", "/a"])
         self.assertEqual([mount.host_path for mount in mounts], ["/srv/data", "/", "/srv/data"])
         self.assertEqual([mount.readonly for mount in mounts], [True, False, False])
@@ -163,7 +163,7 @@ class MountedTests(SynchronousTestCase):
             {"Type": "bind", "Source": "/a", "Destination": "/a", "Mode": "", "RW": True, "Propagation": "rprivate"},
         ]
         self.assertEqual(
-            mounted(answer),
+            mount_status(answer),
             [
                 pb.Mount(container_path="/a", host_path="/a"),
                 pb.Mount(
@@ -180,7 +180,7 @@ class MountedTests(SynchronousTestCase):
         """A mount that was forced to be read-only to its depth says so."""
         answer = inspected()
         answer["HostConfig"]["Mounts"][0]["BindOptions"] = {"ReadOnlyForceRecursive": True, "Propagation": "rprivate"}
-        self.assertTrue(mounted(answer)[0].recursive_read_only)
+        self.assertTrue(mount_status(answer)[0].recursive_read_only)
 
     def test_own_files(self) -> None:
         """Mounts from our own directory are not shown, and those from beside it are."""
@@ -190,7 +190,7 @@ class MountedTests(SynchronousTestCase):
                 mount["Source"] = "/var/lib/criwist/resolv-confs/abc"
             if mount["Destination"] == "/a":
                 mount["Source"] = "/var/lib/criwist-not"
-        shown = [mount.container_path for mount in mounted(answer, own_directory="/var/lib/criwist")]
+        shown = [mount.container_path for mount in mount_status(answer, own_directory="/var/lib/criwist")]
         self.assertEqual(shown, ["/b", "/a"])
 
     def test_image_volumes(self) -> None:
@@ -201,7 +201,7 @@ class MountedTests(SynchronousTestCase):
         )
         answer["Mounts"] += [{"Type": "image", "Source": "/var/lib/docker/x", "Destination": "/m"}]
         asked = pb.Mount(image=pb.ImageSpec(image="data:2", image_ref="sha256:1"), image_sub_path="part")
-        mounts = {mount.container_path: mount for mount in mounted(answer, image_mounts={"/z": asked})}
+        mounts = {mount.container_path: mount for mount in mount_status(answer, image_mounts={"/z": asked})}
         self.assertEqual(
             mounts["/m"],
             pb.Mount(container_path="/m", image=pb.ImageSpec(image="model:1"), image_sub_path="weights", readonly=True),
@@ -218,7 +218,7 @@ class MountedTests(SynchronousTestCase):
         for path, source in (("/m", identifier), ("/n", "1" * 63)):
             answer["HostConfig"]["Mounts"].append({"Type": "image", "Source": source, "Target": path})
             answer["Mounts"].append({"Type": "image", "Source": "/var/lib/docker/x", "Destination": path})
-        images = {mount.container_path: mount.image for mount in mounted(answer)}
+        images = {mount.container_path: mount.image for mount in mount_status(answer)}
         self.assertEqual(images["/m"], pb.ImageSpec(image=identifier, image_ref=identifier))
         self.assertEqual(images["/n"], images["/m"])
 

@@ -135,7 +135,7 @@ class ImageCopy:
             return ()
 
     def _entry(self, told: JSONObject, history: Sequence[JSONObject]) -> ImageEntry:
-        return ImageEntry(image(told, pinned=self._pinned(told), beside=self._beside(history)), told, history)
+        return ImageEntry(image(told, pinned=self._pinned(told), extra_size=self._beside(history)), told, history)
 
     def _beside(self, history: Sequence[JSONObject]) -> int:
         """Bytes that an image takes beside what its inspection tells.
