@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from criwist.wire.apilog import EngineWords, Messages, TerminalMessages
+from criwist.wire.apilog import EngineErrorText, Messages, TerminalMessages
 from criwist.wire.crilog import COPIER_BUFFER, time_text
 from criwist.wire.stdcopy import StdcopyError, Stream, frame
 from tests.logs.engine_formats import Piece
@@ -69,18 +69,18 @@ class MessagesTests(SynchronousTestCase):
         words = frame(Stream.STDERR, b"Error grabbing logs: log message is too large (2054847098 > 1000000)\n")
         messages = Messages()
         self.assertEqual(messages.receive_data(_frame(piece) + words), [piece.line])
-        with self.assertRaisesRegex(EngineWords, "too large"):
+        with self.assertRaisesRegex(EngineErrorText, "too large"):
             messages.end()
 
     def test_engine_words_of_that_length(self) -> None:
         """Words are not taken for a time because a space is where one would be."""
         words = frame(Stream.STDERR, b"Error grabbing logs: something is wrong\n")
-        with self.assertRaisesRegex(EngineWords, "something"):
+        with self.assertRaisesRegex(EngineErrorText, "something"):
             Messages().receive_data(words)
 
     def test_system_error(self) -> None:
         """So do those in a frame of their own kind."""
-        with self.assertRaisesRegex(EngineWords, "gone"):
+        with self.assertRaisesRegex(EngineErrorText, "gone"):
             Messages().receive_data(frame(Stream.SYSTEM_ERROR, b"the driver is gone, which is the whole of the story"))
 
     def test_no_frames(self) -> None:
@@ -128,5 +128,5 @@ class TerminalMessagesTests(SynchronousTestCase):
 
     def test_engine_words(self) -> None:
         """What has no time is no message."""
-        with self.assertRaisesRegex(EngineWords, "grabbing"):
+        with self.assertRaisesRegex(EngineErrorText, "grabbing"):
             TerminalMessages().receive_data(b"Error grabbing logs: the file is gone for good\n")

@@ -27,7 +27,7 @@ from criwist.logs.engine_api.response import ApiResponse
 from criwist.logs.positions import Positions
 from criwist.logs.reports import Reports
 from criwist.logs.unreadable_driver import notice
-from criwist.wire.apilog import EngineWords, Messages, TerminalMessages
+from criwist.wire.apilog import EngineErrorText, Messages, TerminalMessages
 from criwist.wire.stdcopy import StdcopyError
 
 #: Seconds until a request that ended too soon is made again; doubled each time, as long as nothing comes.
@@ -145,7 +145,7 @@ class ApiLog:
                 self._reports.unstuck()
             except NotFound:
                 self._complete = True
-            except (CriwistError, EngineWords, StdcopyError, OSError) as problem:
+            except (CriwistError, EngineErrorText, StdcopyError, OSError) as problem:
                 self._have_problem(problem)
             if received:
                 pause, quiet = SHORTEST_PAUSE, 0.0

@@ -19,7 +19,7 @@ from twisted.web.http import PotentialDataLoss
 
 from criwist.errors import Unavailable
 from criwist.logs.reports import Reports
-from criwist.wire.apilog import EngineWords, Messages, TerminalMessages
+from criwist.wire.apilog import EngineErrorText, Messages, TerminalMessages
 from criwist.wire.stdcopy import StdcopyError
 
 #: Seconds until writing is tried again.
@@ -35,7 +35,7 @@ class ApiResponse(Protocol):
     """One answer.  *take* gets the lines as they come; when it raises OSError nothing more comes until *write* works.
 
     ``done`` fires when the answer has ended and all is written, with whether there was anything in it; it fails with
-    EngineWords or StdcopyError if it is no log, and with Unavailable if the connection broke.  Cancelling it, and
+    EngineErrorText or StdcopyError if it is no log, and with Unavailable if the connection broke.  Cancelling it, and
     :meth:`drop`, end the answer where it is.
     """
 
@@ -121,7 +121,7 @@ class ApiResponse(Protocol):
             lines = self._messages.receive_data(data)
             if whole:
                 lines += self._messages.end()
-        except (EngineWords, StdcopyError):
+        except (EngineErrorText, StdcopyError):
             self._end(Failure())
             self._disconnect()
             return
