@@ -95,14 +95,14 @@ class Result:
         They are those on *interface* in the pod, if the result has any; else those on any interface in the pod; else
         all, as in results without interfaces.
         """
-        ours, inside = [], []
+        on_interface, inside = [], []
         for address in self.addresses:
             at = None if address.interface is None else self.interfaces[address.interface]
             if at is not None and at.sandbox:
                 inside.append(address.host)
                 if at.name == interface:
-                    ours.append(address.host)
-        return tuple(dict.fromkeys(ours or inside or [address.host for address in self.addresses]))
+                    on_interface.append(address.host)
+        return tuple(dict.fromkeys(on_interface or inside or [address.host for address in self.addresses]))
 
 
 def result_version(document: Mapping[str, Any]) -> str:

@@ -22,7 +22,7 @@ MAX_NAME: Final = 253
 MAX_HOSTNAME: Final = 64
 #: Longest path that the kernel takes (``PATH_MAX`` without its NUL).
 MAX_PATH: Final = 4095
-#: Longest time limit, seconds: what fits 32 bits, as Kubernetes' own do.  Beyond it timers overflow somewhere.
+#: Longest time limit, seconds: it fits 32 bits, like Kubernetes' own.  Timers may overflow beyond it.
 MAX_SECONDS: Final = 2**31 - 1
 MAX_PORT: Final = 65535
 
@@ -151,7 +151,7 @@ def image_name(value: str, path: str) -> None:
 
 
 def pod_cidr(value: str, path: str) -> None:
-    """The range of a node's pods: one CIDR, or one IPv4 and one IPv6 parted by a comma.  Empty: not known yet."""
+    """The range of a node's pods: one CIDR, or one IPv4 and one IPv6, comma-separated.  Empty: not known yet."""
     if not value:
         return
     versions: list[int] = []
