@@ -286,6 +286,7 @@ def root() -> Iterator[Path]:
     compressed=False,
     local=False,
 )
+@example(play=[("kubelet rotates, killed", 2), ("write", [(0, False, COPIER_BUFFER)])], compressed=False, local=False)
 @settings(max_examples=150, deadline=None)
 @given(play=st.lists(actions, max_size=14), compressed=st.booleans(), local=st.booleans())
 def test_killed_anywhere(play: list[tuple[object, ...]], compressed: bool, local: bool) -> None:
