@@ -29,6 +29,7 @@ from criwist.streaming.sessions.factory import SessionFactory
 from criwist.streaming.targets import PATHS, Request
 from criwist.streaming.tokens import TokenTable
 from criwist.streaming.upgrade import UpgradeConnection
+from criwist.translate.field_rules import MAX_PORT
 
 #: Connections that have not sent their request yet.  Each costs a descriptor for HEAD_WAIT seconds at most.  When there
 #: is one more, the oldest is dropped, so that they can neither use up all descriptors nor keep out other clients.
@@ -68,7 +69,7 @@ class BindAddress:
             address = ip_address(_NAMES.get(host, host) if text else host)
         except ValueError:
             raise InvalidArgument("streaming-bind-addr", f"{text!r} is no IP address, with or without a port") from None
-        if port > 65535:
+        if port > MAX_PORT:
             raise InvalidArgument("streaming-bind-addr", f"{port} is no port")
         return cls(address, port)
 
