@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, TypeVar
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -17,6 +18,8 @@ from tests.doubles.streaming_peers import PeerStream, SpdyClient, WebSocketClien
 _C = TypeVar("_C", SpdyClient, WebSocketClient)
 
 V4 = "v4.channel.k8s.io"
+#: The Status document of a success.
+SUCCESS = {"metadata": {}, "status": "Success"}
 
 
 def command(
@@ -104,3 +107,10 @@ class SessionTestCase(SynchronousTestCase):
     def streams(self, client: SpdyClient, numbers: dict[str, int]) -> dict[str, PeerStream]:
         """Return the client's streams by role."""
         return {role: client.streams[number] for role, number in numbers.items()}
+
+    def status(self, client: SpdyClient, number: int) -> dict[str, object]:
+        """Return the document on the error stream, which must be finished."""
+        stream = client.streams[number]
+        self.assertTrue(stream.finished)
+        document: dict[str, object] = json.loads(bytes(stream.received))
+        return document
