@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError
@@ -56,7 +58,7 @@ class FaultTests(SynchronousTestCase):
             ("no such image: y: No such image: y", "image", "y"),
             ("No such exec instance: x", "container", "x"),
         ):
-            error = fault(404, text, "container", "x")
+            error: Any = fault(404, text, "container", "x")
             expected = "exec" if "exec" in text else kind
             self.assertEqual((error.kind, error.name), (expected, name))
         error = fault(404, "network n not found", "container", "x")

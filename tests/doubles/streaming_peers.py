@@ -53,6 +53,8 @@ class SpdyClient(Protocol):
     :param versions: what X-Stream-Protocol-Version offers, in a header each.
     """
 
+    transport: Any
+
     def __init__(self, target: str, versions: tuple[str, ...] = ("v4.channel.k8s.io",)) -> None:
         self._target = target
         self._versions = versions
@@ -157,6 +159,8 @@ class WebSocketClient(Protocol):
     :param target: path and query of the URL.
     :param subprotocols: offered, in order.
     """
+
+    transport: Any
 
     def __init__(self, target: str, subprotocols: tuple[str, ...] = ("v5.channel.k8s.io",)) -> None:
         self._request = Request(host="node", target=target, subprotocols=list(subprotocols))

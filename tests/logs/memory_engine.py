@@ -44,7 +44,7 @@ class Body:
     def deliverBody(self, protocol: Protocol) -> None:
         """Who gets it."""
         self.protocol = protocol
-        protocol.makeConnection(self.transport)  # type: ignore[arg-type]
+        protocol.makeConnection(self.transport)
 
     def send(self, data: bytes) -> None:
         """Some of it."""

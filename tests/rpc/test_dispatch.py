@@ -77,9 +77,9 @@ class DoorTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.reactor = TurningReactor()
-        self.door = Dispatcher(self.reactor)
+        self.door = Dispatcher(self.reactor)  # type: ignore[arg-type]
         self.door._answers.shutdown()
-        self.door._answers = Immediately()
+        self.door._answers = Immediately()  # type: ignore[assignment]
         self.call = Call()
         self.result: Deferred[str] = Deferred(lambda _: self.cancelled.append(True))
         self.cancelled: list[bool] = []
@@ -154,7 +154,7 @@ class WaitTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.reactor = TurningReactor()
-        self.door = Dispatcher(self.reactor)
+        self.door = Dispatcher(self.reactor)  # type: ignore[arg-type]
         self.addCleanup(self.door.close)
         self.outcome: list[object] = []
 

@@ -83,7 +83,7 @@ class AnsweringTests(SynchronousTestCase):
         self.door = NotedDoor(self.servicer.know)
         self.pools = Pools(*(ThreadPoolExecutor(1) for _ in range(3)))
         service = pb.DESCRIPTOR.services_by_name["RuntimeService"]
-        self.handler = generic_handler(service, "runtime.v1.RuntimeService", self.servicer, self.door, self.pools)
+        self.handler = generic_handler(service, "runtime.v1.RuntimeService", self.servicer, self.door, self.pools)  # type: ignore[arg-type]
 
     def method(self, name: str) -> Any:
         """grpcio's handler of an RPC."""

@@ -36,7 +36,7 @@ class SessionTestCase(SynchronousTestCase):
         self.reactor = MemoryReactor()
         self.runtime = self.reactor.runtime
         self.tokens: TokenTable[Request] = TokenTable(self.reactor)
-        self.switchboard = SessionFactory(self.runtime, self.reactor, self.idle_limit)
+        self.switchboard = SessionFactory(self.runtime, self.reactor, self.idle_limit)  # type: ignore[arg-type]
         self.silent: list[UpgradeConnection] = []
         self._clients: list[SpdyClient | WebSocketClient] = []
 
@@ -46,7 +46,7 @@ class SessionTestCase(SynchronousTestCase):
             client.transport.abortConnection()
         self.settle()
         self.assertEqual((self.switchboard.sessions, self.silent), (set(), []))
-        self.assertEqual([call for call in self.reactor.getDelayedCalls() if call.func != self.settle], [])
+        self.assertEqual([call for call in self.reactor.getDelayedCalls() if call.func != self.settle], [])  # type: ignore[attr-defined]
 
     def target(self, request: Request) -> str:
         """The path of a URL for *request*."""

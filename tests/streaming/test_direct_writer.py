@@ -158,8 +158,8 @@ class OutletTests(SynchronousTestCase):
         outlet = DirectWriter(transport, lambda: self.told.append("full"), lambda: self.told.append("ready"))
         outlet.send((b"ab", memoryview(b"cd")))
         self.assertEqual((transport.value(), transport.streaming), (b"abcd", True))
-        transport.producer.pauseProducing()
-        transport.producer.resumeProducing()
+        transport.producer.pauseProducing()  # type: ignore[union-attr]
+        transport.producer.resumeProducing()  # type: ignore[union-attr]
         self.assertEqual(self.told, ["full", "ready"])
 
 

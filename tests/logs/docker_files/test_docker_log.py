@@ -34,7 +34,8 @@ def source(engine: EngineLog) -> Iterator[DockerLog]:
 
 def _read(source: DockerLog) -> tuple[bytes, list[Step]]:
     """All there is up to the end, and the steps on the way."""
-    output, steps = b"", []
+    output = b""
+    steps: list[Step] = []
     while True:
         result = source.read()
         if isinstance(result, Converted):

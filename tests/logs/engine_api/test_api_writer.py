@@ -149,12 +149,12 @@ def test_oldest_lines_are_gone(play: list[tuple[object, ...]], gone: int) -> Non
     try:
         node = Node(root)
         ordered = [
-            (name, [(advance + 1, 0, stdout, 3) for advance, _, stdout, _ in arguments[0]])  # type: ignore[index]
+            (name, [(advance + 1, 0, stdout, 3) for advance, _, stdout, _ in arguments[0]])  # type: ignore[attr-defined]
             if name == "keep"
             else (name, *arguments)
             for name, *arguments in play
         ]
-        _play(node, ordered)  # type: ignore[arg-type]
+        _play(node, ordered)
         have = node.path.read_bytes() if node.path.exists() else b""
         node.engine.gone = min(gone, len(node.engine.kept))
         left = b"".join(piece.line for piece in node.engine.kept[node.engine.gone :])

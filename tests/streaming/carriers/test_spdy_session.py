@@ -84,7 +84,7 @@ class SpdySessionTests(SessionTestCase):
         """A stream that we could not answer on is refused."""
         wire = frames.SynStream(1, self.client.connection._compressor.compress([]), unidirectional=True).encode()
         answer: list[bytes] = []
-        self.client.dataReceived = answer.append  # type: ignore[method-assign]
+        self.client.dataReceived = answer.append  # type: ignore[assignment,method-assign]
         self.client.write(wire)
         self.settle()
         self.assertIn(frames.RstStream(1, frames.ResetStatus.REFUSED_STREAM).encode(), b"".join(answer))
@@ -92,7 +92,7 @@ class SpdySessionTests(SessionTestCase):
     def test_data_for_a_stream_that_was_never_opened(self) -> None:
         """It is reset, and the session goes on."""
         answer: list[bytes] = []
-        self.client.dataReceived = answer.append  # type: ignore[method-assign]
+        self.client.dataReceived = answer.append  # type: ignore[assignment,method-assign]
         self.client.write(frames.data_head(9, 3, False) + b"abc" + frames.Ping(1).encode())
         self.settle()
         self.assertEqual(b"".join(answer), frames.RstStream(9, 2).encode() + frames.Ping(1).encode())

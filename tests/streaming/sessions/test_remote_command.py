@@ -309,7 +309,8 @@ class TerminalTests(SessionTestCase):
     def test_sizes_while_one_is_passed_on(self) -> None:
         """Of the sizes that come meanwhile the first and the last are passed on."""
         client, numbers, process = self.exec_over_spdy(tty=True)
-        process.resizing = waiting = Deferred()
+        waiting: Deferred[None] = Deferred()
+        process.resizing = waiting
         self.resize(client, numbers["resize"], (1, 1), (2, 2), (3, 3), (4, 4))
         process.resizing = None
         waiting.callback(None)
