@@ -54,12 +54,19 @@ class ImageCache:
     _log: Logger = field(factory=Logger, init=False)
 
     async def refresh(self) -> None:
-        """List all images and publish them.  Only new ones, and ones whose names changed, are inspected."""
+        """List all images and publish them.
+
+        Images are inspected that are new, whose names changed, and that the cache has and the list has not: with the
+        containerd image store, engine 26.1 leaves an image out of its list that it has pulled without a layer which it
+        had unpacked already.
+        """
         async with self._lock:
             listed = await self._docker.images({})
             known = self.snapshot.images
+            unlisted = known.keys() - {str(item.get("Id", "")) for item in listed}
             semaphore = DeferredSemaphore(PARALLEL_INSPECTIONS)
             reads = [semaphore.run(self._read_listed, item, known) for item in listed]
+            reads += [semaphore.run(self._read_unlisted, identifier, known) for identifier in unlisted]
             try:
                 entries = await gatherResults(reads, consumeErrors=True)
             except FirstError as error:
@@ -122,6 +129,15 @@ class ImageCache:
             error=failure.getErrorMessage(),
         )
         return self._entry(item, ())
+
+    def _read_unlisted(self, identifier: str, known: Mapping[str, ImageEntry]) -> Deferred[ImageEntry | None]:
+        """Return the entry of an image that is in *known* and not in the engine's list; None if it is gone."""
+
+        def keep(failure: Failure) -> ImageEntry:
+            failure.trap(EngineFailure)
+            return known[identifier]
+
+        return Deferred.fromCoroutine(self._read(identifier, known)).addErrback(keep)
 
     async def _read(self, name: str, known: Mapping[str, ImageEntry]) -> ImageEntry | None:
         """Inspect an image; None if it is gone.  The history of an image in *known* is taken from there."""
