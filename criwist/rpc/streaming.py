@@ -5,10 +5,10 @@ from __future__ import annotations
 from attrs import define
 
 from criwist.api.runtime.v1 import api_pb2 as pb
-from criwist.errors import InvalidArgument
 from criwist.interfaces.streaming import IStreamingRuntime, RemoteCommand
 from criwist.streaming.server import StreamingServer
 from criwist.streaming.targets import Attach, Exec, PortForward
+from criwist.translate import field_rules
 
 
 @define(eq=False)
@@ -44,7 +44,6 @@ class StreamingUrls:
     async def port_forward_url(self, request: pb.PortForwardRequest) -> str:
         """The URL at which ports of the sandbox can be forwarded."""
         for port in request.port:
-            if not 0 < port < 65536:
-                raise InvalidArgument("port", f"{port} is not from 1 to 65535")
+            field_rules.port(port, "port")
         sandbox_id = await self._runtime.admit_port_forward(request.pod_sandbox_id)
         return self._server.url(PortForward(sandbox_id, tuple(request.port)))

@@ -29,6 +29,7 @@ from criwist.streaming.sessions.factory import SessionFactory
 from criwist.streaming.targets import PATHS, Request
 from criwist.streaming.tokens import TokenTable
 from criwist.streaming.upgrade import UpgradeConnection
+from criwist.translate.field_rules import MAX_PORT
 
 #: Connections that have not said yet what they want.  Each costs a descriptor for HEAD_WAIT seconds at most; when
 #: there is one more, the one that has been silent longest is dropped, so that they can neither use up all descriptors
@@ -69,7 +70,7 @@ class BindAddress:
             address = ip_address(_NAMES.get(host, host) if text else host)
         except ValueError:
             raise InvalidArgument("streaming-bind-addr", f"{text!r} is no IP address, with or without a port") from None
-        if port > 65535:
+        if port > MAX_PORT:
             raise InvalidArgument("streaming-bind-addr", f"{port} is no port")
         return cls(address, port)
 

@@ -34,6 +34,7 @@ from criwist.streaming.targets import (
     Request,
 )
 from criwist.streaming.tokens import TokenTable
+from criwist.translate.field_rules import MAX_PORT, port_number
 from criwist.wire import channels
 from criwist.wire.upgrade_offer import BadRequest, RequestHead, UpgradeOffer, refusal, switching
 
@@ -190,10 +191,11 @@ def _ports(offer: UpgradeOffer, request: Request) -> tuple[int, ...]:
     """The ports of a port-forward over channels: those of the URL, or of the CRI request."""
     if not isinstance(request, PortForward):
         return ()
-    texts = [text for value in offer.query("port") for text in value.split(",")]
-    if not all(text.isascii() and text.isdigit() and 0 < int(text[:6]) < 65536 for text in texts):
-        raise _Refused(HTTPStatus.BAD_REQUEST, "query parameter port: must be 1 to 65535")
-    ports = tuple(map(int, texts)) or request.ports
+    named = [port_number(text) for value in offer.query("port") for text in value.split(",")]
+    given = [port for port in named if port is not None]
+    if len(given) < len(named):
+        raise _Refused(HTTPStatus.BAD_REQUEST, f"query parameter port: must be from 1 to {MAX_PORT}")
+    ports = tuple(given) or request.ports
     if not ports:
         raise _Refused(HTTPStatus.BAD_REQUEST, "query parameter port: is required")
     if len(ports) > MAX_CHANNEL_PORTS:

@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 
 from criwist.streaming.sessions.forwarded_connection import Forward, IForwardingReactor
 from criwist.streaming.stream import Stream
+from criwist.translate.field_rules import port_number
 
 #: Seconds that the second stream of a pair may take after the first.
 PAIR_WAIT: Final = 30.0
@@ -55,7 +56,7 @@ class PortForwardSession:
 
     def offer(self, stream: Stream, headers: Mapping[str, str]) -> bool:
         """Take a stream that a SPDY client opened, if its headers make sense."""
-        role, port = headers.get("streamtype"), _port(headers.get("port", ""))
+        role, port = headers.get("streamtype"), port_number(headers.get("port", ""))
         if role not in (ERROR, DATA) or port is None:
             return False
         # The oldest clients send no requestid, but open the data stream right after the error stream.
@@ -103,8 +104,3 @@ class PortForwardSession:
             "a client did not open the second stream of {request} within {limit:g} s", request=request, limit=PAIR_WAIT
         )
         half.stream.abortConnection()
-
-
-def _port(text: str) -> int | None:
-    number = int(text) if text.isascii() and text.isdigit() and len(text) <= 5 else 0
-    return number if 0 < number < 65536 else None
