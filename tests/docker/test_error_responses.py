@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError
@@ -56,7 +58,7 @@ class ErrorResponseTests(SynchronousTestCase):
             ("no such image: y: No such image: y", "image", "y"),
             ("No such exec instance: x", "container", "x"),
         ):
-            error = error_from_response(404, text, "container", "x")
+            error: Any = error_from_response(404, text, "container", "x")
             expected = "exec" if "exec" in text else kind
             self.assertEqual((error.kind, error.name), (expected, name))
         error = error_from_response(404, "network n not found", "container", "x")

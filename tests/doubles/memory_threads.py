@@ -12,9 +12,12 @@ from typing import Any
 from attrs import define, field
 from twisted.python.failure import Failure
 
+#: mypy takes the threads below for what a caller expects: a thread pool, or a reactor.
+_Expected: Any = object
+
 
 @define
-class MemoryThreads:
+class MemoryThreads(_Expected):  # type: ignore[misc]
     """Threads that work in the caller's thread.
 
     :param held: the work waits for :meth:`run`.

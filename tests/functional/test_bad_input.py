@@ -74,7 +74,7 @@ BAD_PODS: list[tuple[str, str, Callable[[CRI], api.RunPodSandboxRequest]]] = [
     (
         "unknown protocol",
         "port_mappings",
-        _pod(lambda config: config.port_mappings.add(container_port=1, host_port=2, protocol=77)),  # type: ignore[arg-type]
+        _pod(lambda config: config.port_mappings.add(container_port=1, host_port=2, protocol=77)),
     ),
     (
         "unknown network mode",
@@ -132,7 +132,7 @@ BAD_CONTAINERS: list[tuple[str, str, Callable[[CRI], api.ContainerConfig]]] = [
     (
         "unknown propagation",
         "propagation",
-        _container(lambda config: config.mounts.add(host_path="/tmp", container_path="/a", propagation=8)),  # type: ignore[arg-type]
+        _container(lambda config: config.mounts.add(host_path="/tmp", container_path="/a", propagation=8)),
     ),
     ("log path upwards", "log_path", _container(lambda config: setattr(config, "log_path", "../../etc/passwd"))),
     ("NUL in the log path", "log_path", _container(lambda config: setattr(config, "log_path", "a\0b"))),
@@ -261,7 +261,7 @@ def test_messages_that_are_no_messages(cri: CRI) -> None:
 def test_message_beyond_the_limit(cri: CRI) -> None:
     """A request of more than 16 MiB is refused, and the next one works."""
     with grpc.insecure_channel(f"unix://{cri.socket}", options=[("grpc.max_send_message_length", -1)]) as channel:
-        stub: Any = api_pb2_grpc.RuntimeServiceStub(channel)  # type: ignore[no-untyped-call]
+        stub: Any = api_pb2_grpc.RuntimeServiceStub(channel)
         request = api.VersionRequest(version="x" * (17 << 20))
         refused(lambda: stub.Version(request, timeout=10), grpc.StatusCode.RESOURCE_EXHAUSTED)
     cri.runtime.Version(api.VersionRequest())

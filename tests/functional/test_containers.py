@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -221,7 +222,7 @@ def test_command_and_args(cri: CRI, tmp_path: Path, command: list[str], args: li
 def test_environment_and_directory(cri: CRI) -> None:
     """The configuration's variables are added to the image's and win; the directory is the image's unless named."""
     envs = [api.KeyValue(key="FROM_IMAGE", value=b"no"), api.KeyValue(key="ODD", value=b"a = 'b'\tc")]
-    config = {"image": images.ENTRYPOINT, "envs": envs}
+    config: dict[str, Any] = {"image": images.ENTRYPOINT, "envs": envs}
     _, container_id = cri.run_in_pod(**config)
     assert cri.shell(container_id, 'echo "$FROM_IMAGE|$ODD|$PWD"') == "no|a = 'b'\tc|/work\n"
     _, container_id = cri.run_in_pod(**config, working_dir="/tmp")

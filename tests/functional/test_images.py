@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -147,7 +148,7 @@ def test_pull_of_what_is_not_there(cri: CRI, registry: Registry) -> None:
 def test_pull_with_credentials(cri: CRI, private: str, private_registry: Registry, form: str) -> None:
     """User and password are taken as such, as base64 of both, and with the address of the registry."""
     user, password = private_registry.user, private_registry.password
-    auths = {
+    auths: dict[str, dict[str, Any]] = {
         "password": {"username": user, "password": password},
         "auth": {"auth": base64.b64encode(f"{user}:{password}".encode()).decode()},
         "server": {"username": user, "password": password, "server_address": f"http://{private_registry.host}"},
@@ -158,7 +159,7 @@ def test_pull_with_credentials(cri: CRI, private: str, private_registry: Registr
 
 @pytest.mark.second_opinion
 @pytest.mark.parametrize("auth", [{}, {"username": "user", "password": "wrong"}], ids=["none", "wrong"])
-def test_pull_without_the_right_credentials(cri: CRI, private: str, auth: dict[str, str]) -> None:
+def test_pull_without_the_right_credentials(cri: CRI, private: str, auth: dict[str, Any]) -> None:
     """A private image is refused to whoever has no password or the wrong one."""
     refused(lambda: cri.pull(private, **auth), *_DENIED)
     assert cri.image(private) is None
@@ -346,6 +347,7 @@ def test_image_file_system(cri: CRI) -> None:
     """ImageFsInfo names a directory that exists and tells bytes and inodes that its images take."""
 
     def usage() -> api.FilesystemUsage:
+        usage: api.FilesystemUsage
         (usage,) = cri.images.ImageFsInfo(api.ImageFsInfoRequest()).image_filesystems
         assert usage.inodes_used.value > 0
         return usage

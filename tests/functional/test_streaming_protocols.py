@@ -53,7 +53,7 @@ def _over_spdy(cri: CRI, version: str) -> bytes:
     client.send(stdin, b"hello\n")
     client.finish(stdin)
     client.wait_for(error, stdout, stderr)
-    assert (client.heads[stdout], client.heads[stderr]) == (b"out hello\n", b"err hello\n")
+    assert (client.heads[stdout], client.heads[stderr]) == (b"out hello\n", b"err hello\n")  # type: ignore[comparison-overlap]
     client.close()
     return bytes(client.heads[error])
 
@@ -90,7 +90,7 @@ def test_every_older_protocol_over_websocket(subprotocol: str, cri: CRI) -> None
     assert client.chosen == (subprotocol or None)
     client.send(_STDIN, b"hello\n")
     client.receive_all()
-    assert (client.received[_STDOUT], client.received[_STDERR]) == (b"out hello\n", b"err hello\n")
+    assert (client.received[_STDOUT], client.received[_STDERR]) == (b"out hello\n", b"err hello\n")  # type: ignore[comparison-overlap]
     if subprotocol.startswith("v4"):
         assert exit_code(client.received[_ERROR]) == 3
     else:
@@ -187,7 +187,7 @@ def _echo_over_channels(cri: CRI, subprotocol: str) -> None:
     """Talk to two ports beside each other: their numbers come first, then bytes go both ways."""
     sandbox, container = cri.run_in_pod("sh", "-c", "nc -ll -p 7000 -e cat & nc -ll -p 7001 -e cat & wait")
     for entry in (":1B58 ", ":1B59 "):
-        eventually(lambda entry=entry: entry in cri.shell(container, "cat /proc/net/tcp /proc/net/tcp6"))
+        eventually(lambda entry=entry: entry in cri.shell(container, "cat /proc/net/tcp /proc/net/tcp6"))  # type: ignore[misc]
     request = api.PortForwardRequest(pod_sandbox_id=sandbox, port=[7000, 7001])
     client = ChannelClient(cri.runtime.PortForward(request).url, *([subprotocol] if subprotocol else []))
     assert client.chosen == (subprotocol or None)

@@ -135,7 +135,7 @@ def cases(failures: _Failures) -> list[Callable[[Script], None]]:
         reactor = MemoryReactor()
         reactor.runtime.ports[80] = FarEnd
         tokens: TokenTable[Request] = TokenTable(reactor)
-        switchboard = SessionFactory(reactor.runtime, reactor, 300.0)
+        switchboard = SessionFactory(reactor.runtime, reactor, 300.0)  # type: ignore[arg-type]
 
         def connect(request: Request, make: Callable[[str], Any]) -> Any:
             client = make(f"/{PATHS[type(request)]}/{tokens.insert(request)}")
@@ -174,7 +174,7 @@ def cases(failures: _Failures) -> list[Callable[[Script], None]]:
             reactor.advance(1)
             reactor.network.settle()
         failures.check()
-        left = [call for call in reactor.getDelayedCalls() if call.func != reactor.network.settle]
+        left = [call for call in reactor.getDelayedCalls() if call.func != reactor.network.settle]  # type: ignore[attr-defined]
         if switchboard.sessions or left:
             raise AssertionError(f"left behind: {switchboard.sessions} {left}")
 
@@ -290,7 +290,7 @@ def _runner() -> Callable[[bytes], None]:
     from twisted.logger import globalLogBeginner
 
     failures = _Failures()
-    globalLogBeginner.beginLoggingTo([failures], redirectStandardIO=False, discardBuffer=True)
+    globalLogBeginner.beginLoggingTo([failures], redirectStandardIO=False, discardBuffer=True)  # type: ignore[list-item]
     kinds = cases(failures)
 
     def run(data: bytes) -> None:

@@ -47,7 +47,9 @@ class AttachmentTests(SynchronousTestCase):
         self.addCleanup(self.world.close)
         self.logged: list[dict[str, Any]] = []
         self.attachments = Attachments(
-            self.world.path("journal"), self.world.path("cache"), log=Logger(observer=self.logged.append)
+            self.world.path("journal"),
+            self.world.path("cache"),
+            log=Logger(observer=self.logged.append),  # type: ignore[arg-type]
         )
 
     def _cache(self) -> list[str]:

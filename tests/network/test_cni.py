@@ -84,7 +84,7 @@ class Case(SynchronousTestCase):
             self.clock,
             self._end_strays,
             host_ports=host_ports or HostPorts(),
-            log=Logger(observer=self.logged.append),
+            log=Logger(observer=self.logged.append),  # type: ignore[arg-type]
         )
         network.startService()
         self.addCleanup(network.stopService)

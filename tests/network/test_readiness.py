@@ -30,7 +30,7 @@ class _Case:
     def readiness(self) -> Readiness:
         chains = PluginChain(self.world.run, (self.world.path("bin"),), {})
         source = ConfigurationDirectory(self.world.path("conf"))
-        return Readiness(source, chains, self.clock, log=Logger(observer=self.logged.append))
+        return Readiness(source, chains, self.clock, log=Logger(observer=self.logged.append))  # type: ignore[arg-type]
 
 
 class DirectoryTests(SynchronousTestCase):

@@ -24,5 +24,6 @@ def engine_ready(cri: CRI) -> bool:
 
 def condition(cri: CRI, name: str) -> api.RuntimeCondition:
     """One of the conditions in Status."""
-    conditions = cri.runtime.Status(api.StatusRequest()).status.conditions
+    response: api.StatusResponse = cri.runtime.Status(api.StatusRequest())
+    conditions = response.status.conditions
     return next(one for one in conditions if one.type == name)

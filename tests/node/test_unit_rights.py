@@ -21,7 +21,7 @@ def test_cni(node: Guest, cri: CRI) -> None:
     address = cri.pod_status(pod_id).network.ip
     assert address.startswith(SUBNET.removesuffix("0/24"))
     for target in (f"{address} 8000", f"10.0.2.15 {port}"):
-        eventually(lambda target=target: node.run(f"busybox nc -w 5 {target} < /dev/null", check=False) == "hello\n")
+        eventually(lambda target=target: node.run(f"busybox nc -w 5 {target} < /dev/null", check=False) == "hello\n")  # type: ignore[misc]
     leases = f"/var/lib/cni/networks/{NETWORK}"
     assert node.succeeds(f"test -e {leases}/{address}")
     cri.stop_pod(pod_id)

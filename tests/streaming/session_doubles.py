@@ -39,7 +39,7 @@ class SessionTestCase(SynchronousTestCase):
         self.reactor = MemoryReactor()
         self.runtime = self.reactor.runtime
         self.tokens: TokenTable[Request] = TokenTable(self.reactor)
-        self.factory = SessionFactory(self.runtime, self.reactor, self.idle_limit)
+        self.factory = SessionFactory(self.runtime, self.reactor, self.idle_limit)  # type: ignore[arg-type]
         self.silent: list[UpgradeConnection] = []
         self._clients: list[SpdyClient | WebSocketClient] = []
 
@@ -49,7 +49,7 @@ class SessionTestCase(SynchronousTestCase):
             client.transport.abortConnection()
         self.settle()
         self.assertEqual((self.factory.sessions, self.silent), (set(), []))
-        self.assertEqual([call for call in self.reactor.getDelayedCalls() if call.func != self.settle], [])
+        self.assertEqual([call for call in self.reactor.getDelayedCalls() if call.func != self.settle], [])  # type: ignore[attr-defined]
 
     def target(self, request: Request) -> str:
         """Return the path of a URL for *request*."""

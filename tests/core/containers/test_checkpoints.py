@@ -82,7 +82,7 @@ class CheckpointTests(SynchronousTestCase):
         self.engine = Engine()
         self.clock = Clock()
         threads = MemoryThreads()
-        self.checkpoints = Checkpoints(self.engine, self.clock, threads, threads, self.staging)
+        self.checkpoints = Checkpoints(self.engine, self.clock, threads, threads, self.staging)  # type: ignore[arg-type]
 
     def take(self, timeout: float = 0, location: str | None = None) -> Deferred[None]:
         """Take a checkpoint."""

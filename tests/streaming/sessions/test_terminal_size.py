@@ -39,7 +39,8 @@ class TerminalSizeTests(SessionTestCase):
     def test_sizes_during_a_resize(self) -> None:
         """Of the sizes that arrive during a resize call, the first and the last are set."""
         client, numbers, process = self.exec_over_spdy(tty=True)
-        process.resizing = waiting = Deferred()
+        waiting: Deferred[None] = Deferred()
+        process.resizing = waiting
         self.resize(client, numbers["resize"], (1, 1), (2, 2), (3, 3), (4, 4))
         process.resizing = None
         waiting.callback(None)
