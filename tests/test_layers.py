@@ -23,6 +23,7 @@ LAYERS = {
             "pause",
             "records.atomic_files",
             "reference",
+            "syscalls",
             "threads",
         ),
         0,

@@ -19,8 +19,8 @@ from twisted.internet.defer import Deferred
 from criwist.core.containers.image_volumes import ImageVolumes
 from criwist.core.state.image_volume import ImageVolume
 from criwist.errors import FailedPrecondition, InvalidArgument
+from criwist.kernel.layer_mounts import LayerMounts
 from criwist.kernel.mountinfo import parse_mountinfo
-from criwist.kernel.mounts import LayerMounts
 from tests.doubles.memory_threads import MemoryThreads
 from tests.harness import images
 from tests.harness.engine import Engine, EngineError

@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from criwist.interfaces.kernel import IProcesses
-from criwist.kernel.processes import EXEC_MARKER, Processes, kill_tree
+from criwist.kernel.process_tree import EXEC_MARKER, Processes, kill_tree
 from criwist.kernel.procfs import read_stat
 from tests.doubles.memory_threads import MemoryThreads
 

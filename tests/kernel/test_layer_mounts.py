@@ -15,7 +15,7 @@ from zope.interface.verify import verifyObject
 
 from criwist.errors import InvalidArgument
 from criwist.interfaces.kernel import ILayerMounts
-from criwist.kernel.mounts import LayerMounts, resolve_within
+from criwist.kernel.layer_mounts import LayerMounts, resolve_within
 from tests.doubles.memory_threads import MemoryThreads
 
 
