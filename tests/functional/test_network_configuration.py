@@ -34,14 +34,14 @@ from tests.harness.engine import Engine
     ("text", "words"),
     [
         ('echo "no address left" >&2; exit 1', "no address left (exit status 1)"),
-        ("exit 1", "exit status 1 without a word"),
+        ("exit 1", "exit status 1, and it printed nothing"),
         ("echo not json", "it printed no result: not a JSON object: not json"),
         ("head -c 1048576 /dev/zero | tr '\\\\0' x", "it printed more than 256 KiB and was killed"),
         (
             'echo \'{"cniVersion":"1.0.0","code":11,"msg":"try again later","details":"busy"}\'; exit 1',
             "try again later",
         ),
-        ("kill -SEGV $$", "signal 11 without a word"),
+        ("kill -SEGV $$", "signal 11, and it printed nothing"),
         ("handed_on | tr -d /", "it printed no result: ips[0].address"),
     ],
     ids=["stderr", "silent", "garbage", "a-mebibyte", "error", "signal", "bad-result"],
@@ -171,7 +171,7 @@ def test_first_valid_file(network: PodNetwork, daemon: Daemon, client_of: Callab
     assert client.pod_status(pod_id).network.ip.startswith("10.96.")
     assert (network.cache / "results" / f"single-{pod_id}-eth0").exists()
     for name in ("01-broken.conflist", "02-empty.conf", "03-future.conflist", "04-pipe.conf", "05-gone.json"):
-        eventually(lambda name=name: f"{name} is passed over" in daemon.log_text())
+        eventually(lambda name=name: f"{name} is skipped" in daemon.log_text())
     (network.conf_dir / "06-single.json").unlink()
     other = client.run_pod()
     assert (network.cache / "results" / f"{NAME}-{other}-eth0").exists()
@@ -232,7 +232,7 @@ def test_check(node: CRI, network: PodNetwork, daemon: Daemon) -> None:
     eventually(lambda: broken in failed())
     assert list(failed()) == [broken]
     assert "CNI plugin bridge, CHECK on network crwn" in failed()[broken]
-    assert f"the network of sandbox {broken} is not as it was made" in daemon.log_text()
+    assert f"the network of sandbox {broken} is not as ADD left it" in daemon.log_text()
     assert node.pod_status(whole).state == node.pod_status(broken).state == api.SANDBOX_READY
 
 

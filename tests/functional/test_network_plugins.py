@@ -15,7 +15,7 @@ from twisted.internet.defer import CancelledError, ensureDeferred
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
-from criwist.network.plugins import OUTPUT_LIMIT, STDERR_LIMIT, Output, run_plugin, stray_plugins
+from criwist.network.plugin_process import OUTPUT_LIMIT, STDERR_LIMIT, Output, run_plugin, stray_plugins
 
 pytestmark = pytest.mark.functional
 
@@ -103,7 +103,7 @@ class PluginTests(TestCase):
     async def test_hanging(self) -> None:
         """A plugin that hangs is killed when its time is over, with its children."""
         output = await self._plugin("sleep 300 & echo $! > $HERE/pid; wait", time_limit=0.3)
-        self.assertEqual((output.status, output.cut_short), (-signal.SIGKILL, "it did not finish within 0.3 s"))
+        self.assertEqual((output.status, output.kill_reason), (-signal.SIGKILL, "it did not finish within 0.3 s"))
         await self._gone(await self._pid())
 
     async def test_deaf(self) -> None:
@@ -115,7 +115,7 @@ class PluginTests(TestCase):
         """A plugin that prints without end is ended at the limit, long before its time is over."""
         started = time.monotonic()
         output = await self._plugin("yes")
-        self.assertEqual((len(output.stdout), output.cut_short), (OUTPUT_LIMIT, "it printed more than 256 KiB"))
+        self.assertEqual((len(output.stdout), output.kill_reason), (OUTPUT_LIMIT, "it printed more than 256 KiB"))
         self.assertLess(time.monotonic() - started, 10)
 
     async def test_endless_complaints(self) -> None:

@@ -59,8 +59,8 @@ class NodeStatus:
         :raises NotYet: right after the start, before the first look at the network.  A kubelet that is told once that
             the network is not ready takes the node out of service.
         """
-        if self._network.undecided:
-            raise NotReady("the state of the network", self._network.first_look, _NETWORK_WITHIN)
+        if self._network.condition_pending:
+            raise NotReady("the state of the network", self._network.wait_for_condition, _NETWORK_WITHIN)
         facts: EngineFacts | None = self._docker.facts
         response = pb.StatusResponse(
             status=pb.RuntimeStatus(conditions=[self._runtime_ready(), self._network_ready()]),

@@ -26,7 +26,7 @@ class StatusTests(PodsTestCase):
 
     def test_before_the_first_look(self) -> None:
         """Nothing is said of the network before the first look at it, which is what to wait for."""
-        self.node.network.undecided = True
+        self.node.network.condition_pending = True
         unknown = self.assertRaises(NotReady, self.conditions)
         self.successResultOf(self.node.run(unknown.until()))
         self.assertTrue(self.conditions()["NetworkReady"])
