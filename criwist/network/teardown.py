@@ -4,7 +4,7 @@ DEL runs with the configuration, arguments and result of the attachment's entry,
 as that exists.  For a namespace that is gone in spite of its bind mount, DEL gets the empty path, which plugins have
 to accept (CNI specification, DEL).
 
-After a failed set-up nobody else calls teardown again, because its caller got the error.  So criwist retries itself,
+After a failed set-up no RPC calls teardown again, because its caller got the error.  So criwist itself retries DEL,
 every minute.
 """
 

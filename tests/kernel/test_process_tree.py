@@ -31,10 +31,10 @@ def fork(body):
         body()
         os._exit(0)
     return pid
-def tell():
+def announce():
     os.write(report, b"%d\\n" % os.getpid())
 def sleeper():
-    tell()
+    announce()
     time.sleep(1000)
 def orphan(body):
     os.waitpid(fork(lambda: fork(body)), 0)
@@ -142,19 +142,19 @@ class KillTreeTests(SynchronousTestCase):
     def assertNobodyIsLeft(self) -> None:
         """Wait until all processes of the last root have ended: then the pipe on which they report is closed.
 
-        A look at /proc would not do, for a process may fork another where the look has passed, and die.
+        A pass over /proc is not enough: behind it a process may fork another and die.
         """
         deadline = time.monotonic() + _PATIENCE
         while time.monotonic() < deadline:
             readable, _, _ = select.select([self.reports], [], [], _PATIENCE)
             if readable and not os.read(self.reports.fileno(), 1 << 16):
                 return
-        self.fail("somebody still runs")
+        self.fail("a process still runs")
 
     def test_forking_all_the_while(self) -> None:
         """A chain in which each process forks the next and dies is killed."""
         script = """
-tell()
+announce()
 while True:
     if os.fork():
         os._exit(0)

@@ -47,7 +47,7 @@ class StatTests(SynchronousTestCase):
         """The test's own stat has its parent and session."""
         stat = read_stat(os.getpid())
         if stat is None:
-            self.fail("we are not in /proc")
+            self.fail("the test is not in /proc")
         self.assertEqual((stat.parent, stat.session), (os.getppid(), os.getsid(0)))
         self.assertIn(os.getpid(), all_pids())
 
@@ -89,10 +89,10 @@ class StreamTests(SynchronousTestCase):
     def test_pipes_and_terminals(self) -> None:
         """Unnamed pipes and terminals count; files, /dev/null and named pipes do not."""
         read, write = os.pipe()
-        ours, terminal = os.openpty()
+        master, terminal = os.openpty()
         fifo_path = f"{directory_of(self)}/fifo"
         os.mkfifo(fifo_path)
-        descriptors = [read, write, ours, terminal, os.open(fifo_path, os.O_RDWR), os.open("/dev/null", os.O_RDONLY)]
+        descriptors = [read, write, master, terminal, os.open(fifo_path, os.O_RDWR), os.open("/dev/null", os.O_RDONLY)]
         for descriptor in descriptors:
             self.addCleanup(os.close, descriptor)
         pid = os.getpid()

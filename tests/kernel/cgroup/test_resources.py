@@ -187,8 +187,8 @@ class V2Tests(SynchronousTestCase):
         self.assertEqual(read_unified(self.cgroup, []), {})
         for name, text in (("memory.low", "4096"), ("memory.oom.group", "1"), ("pids.max", "9")):
             self.tree[name] = text
-        told = read_unified(self.cgroup, [])
-        self.assertEqual(told, {"memory.low": "4096", "memory.oom.group": "1", "pids.max": "9"})
+        returned = read_unified(self.cgroup, [])
+        self.assertEqual(returned, {"memory.low": "4096", "memory.oom.group": "1", "pids.max": "9"})
 
     def test_unknown_key(self) -> None:
         """A key that the kernel does not have is an error with key and file, and no file is created."""
