@@ -99,7 +99,7 @@ def without_criu(engine_factory: Callable[..., Engine]) -> Engine:
 @pytest.fixture
 def counter(experimental: Engine) -> Iterator[str]:
     """Start a container that shares a sandbox's namespaces, as in pods, and counts in a file."""
-    made = []
+    made: list[str] = []
     for body in (
         {"Cmd": ["sleep", "1000"], "HostConfig": {"NetworkMode": "none", "IpcMode": "shareable"}},
         {"Cmd": ["sh", "-c", _COUNT], "HostConfig": {"NetworkMode": "container:0", "IpcMode": "container:0"}},
@@ -125,7 +125,7 @@ def _count(engine: Engine, identifier: str) -> int:
 def test_checkpoint_can_be_restored(experimental: Engine, counter: str, tmp_path: Path) -> None:
     """The container runs on after its checkpoint, and a restore from the archive continues from the same count."""
     threads = MemoryThreads()
-    checkpoints = Checkpoints(Docker(experimental), Clock(), threads, threads, str(tmp_path / "staging"))
+    checkpoints = Checkpoints(Docker(experimental), Clock(), threads, threads, str(tmp_path / "staging"))  # type: ignore[arg-type]
     eventually(lambda: _count(experimental, counter) > 3)
     location = tmp_path / "checkpoint.tar"
     run(checkpoints.checkpoint(counter, str(location)))
@@ -146,7 +146,7 @@ def test_checkpoint_can_be_restored(experimental: Engine, counter: str, tmp_path
 def test_engine_that_is_not_experimental(engine: Engine, tmp_path: Path) -> None:
     """An ordinary engine creates no checkpoints, which its facts show before a request."""
     threads = MemoryThreads()
-    checkpoints = Checkpoints(Docker(engine), Clock(), threads, threads, str(tmp_path / "staging"))
+    checkpoints = Checkpoints(Docker(engine), Clock(), threads, threads, str(tmp_path / "staging"))  # type: ignore[arg-type]
     with pytest.raises(Unimplemented, match="experimental"):
         run(checkpoints.checkpoint("0" * 64, str(tmp_path / "checkpoint.tar")))
 

@@ -207,7 +207,7 @@ class ProcessesTests(SynchronousTestCase):
     def test_contract(self) -> None:
         """It provides IProcesses and returns the thread's result."""
         threads = MemoryThreads()
-        processes = Processes(threads, threads)
+        processes = Processes(threads, threads)  # type: ignore[arg-type]
         verifyObject(IProcesses, processes)
         self.assertEqual(self.successResultOf(Deferred.fromCoroutine(processes.kill_tree(2**22 + 1))), 0)
 
