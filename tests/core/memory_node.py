@@ -84,7 +84,7 @@ class NumberedNetwork:
     name = "cni"
     docker_network_mode = "none"
     publishes_ports = False
-    undecided = False
+    condition_pending = False
 
     def __init__(self) -> None:
         self.given: dict[str, str] = {}
@@ -95,9 +95,9 @@ class NumberedNetwork:
         """Ready."""
         return NetworkCondition(ready=True)
 
-    async def first_look(self) -> None:
+    async def wait_for_condition(self) -> None:
         """Look."""
-        self.undecided = False
+        self.condition_pending = False
 
     async def set_up(self, request: PodNetworkRequest, pause: JSONObject) -> PodNetwork:
         """Give an address, or fail."""

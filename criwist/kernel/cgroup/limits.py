@@ -1,4 +1,4 @@
-"""The limits of a cgroup as one value, in the units of cgroup v1 and of the CRI whatever the host has."""
+"""The limits of a cgroup as one value, in the units of cgroup v1 and of the CRI, on every host."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from attrs import field, frozen
 
 @frozen
 class Limits:
-    """What the kernel enforces on one cgroup by itself; its parents may enforce less.
+    """The limits of one cgroup; those of its parents may be lower.
 
     None: there is no limit, or the kernel has no such file.
     """
@@ -21,9 +21,9 @@ class Limits:
     cpu_period: int | None = None
     #: Microseconds of CPU in each period.
     cpu_quota: int | None = None
-    #: 2 to 262144; 1024 unless somebody asked for another.
+    #: 2 to 262144; 1024 by default.
     cpu_shares: int | None = None
-    #: A list like ``0-2,7``; on v1 it is a copy of the parent's where nothing was asked, on v2 ``""``.
+    #: A list like ``0-2,7``; by default a copy of the parent's on v1, ``""`` on v2.
     cpuset_cpus: str = ""
     cpuset_mems: str = ""
     #: Bytes.
@@ -35,12 +35,12 @@ class Limits:
     hugepages: Mapping[str, int] = field(factory=dict)
 
 
-#: The file was never there; the cgroup went while the file was open; the controller is off for this cgroup.
+#: The file does not exist; the cgroup was removed while the file was open; the controller is off for this cgroup.
 _ABSENT = frozenset({errno.ENOENT, errno.ENODEV, errno.EOPNOTSUPP})
 
 
 def read_value(directory: str, name: str) -> str:
-    """The file's text without the newline, ``""`` if the kernel does not have it or the cgroup is gone."""
+    """Return the file's text without the newline, ``""`` if the kernel does not have it or the cgroup is gone."""
     if not directory:
         return ""
     try:
@@ -53,7 +53,7 @@ def read_value(directory: str, name: str) -> str:
 
 
 def read_hugepages(directory: str, suffix: str) -> dict[str, str]:
-    """Page size to the text of ``hugetlb.<page size><suffix>``."""
+    """Return page size to the text of ``hugetlb.<page size><suffix>``."""
     try:
         names = os.listdir(directory) if directory else []
     except FileNotFoundError:
