@@ -1,11 +1,11 @@
 """Docker Engines of later Debian releases, for the tests:  ``python -m tools.engines`` fetches all of them.
 
-Their packages are unpacked below ``.cache/engines`` and not installed: dockerd and containerd run beside the machine's
-own, from there.  runc is the machine's, since later ones want a later C library.  CRIU, which engines take checkpoints
-by and which has to know the kernel, comes with that library and all others it wants.
+Their packages are unpacked below ``.cache/engines`` and not installed: dockerd and containerd run from there, beside
+the machine's own.  runc is the machine's, because later ones need a later C library.  CRIU, which engines use for
+checkpoints and which has to match the kernel, comes with that library and all others that it needs.
 
-apt fetches them, with lists of its own, from where this machine's apt gets Debian's packages, and checks their
-signatures.  What has been fetched stays until ``make clean``, whatever the release gets in the meantime.
+apt fetches them, with lists of its own, from the package source of this machine's apt, and checks their signatures.
+Fetched engines stay until ``make clean``, whatever the release gets in the meantime.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from tools.node.places import ROOT, Trouble
 
 CACHE = ROOT / ".cache" / "engines"
 
-#: Releases of Debian after that of the machine, and what their engine is: 26.1 (API 1.45), 28.5 (API 1.51) or later.
+#: Releases of Debian after the machine's; their engines are 26.1 (API 1.45), 28.5 (API 1.51) or later.
 RELEASES = ("trixie", "forky")
 
-#: What is taken of each; docker.io brings docker-proxy, containerd its shim.
+#: Packages of each release; docker.io contains docker-proxy, containerd its shim.
 _PACKAGES = ("docker.io", "containerd")
 
-#: What a directory of programs has to have.
+#: Programs that an engine's directory must have.
 _PROGRAMS = ("dockerd", "docker-proxy", "containerd", "containerd-shim-runc-v2")
 
-#: Of the packages that CRIU depends on, the libraries are those that it runs by.
+#: A script that runs CRIU with the libraries of its own release.
 _CRIU = """\
 #!/bin/sh
 root=$(dirname "$(readlink -f "$0")")/criu-root
@@ -46,20 +46,20 @@ _LIMIT = 600.0
 
 
 def programs(release: str) -> Path:
-    """Where the programs of a release's engine lie once they have been fetched."""
+    """Return the directory of a release's engine, fetched or not."""
     recipe = hashlib.sha256(repr((_PACKAGES, _PROGRAMS, _CRIU, platform.machine())).encode()).hexdigest()[:8]
     return CACHE / f"{release}-{recipe}"
 
 
 def fetched(release: str) -> bool:
-    """Whether they have been."""
+    """Return whether a release's engine has been fetched."""
     return programs(release).is_dir()
 
 
 def fetch(releases: Sequence[str] = RELEASES) -> None:
-    """Fetch what is missing.
+    """Fetch the engines that are missing.
 
-    :raises Trouble: that is not possible here.
+    :raises Trouble: they cannot be fetched or do not run here.
     """
     missing = [release for release in releases if not fetched(release)]
     if not missing:
@@ -78,7 +78,7 @@ def fetch(releases: Sequence[str] = RELEASES) -> None:
 
 
 class _Apt:
-    """apt with lists of other releases than the machine's, all below *directory*."""
+    """apt with package lists of other releases, all below *directory*."""
 
     def __init__(self, directory: Path, releases: Sequence[str]) -> None:
         for name in ("lists/partial", "cache/archives/partial"):
@@ -97,7 +97,7 @@ class _Apt:
             "Dir::Cache": directory / "cache",
             "Acquire::Languages": "none",
             "Acquire::Retries": "3",
-            # The cache need not be readable for apt's own user.
+            # apt's own user may have no access to the cache.
             "APT::Sandbox::User": "root",
         }
         configuration = directory / "apt.conf"
@@ -114,22 +114,25 @@ class _Apt:
         shutil.rmtree(packages)
 
     def libraries(self, name: str, release: str) -> list[str]:
-        """All packages with libraries that a package depends on, directly or not."""
+        """Return all packages with libraries that a package depends on, directly or not."""
         kinds = ("recommends", "suggests", "conflicts", "breaks", "replaces", "enhances")
-        told = self.run(
+        listed = self.run(
             *("apt-cache", "-o", f"APT::Default-Release={release}", "depends", "--recurse"),
             *(f"--no-{kind}" for kind in kinds),
             name,
         )
-        return sorted({line for line in told.splitlines() if line.startswith("lib")})
+        return sorted({line for line in listed.splitlines() if line.startswith("lib")})
 
     def run(self, *command: str, directory: Path | None = None) -> str:
-        """Run a command of apt's; Trouble with its words if it fails, else what it wrote."""
+        """Run a command of apt's and return its output.
+
+        :raises Trouble: it failed; the text has its output.
+        """
         return _run(command, directory=directory, environment=self._environment)
 
 
 def _mirror() -> str:
-    """Where this machine's apt gets Debian's packages, also if it has forgotten its lists."""
+    """Return the URI from which this machine's apt gets Debian's packages; update its lists if it has none."""
     try:
         return mirror()
     except Trouble:
@@ -138,7 +141,7 @@ def _mirror() -> str:
 
 
 def _take(apt: _Apt, release: str, directory: Path) -> None:
-    """Put the programs of a release's engine into *directory*, and CRIU."""
+    """Put the programs of a release's engine, and CRIU, into *directory*."""
     unpacked = directory.with_name(f"{release}-unpacked")
     apt.download(_PACKAGES, release, unpacked)
     directory.mkdir()
@@ -151,7 +154,7 @@ def _take(apt: _Apt, release: str, directory: Path) -> None:
     script = directory / "criu"
     script.write_text(_CRIU)
     script.chmod(0o755)
-    # Whether they run on this machine is better said here than by each test.
+    # A program that does not run on this machine fails here, once, and not in each test.
     for name in ("dockerd", "containerd", "criu"):
         _run([str(directory / name), "--version"])
 

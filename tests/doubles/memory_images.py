@@ -133,6 +133,8 @@ class Images:
     #: Returns the containers that use an image, by id: each one's id and whether it runs, running ones first.
     users: Callable[[str], Sequence[tuple[str, bool]]] = field(default=lambda _: ())
     all: dict[str, Image] = field(factory=dict, init=False)
+    #: Ids of images that the list omits, as engine 26.1 does with some in the containerd image store.
+    unlisted: set[str] = field(factory=set, init=False)
 
     def add(self, reference: str, *, content: str = "", config: Document | None = None, size: int = 1000) -> Image:
         """Add an image of this name, as a build does."""
