@@ -1,6 +1,6 @@
 """Namespaces: hostname, IPC, user namespaces, and engines that remap users.
 
-Sharing of network, IPC and PID namespaces among containers is in ``test_containers``.
+Sharing of network, IPC and PID namespaces among containers is in ``test_container_namespaces``.
 """
 
 from __future__ import annotations

@@ -87,16 +87,20 @@ ON_A_NODE: Mapping[str, tuple[str, tuple[str, ...]]] = {
             *("test_killed_pause_is_not_ready", "test_stop_ends_the_containers", "test_remove_takes_containers_along"),
         ),
     ),
-    "test_containers.py": (
-        "signals, namespaces, the OOM killer",
-        (
-            *("test_life_of_a_container", "test_running_container_is_removed_by_force", "test_bad_command"),
-            *("test_stop_is_graceful", "test_stop_kills_after_the_grace", "test_stop_uses_the_configurations_signal"),
-            *("test_network_and_ipc_are_shared", "test_own_process_namespace", "test_shared_process_namespace"),
-            *("test_host_process_namespace", "test_process_namespace_of_another_container", "test_mounts"),
-            *("test_user_by_name", "test_memory_limit_and_oom", "test_resources_are_told_and_updated"),
-            *("test_oom_score", "test_status_tells_what_was_asked_for"),
-        ),
+    "test_container_lifecycle.py": (
+        "signals, and programs that cannot start",
+        ("test_life_of_a_container", "test_running_container_is_removed_by_force", "test_bad_command"),
+    ),
+    "test_container_status.py": ("paths of logs", ("test_status_tells_what_was_asked_for",)),
+    "test_container_stop.py": (
+        "signals",
+        ("test_stop_is_graceful", "test_stop_kills_after_the_grace", "test_stop_uses_the_configurations_signal"),
+    ),
+    "test_container_namespaces.py": ("namespaces", ()),
+    "test_container_configuration.py": ("mounts, and users of the image", ("test_mounts", "test_user_by_name")),
+    "test_container_resources.py": (
+        "the OOM killer, and limits in cgroups",
+        ("test_memory_limit_and_oom", "test_resources_are_told_and_updated", "test_oom_score"),
     ),
     "test_exec_sync.py": (
         "processes that AppArmor and cgroups confine are ended",
@@ -126,7 +130,7 @@ ELSEWHERE: Mapping[str, str] = {
     "test_docker_client.py": "the docker command is the same program everywhere",
     "test_docker_contract.py": "the engine's API, seen from our client; every other test goes through it",
     "test_fields_users.py": "arithmetic of ids that the image's files decide",
-    "test_images.py": "the engine's store of images",
+    "test_image_*.py": "the engine's store of images",
     "test_isolation_of_long_calls.py": "measures time, which emulation distorts",
     "test_newer_engines.py": "fetches engines, of which the node's is one",
     "test_kernel_checkpoints.py": "fetches CRIU, which Debian 13 has not",
