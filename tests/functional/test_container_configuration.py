@@ -9,12 +9,13 @@ import pytest
 from criwist.api.runtime.v1 import api_pb2 as api
 from tests.harness import images
 from tests.harness.client import CRI
+from tests.harness.engine import Engine
 
 
 @pytest.mark.second_opinion
 @pytest.mark.parametrize("form", ["tag", "id"])
 def test_image_by_tag_and_by_id(cri: CRI, form: str) -> None:
-    """kubelet names the image by its id once it has been pulled."""
+    """A container runs from an image named by tag or by id; kubelet uses the id after a pull."""
     image = cri.image(images.BUSYBOX)
     assert image is not None
     _, container_id = cri.run_in_pod(image=images.BUSYBOX if form == "tag" else image.id)
@@ -32,7 +33,7 @@ def test_image_by_tag_and_by_id(cri: CRI, form: str) -> None:
     ],
 )
 def test_command_and_args(cri: CRI, tmp_path: Path, command: list[str], args: list[str], words: str) -> None:
-    """``command`` takes the place of the entrypoint and of the image's command, ``args`` that of the command alone."""
+    """``command`` replaces the image's entrypoint and command, ``args`` replaces the command alone."""
     config = cri.container(image=images.ENTRYPOINT, args=args, mounts=[_mount(tmp_path, "/out")])
     del config.command[:]
     config.command.extend(command)
@@ -43,7 +44,7 @@ def test_command_and_args(cri: CRI, tmp_path: Path, command: list[str], args: li
 
 @pytest.mark.second_opinion
 def test_environment_and_directory(cri: CRI) -> None:
-    """The configuration's variables are added to the image's and win; the directory is the image's unless named."""
+    """Variables of the configuration override those of the image; so does the working directory, if there is one."""
     envs = [api.KeyValue(key="FROM_IMAGE", value=b"no"), api.KeyValue(key="ODD", value=b"a = 'b'\tc")]
     config = {"image": images.ENTRYPOINT, "envs": envs}
     _, container_id = cri.run_in_pod(**config)
@@ -54,7 +55,7 @@ def test_environment_and_directory(cri: CRI) -> None:
 
 @pytest.mark.second_opinion
 def test_mounts(cri: CRI, tmp_path: Path) -> None:
-    """Host directories and files appear in the container, writable or not, through symbolic links too."""
+    """Host directories and files are mounted, writable or read-only, through symbolic links too."""
     (tmp_path / "real").mkdir()
     (tmp_path / "real" / "file").write_text("content")
     (tmp_path / "link").symlink_to("real")
@@ -76,22 +77,30 @@ def test_mounts(cri: CRI, tmp_path: Path) -> None:
 
 @pytest.mark.second_opinion
 def test_missing_host_path_is_made(cri: CRI, tmp_path: Path) -> None:
-    """A host path that does not exist becomes a directory, as users of dockershim rely on."""
+    """CreateContainer creates a missing host path as a directory; users of dockershim rely on that."""
     _, container_id = cri.run_in_pod(mounts=[_mount(tmp_path / "new" / "directory", "/data")])
     assert (tmp_path / "new" / "directory").is_dir()
     assert cri.execute(container_id, "touch", "/data/file").exit_code == 0
 
 
-def test_no_anonymous_volume_is_left(cri: CRI) -> None:
-    """What an image's VOLUME makes is not told as a mount, and goes with the container."""
+def test_no_anonymous_volume_is_left(cri: CRI, engine: Engine) -> None:
+    """The volume of an image's VOLUME has the image's files, is no mount of the status, and goes with the container."""
+
+    def volumes() -> int:
+        return len(engine.get("/volumes")["Volumes"] or ())
+
+    before = volumes()
     _, container_id = cri.run_in_pod(image=images.VOLUME)
     assert cri.output(container_id, "cat", "/data/file") == "from the image\n"
     assert not cri.status(container_id).mounts
+    assert volumes() == before + 1
+    cri.remove(container_id)
+    assert volumes() == before
 
 
 @pytest.mark.second_opinion
 def test_user_by_number(cri: CRI) -> None:
-    """run_as_user, run_as_group and supplemental groups are those of the container's processes."""
+    """A container's processes have the ids of run_as_user, run_as_group and supplemental groups."""
     config = cri.container()
     context = config.linux.security_context
     context.run_as_user.value, context.run_as_group.value = 1234, 2345
@@ -104,7 +113,7 @@ def test_user_by_number(cri: CRI) -> None:
 
 @pytest.mark.second_opinion
 def test_user_by_name(cri: CRI) -> None:
-    """run_as_username is looked up in the image, groups included."""
+    """run_as_username resolves to the user and the groups that the image has for it."""
     config = cri.container()
     config.linux.security_context.run_as_username = "alice"
     pod = cri.pod()

@@ -12,13 +12,13 @@ from criwist.api.runtime.v1 import api_pb2 as api
 from tests.harness.client import CRI, refused
 
 ABSENT = "f" * 64
-#: Does not mind SIGTERM.
+#: Ignores SIGTERM.
 STUBBORN = ("sh", "-c", "trap '' TERM; while :; do sleep 1; done")
 
 
 @pytest.mark.second_opinion
 def test_life_of_a_container(cri: CRI) -> None:
-    """A container goes from CREATED over RUNNING to EXITED, and its times are nanoseconds, 0 for what was not yet."""
+    """A container is CREATED, then RUNNING, then EXITED; its times are in nanoseconds, and 0 before the event."""
     before = time.time_ns()
     pod = cri.pod()
     pod_id = cri.run_pod(pod)
@@ -42,7 +42,7 @@ def test_life_of_a_container(cri: CRI) -> None:
 
 @pytest.mark.second_opinion
 def test_success_is_completed(cri: CRI) -> None:
-    """A container that ends with status 0 has the reason Completed."""
+    """A container that exits with code 0 has the reason Completed."""
     _, container_id = cri.run_in_pod("true")
     status = cri.wait_for_exit(container_id)
     assert (status.exit_code, status.reason) == (0, "Completed")
@@ -50,7 +50,7 @@ def test_success_is_completed(cri: CRI) -> None:
 
 @pytest.mark.second_opinion
 def test_log_is_complete_at_the_end(cri: CRI) -> None:
-    """Whoever sees EXITED finds the whole log, that of a container that ends while it is being started included."""
+    """The log is complete when the state is EXITED, even if the container exits during StartContainer."""
     pod = cri.pod()
     pod_id = cri.run_pod(pod)
     for number in range(12):
@@ -62,14 +62,14 @@ def test_log_is_complete_at_the_end(cri: CRI) -> None:
 
 @pytest.mark.second_opinion
 def test_unknown_containers_are_not_found(cri: CRI) -> None:
-    """Status and start of what does not exist are NOT_FOUND."""
+    """ContainerStatus and StartContainer of an unknown container fail with NOT_FOUND."""
     refused(lambda: cri.status(ABSENT), grpc.StatusCode.NOT_FOUND)
     refused(lambda: cri.start(ABSENT), grpc.StatusCode.NOT_FOUND)
 
 
 @pytest.mark.second_opinion
 def test_create_needs_a_sandbox(cri: CRI) -> None:
-    """A container in a sandbox that does not exist or was stopped is refused, and nothing is left of it."""
+    """CreateContainer fails in a sandbox that does not exist or was stopped, and leaves no running container."""
     pod = cri.pod()
     refused(lambda: cri.create(ABSENT, cri.container(), pod), grpc.StatusCode.NOT_FOUND)
     pod_id = cri.run_pod(pod)
@@ -81,7 +81,7 @@ def test_create_needs_a_sandbox(cri: CRI) -> None:
 
 @pytest.mark.second_opinion
 def test_create_needs_the_image(cri: CRI) -> None:
-    """A container of an image that is not there is NOT_FOUND: pulling is kubelet's business."""
+    """CreateContainer fails with NOT_FOUND if the image is absent, and does not pull it: kubelet pulls images."""
     pod = cri.pod()
     pod_id = cri.run_pod(pod)
     refused(lambda: cri.create(pod_id, cri.container(image="criwist.test/absent:1"), pod), grpc.StatusCode.NOT_FOUND)
@@ -90,7 +90,7 @@ def test_create_needs_the_image(cri: CRI) -> None:
 
 @pytest.mark.second_opinion
 def test_name_is_taken_until_removal(cri: CRI) -> None:
-    """A second container of equal metadata is refused while the first runs, and harms nothing."""
+    """A second container of equal metadata is refused while the first exists; the first runs on."""
     pod = cri.pod()
     pod_id = cri.run_pod(pod)
     config = cri.container()
@@ -103,7 +103,7 @@ def test_name_is_taken_until_removal(cri: CRI) -> None:
 
 @pytest.mark.second_opinion
 def test_bad_command(cri: CRI) -> None:
-    """An executable that is not there is an error that names it; the container does not run."""
+    """Starting a missing executable fails with an error that names it; the container does not run."""
     pod = cri.pod()
     pod_id = cri.run_pod(pod)
     container_id = cri.create(pod_id, cri.container("/no/such/program"), pod)
@@ -112,8 +112,8 @@ def test_bad_command(cri: CRI) -> None:
     cri.remove(container_id)
 
 
-def test_bad_command_tells_kubelet(cri: CRI) -> None:
-    """A start that failed leaves the container EXITED, ContainerCannotRun, with the engine's words and sane times."""
+def test_status_after_a_bad_command(cri: CRI) -> None:
+    """After a failed start the status is EXITED with ContainerCannotRun, the engine's error text and equal times."""
     pod = cri.pod()
     pod_id = cri.run_pod(pod)
     container_id = cri.create(pod_id, cri.container("/no/such/program"), pod)
@@ -128,7 +128,7 @@ def test_bad_command_tells_kubelet(cri: CRI) -> None:
 
 @pytest.mark.second_opinion
 def test_removal_is_idempotent(cri: CRI) -> None:
-    """Removing again, or what never existed, is success."""
+    """Removing a container a second time, or an unknown one, succeeds."""
     _, container_id = cri.run_in_pod("true")
     cri.wait_for_exit(container_id)
     cri.remove(container_id)
@@ -139,7 +139,7 @@ def test_removal_is_idempotent(cri: CRI) -> None:
 
 @pytest.mark.second_opinion
 def test_running_container_is_removed_by_force(cri: CRI) -> None:
-    """RemoveContainer ends a running container."""
+    """RemoveContainer kills and removes a running container."""
     _, container_id = cri.run_in_pod(*STUBBORN)
     cri.remove(container_id)
     assert cri.container_ids() == []
@@ -147,7 +147,7 @@ def test_running_container_is_removed_by_force(cri: CRI) -> None:
 
 @pytest.mark.second_opinion
 def test_thirty_containers_in_a_pod(cri: CRI) -> None:
-    """Thirty containers made at once in one pod all run."""
+    """Thirty containers that are created and started at once in one pod all run."""
     pod = cri.pod()
     pod_id = cri.run_pod(pod)
     requests = [

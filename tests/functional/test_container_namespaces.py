@@ -13,7 +13,7 @@ from tests.harness.clock import eventually
 
 @pytest.mark.second_opinion
 def test_network_and_ipc_are_shared(cri: CRI) -> None:
-    """Two containers of a pod talk over localhost, see one /dev/shm and one IPC namespace, and have their own roots."""
+    """Two containers of a pod share localhost, /dev/shm and the IPC namespace, but not their root file systems."""
     pod = cri.pod()
     pod_id = cri.run_pod(pod)
     one = cri.run(pod_id, cri.container("nc", "-ll", "-p", "8000", "-e", "echo", "hello"), pod)
@@ -29,7 +29,7 @@ def test_network_and_ipc_are_shared(cri: CRI) -> None:
 
 @pytest.mark.second_opinion
 def test_own_process_namespace(cri: CRI) -> None:
-    """With pid CONTAINER the container's command is process 1 and sees no other."""
+    """With pid CONTAINER the container's command is process 1, and the container does not see the pause process."""
     pod = cri.pod()
     pod_id = cri.run_pod(pod)
     config = cri.container("sleep", "1000")
@@ -70,7 +70,7 @@ def test_host_process_namespace(cri: CRI) -> None:
 
 @pytest.mark.second_opinion
 def test_process_namespace_of_another_container(cri: CRI) -> None:
-    """With pid TARGET, as of ephemeral containers, the container sees the processes of the named one."""
+    """With pid TARGET, which ephemeral containers use, the container sees the processes of the target container."""
     pod = cri.pod()
     pod_id = cri.run_pod(pod)
     target = cri.container("sleep", "1000")

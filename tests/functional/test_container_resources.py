@@ -12,7 +12,7 @@ from tests.harness.client import CRI
 
 @pytest.mark.second_opinion
 def test_memory_limit_and_oom(cri: CRI) -> None:
-    """A container that takes more memory than its limit is killed, and the reason is OOMKilled."""
+    """A container that uses more memory than its limit is killed with the reason OOMKilled."""
     config = cri.container("sh", "-c", "sleep 0.5; tail /dev/zero")
     config.linux.resources.memory_limit_in_bytes = 16 << 20
     config.linux.resources.oom_score_adj = 999
@@ -22,22 +22,22 @@ def test_memory_limit_and_oom(cri: CRI) -> None:
     assert status.exit_code == 137
 
 
-def test_resources_are_told_and_updated(cri: CRI) -> None:
-    """ContainerStatus tells the limits in force, and UpdateContainerResources changes them at once."""
+def test_resources_are_reported_and_updated(cri: CRI) -> None:
+    """ContainerStatus reports the limits in force, and UpdateContainerResources changes them at once."""
     config = cri.container()
     resources = config.linux.resources
     resources.cpu_period, resources.cpu_quota, resources.cpu_shares = 100_000, 50_000, 512
     resources.memory_limit_in_bytes = 64 << 20
     pod = cri.pod()
     container_id = cri.run(cri.run_pod(pod), config, pod)
-    told = cri.status(container_id).resources.linux
-    assert (told.cpu_period, told.cpu_quota) == (100_000, 50_000)
-    assert told.memory_limit_in_bytes == 64 << 20
+    reported = cri.status(container_id).resources.linux
+    assert (reported.cpu_period, reported.cpu_quota) == (100_000, 50_000)
+    assert reported.memory_limit_in_bytes == 64 << 20
     update = api.LinuxContainerResources(cpu_period=100_000, cpu_quota=20_000, memory_limit_in_bytes=96 << 20)
     cri.runtime.UpdateContainerResources(api.UpdateContainerResourcesRequest(container_id=container_id, linux=update))
-    told = cri.status(container_id).resources.linux
-    assert told.cpu_quota == 20_000
-    assert told.memory_limit_in_bytes == 96 << 20
+    reported = cri.status(container_id).resources.linux
+    assert reported.cpu_quota == 20_000
+    assert reported.memory_limit_in_bytes == 96 << 20
 
 
 @pytest.mark.second_opinion
@@ -60,7 +60,7 @@ def test_memory_limit_is_updated(cri: CRI) -> None:
 @pytest.mark.second_opinion
 @pytest.mark.parametrize("score", [0, 500, 1000, -997])
 def test_oom_score(cri: CRI, score: int) -> None:
-    """The container starts with any oom_score_adj; a negative one is clamped where the runtime may not set it."""
+    """A container starts with any oom_score_adj; a negative one is clamped where the runtime may not set it."""
     config = cri.container()
     config.linux.resources.oom_score_adj = score
     pod = cri.pod()

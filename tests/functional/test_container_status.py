@@ -12,8 +12,8 @@ ABSENT = "f" * 64
 
 
 @pytest.mark.second_opinion
-def test_status_tells_what_was_asked_for(cri: CRI) -> None:
-    """ContainerStatus has metadata, labels, annotations, image and log path of the configuration."""
+def test_status_has_the_configuration(cri: CRI) -> None:
+    """ContainerStatus returns metadata, labels, annotations, image and log path of the configuration."""
     pod = cri.pod()
     pod_id = cri.run_pod(pod)
     config = cri.container(labels={"app": "web"}, annotations={"example.org/hash": "1a2b"})
@@ -28,8 +28,8 @@ def test_status_tells_what_was_asked_for(cri: CRI) -> None:
 
 
 @pytest.mark.second_opinion
-def test_list_tells_the_same_as_status(cri: CRI) -> None:
-    """An item of ListContainers has the values of ContainerStatus, and its sandbox."""
+def test_list_agrees_with_status(cri: CRI) -> None:
+    """An item of ListContainers has the values of ContainerStatus, and the id of its sandbox."""
     pod_id, container_id = cri.run_in_pod(annotations={"a": "b"})
     status = cri.status(container_id)
     (item,) = cri.runtime.ListContainers(api.ListContainersRequest()).containers
@@ -39,7 +39,7 @@ def test_list_tells_the_same_as_status(cri: CRI) -> None:
 
 
 def test_image_has_one_id_everywhere(cri: CRI) -> None:
-    """Image.id is what status and list call a container's image; containerd 1.6 does not know ``image_id``."""
+    """Status and list return Image.id as a container's ``image_id``, a field that containerd 1.6 does not have."""
     _, container_id = cri.run_in_pod()
     status = cri.status(container_id)
     (item,) = cri.runtime.ListContainers(api.ListContainersRequest()).containers
@@ -71,6 +71,6 @@ def test_list_filters(cri: CRI) -> None:
 
 @pytest.mark.second_opinion
 def test_sandboxes_are_no_containers(cri: CRI) -> None:
-    """ListContainers leaves out what holds the pods' namespaces."""
+    """ListContainers leaves out the pause containers of sandboxes."""
     cri.run_pod()
     assert cri.container_ids() == []

@@ -1,4 +1,4 @@
-"""ImageFsInfo."""
+"""ImageFsInfo: the directory and the usage of the image store."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from tests.harness.engine import Engine
 from tests.harness.registry import Registry
 
 pytestmark = pytest.mark.usefixtures("clean_images")
-#: Where engines keep what images take: layers, and with the containerd image store also what they came as.
+#: Directories of image stores: layers, and with the containerd image store also the content that was pulled.
 _STORES = ("overlay2", "containerd/daemon/*.snapshotter.v1.overlayfs", "containerd/daemon/*.content.v1.content")
 
 
 @pytest.mark.second_opinion
 def test_image_file_system(cri: CRI) -> None:
-    """ImageFsInfo names a directory that exists and tells bytes and inodes that its images take."""
+    """ImageFsInfo returns an existing directory, and the bytes and inodes that images use."""
 
     def usage() -> api.FilesystemUsage:
         (usage,) = cri.images.ImageFsInfo(api.ImageFsInfoRequest()).image_filesystems
         assert usage.inodes_used.value > 0
         return usage
 
-    counted = eventually(usage, within=15)  # containerd looks every ten seconds
+    counted = eventually(usage, within=15)  # containerd measures every ten seconds
     assert Path(counted.fs_id.mountpoint).is_dir()
     assert counted.used_bytes.value > 1_000_000
     assert abs(counted.timestamp - time.time_ns()) < 60 * 1_000_000_000
 
 
 @pytest.mark.newer_engines
-def test_image_file_system_is_right(cri: CRI, engine_of_cri: Engine) -> None:
-    """What ImageFsInfo tells is near to what the image store takes on disk, and it is told quickly."""
+def test_usage_matches_the_disk(cri: CRI, engine_of_cri: Engine) -> None:
+    """ImageFsInfo returns quickly, and its usage is near to the image store's size on disk."""
     request = api.ImageFsInfoRequest()
     began = time.monotonic()
     (usage,) = cri.images.ImageFsInfo(request).image_filesystems
@@ -49,16 +49,16 @@ def test_image_file_system_is_right(cri: CRI, engine_of_cri: Engine) -> None:
     stores = [store for pattern in _STORES for store in data.glob(pattern)]
     assert Path(usage.fs_id.mountpoint) in stores
     assert any(Path(usage.fs_id.mountpoint).rglob("busybox"))
-    taken = sum(
+    size = sum(
         entry.lstat().st_blocks * 512 for store in stores for entry in store.rglob("*") if "merged" not in entry.parts
     )
-    assert 0.5 * taken < usage.used_bytes.value < 2 * taken
+    assert 0.5 * size < usage.used_bytes.value < 2 * size
     assert shutil.disk_usage(data).used >= usage.used_bytes.value
 
 
 @pytest.mark.newer_engines
-def test_image_file_system_follows(cri: CRI, engine: Engine, registry: Registry) -> None:
-    """An image with a layer of its own adds what that takes, and its removal takes that away."""
+def test_usage_follows_images(cri: CRI, engine: Engine, registry: Registry) -> None:
+    """Pulling an image adds the size of its new layer to the usage; removing it subtracts the same."""
 
     def used() -> int:
         (usage,) = cri.images.ImageFsInfo(api.ImageFsInfoRequest()).image_filesystems

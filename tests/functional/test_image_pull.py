@@ -15,7 +15,7 @@ from tests.harness.engine import Engine
 from tests.harness.registry import Registry
 
 pytestmark = pytest.mark.usefixtures("clean_images")
-#: What depends on where an engine keeps images runs where that is containerd, too.
+#: Tests that depend on the engine's image store run on the containerd image store too.
 _ON_CONTAINERD = pytest.mark.newer_engines("docker-26-containerd", "docker-28-containerd")
 _DENIED = (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.UNKNOWN)
 
@@ -23,7 +23,7 @@ _DENIED = (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED, g
 @_ON_CONTAINERD
 @pytest.mark.second_opinion
 def test_pull_by_tag(cri: CRI, pushed_image: tuple[str, str]) -> None:
-    """A pull returns the id of the image, under which and under whose tag ImageStatus finds it."""
+    """A pull returns the id of the image; ImageStatus finds the image by its tag and has its digest."""
     repository, digest = pushed_image
     image_ref = cri.pull(f"{repository}:1")
     image = cri.image(f"{repository}:1")
@@ -37,7 +37,7 @@ def test_pull_by_tag(cri: CRI, pushed_image: tuple[str, str]) -> None:
 @_ON_CONTAINERD
 @pytest.mark.second_opinion
 def test_pull_by_digest(cri: CRI, pushed_image: tuple[str, str]) -> None:
-    """An image pulled by digest has no tag and is found by that digest."""
+    """An image that was pulled by digest has no tag; ImageStatus finds it by that digest."""
     repository, digest = pushed_image
     image_ref = cri.pull(f"{repository}@{digest}")
     image = cri.image(f"{repository}@{digest}")
@@ -49,7 +49,7 @@ def test_pull_by_digest(cri: CRI, pushed_image: tuple[str, str]) -> None:
 
 @pytest.mark.second_opinion
 def test_pull_without_tag_means_latest(cri: CRI, engine: Engine, registry: Registry) -> None:
-    """A bare name is pulled with the tag ``latest``, and no other tag of it is."""
+    """A name without a tag pulls the tag ``latest``, and no other tag."""
     repository, _ = push_new(engine, registry, "latest")
     cri.pull(repository)
     image = cri.image(repository)
@@ -60,7 +60,7 @@ def test_pull_without_tag_means_latest(cri: CRI, engine: Engine, registry: Regis
 
 @pytest.mark.second_opinion
 def test_pulled_image_runs(cri: CRI, pushed_image: tuple[str, str]) -> None:
-    """A container can be made of what was pulled, by the id that the pull returned."""
+    """A container runs from a pulled image, named by the id that the pull returned."""
     image_ref = cri.pull(f"{pushed_image[0]}:1")
     _, container_id = cri.run_in_pod(image=image_ref)
     assert cri.output(container_id, "echo", "runs") == "runs\n"
@@ -68,13 +68,13 @@ def test_pulled_image_runs(cri: CRI, pushed_image: tuple[str, str]) -> None:
 
 @pytest.mark.second_opinion
 def test_pull_again(cri: CRI, pushed_image: tuple[str, str]) -> None:
-    """Pulling what is there is success, with the same id."""
+    """Pulling an image again succeeds and returns the same id."""
     assert cri.pull(f"{pushed_image[0]}:1") == cri.pull(f"{pushed_image[0]}:1")
 
 
 @pytest.mark.second_opinion
 def test_pull_of_a_moved_tag(cri: CRI, engine: Engine, registry: Registry) -> None:
-    """A tag that names another image in the registry names that after the next pull."""
+    """After a pull of a tag that moved in the registry, the tag names the new image."""
     repository, _ = push_new(engine, registry)
     first = cri.pull(f"{repository}:1")
     marker = uuid.uuid4().hex
@@ -89,8 +89,8 @@ def test_pull_of_a_moved_tag(cri: CRI, engine: Engine, registry: Registry) -> No
 
 
 @pytest.mark.second_opinion
-def test_pull_of_what_is_not_there(cri: CRI, registry: Registry) -> None:
-    """A tag or a repository that the registry does not have is NOT_FOUND, and the text names it."""
+def test_pull_of_an_absent_image(cri: CRI, registry: Registry) -> None:
+    """Pulling a repository that the registry does not have fails with NOT_FOUND and names it."""
     reference = f"{registry.host}/absent:1"
     text = refused(lambda: cri.pull(reference), grpc.StatusCode.NOT_FOUND)
     assert f"{registry.host}/absent" in text
@@ -99,7 +99,7 @@ def test_pull_of_what_is_not_there(cri: CRI, registry: Registry) -> None:
 @pytest.mark.second_opinion
 @pytest.mark.parametrize("form", ["password", "auth", "server"])
 def test_pull_with_credentials(cri: CRI, private_image: str, private_registry: Registry, form: str) -> None:
-    """User and password are taken as such, as base64 of both, and with the address of the registry."""
+    """Credentials are user and password, or base64 of both, or user and password with the registry's address."""
     user, password = private_registry.user, private_registry.password
     auths = {
         "password": {"username": user, "password": password},
@@ -113,18 +113,18 @@ def test_pull_with_credentials(cri: CRI, private_image: str, private_registry: R
 @pytest.mark.second_opinion
 @pytest.mark.parametrize("auth", [{}, {"username": "user", "password": "wrong"}], ids=["none", "wrong"])
 def test_pull_without_the_right_credentials(cri: CRI, private_image: str, auth: dict[str, str]) -> None:
-    """A private image is refused to whoever has no password or the wrong one."""
+    """A pull from a private registry fails without credentials and with a wrong password."""
     refused(lambda: cri.pull(private_image, **auth), *_DENIED)
     assert cri.image(private_image) is None
 
 
 def test_refused_credentials_have_their_code(cri: CRI, private_image: str) -> None:
-    """A registry's refusal is PERMISSION_DENIED; containerd says UNKNOWN."""
+    """A pull without the needed credentials fails with PERMISSION_DENIED; containerd returns UNKNOWN."""
     refused(lambda: cri.pull(private_image), grpc.StatusCode.PERMISSION_DENIED)
 
 
 def test_malformed_auth(cri: CRI, private_image: str) -> None:
-    """An ``auth`` that is not base64 of user:password is INVALID_ARGUMENT and names the field, not the secret."""
+    """An ``auth`` that is not base64 of user:password fails with INVALID_ARGUMENT; the text has no secret."""
     for auth in ("&&&", base64.b64encode(b"no-colon-secret").decode()):
         text = refused(lambda auth=auth: cri.pull(private_image, auth=auth), grpc.StatusCode.INVALID_ARGUMENT)  # type: ignore[misc]
         assert "auth" in text

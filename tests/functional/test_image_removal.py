@@ -1,4 +1,4 @@
-"""RemoveImage."""
+"""RemoveImage: the names of an image, repeated removals, and images in use."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.harness.engine import Engine
 from tests.harness.registry import Registry
 
 pytestmark = pytest.mark.usefixtures("clean_images")
-#: What depends on where an engine keeps images runs where that is containerd, too.
+#: Tests that depend on the engine's image store run on the containerd image store too.
 _ON_CONTAINERD = pytest.mark.newer_engines("docker-26-containerd", "docker-28-containerd")
 
 
@@ -22,7 +22,7 @@ _ON_CONTAINERD = pytest.mark.newer_engines("docker-26-containerd", "docker-28-co
 @pytest.mark.second_opinion
 @pytest.mark.parametrize("form", ["tag", "digest", "id", "bare id"])
 def test_removal_takes_every_name(cri: CRI, engine: Engine, registry: Registry, form: str) -> None:
-    """An image removed by tag, digest or id is gone with all its tags and digests."""
+    """Removing an image by tag, digest or id removes all its tags and digests."""
     repository, digest = push_new(engine, registry, "2")
     image_id = cri.pull(f"{repository}:1")
     assert cri.pull(f"{repository}:2") == image_id
@@ -39,7 +39,7 @@ def test_removal_takes_every_name(cri: CRI, engine: Engine, registry: Registry, 
 
 @pytest.mark.second_opinion
 def test_removal_is_idempotent(cri: CRI) -> None:
-    """Removing what is not there is success."""
+    """Removing an absent image succeeds."""
     cri.remove_image("criwist.test/absent:1")
     cri.remove_image("sha256:" + "0" * 64)
 
@@ -50,7 +50,7 @@ def test_removal_under_a_running_container(cri: CRI, pushed_image: tuple[str, st
     """Removing the image of a running container does not disturb the container."""
     image_id = cri.pull(f"{pushed_image[0]}:1")
     _, container_id = cri.run_in_pod(image=f"{pushed_image[0]}:1")
-    with contextlib.suppress(grpc.RpcError):  # a runtime may as well refuse it
+    with contextlib.suppress(grpc.RpcError):  # a runtime may also refuse
         cri.remove_image(image_id)
     assert cri.output(container_id, "echo", "alive") == "alive\n"
     assert cri.status(container_id).state == api.CONTAINER_RUNNING

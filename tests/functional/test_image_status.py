@@ -13,13 +13,13 @@ from tests.harness.daemon import Daemon
 from tests.harness.engine import Engine
 
 pytestmark = pytest.mark.usefixtures("clean_images")
-#: What depends on where an engine keeps images runs where that is containerd, too.
+#: Tests that depend on the engine's image store run on the containerd image store too.
 _ON_CONTAINERD = pytest.mark.newer_engines("docker-26-containerd", "docker-28-containerd")
 
 
 @pytest.mark.newer_engines
 def test_one_id_everywhere(cri: CRI, pushed_image: tuple[str, str]) -> None:
-    """What PullImage returns is the id of the image and of its containers, by whatever name these were asked for."""
+    """PullImage returns the id that the image and its containers have, by whichever name they are requested."""
     repository, digest = pushed_image
     image_id = cri.pull(f"{repository}:1")
     pod = cri.pod()
@@ -40,7 +40,7 @@ def test_one_id_everywhere(cri: CRI, pushed_image: tuple[str, str]) -> None:
 
 @pytest.mark.second_opinion
 def test_absent_image_is_null(cri: CRI) -> None:
-    """ImageStatus of what is not there is an empty answer, not an error."""
+    """ImageStatus of an absent image is an empty response, not an error."""
     assert cri.image("criwist.test/absent:1") is None
     assert cri.image("sha256:" + "0" * 64) is None
 
@@ -48,7 +48,7 @@ def test_absent_image_is_null(cri: CRI) -> None:
 @_ON_CONTAINERD
 @pytest.mark.second_opinion
 def test_image_is_found_by_every_name(cri: CRI, pushed_image: tuple[str, str]) -> None:
-    """Tag, digest, tag with digest, id, and id without its prefix all lead to the image."""
+    """ImageStatus finds an image by tag, digest, tag with digest, id, and id without its prefix."""
     repository, digest = pushed_image
     image_id = cri.pull(f"{repository}:1")
     names = (
@@ -65,7 +65,7 @@ def test_image_is_found_by_every_name(cri: CRI, pushed_image: tuple[str, str]) -
 
 
 def test_image_is_found_by_id_prefix(cri: CRI, pushed_image: tuple[str, str]) -> None:
-    """An unambiguous prefix of the id is enough, as users of crictl expect."""
+    """ImageStatus finds an image by an unambiguous prefix of its id, as users of crictl expect."""
     image_id = cri.pull(f"{pushed_image[0]}:1")
     image = cri.image(image_id[len("sha256:") :][:12])
     assert image is not None
@@ -74,7 +74,7 @@ def test_image_is_found_by_id_prefix(cri: CRI, pushed_image: tuple[str, str]) ->
 
 @pytest.mark.second_opinion
 def test_user_of_the_image(cri: CRI) -> None:
-    """A numeric USER is told as uid, without its group; a name as username; root is uid 0 of whom nothing was said."""
+    """A numeric USER is reported as uid, without its group, and a name as username."""
     number, name = cri.image(images.USER_NUMBER), cri.image(images.USER_NAME)
     assert number is not None
     assert name is not None
@@ -85,7 +85,7 @@ def test_user_of_the_image(cri: CRI) -> None:
 @_ON_CONTAINERD
 @pytest.mark.second_opinion
 def test_list_has_every_image(cri: CRI, pushed_image: tuple[str, str]) -> None:
-    """ListImages has what ImageStatus tells."""
+    """ListImages returns the same image as ImageStatus, and images that were loaded."""
     image_id = cri.pull(f"{pushed_image[0]}:1")
     listed = {image.id: image for image in cri.images.ListImages(api.ListImagesRequest()).images}
     image = cri.image(image_id)
@@ -96,14 +96,14 @@ def test_list_has_every_image(cri: CRI, pushed_image: tuple[str, str]) -> None:
 
 
 def test_list_filter(cri: CRI, pushed_image: tuple[str, str]) -> None:
-    """The filter of ListImages picks by reference; containerd ignores it."""
+    """ListImages filters by reference; containerd ignores the filter."""
     image_id = cri.pull(f"{pushed_image[0]}:1")
     wanted = api.ListImagesRequest(filter=api.ImageFilter(image=api.ImageSpec(image=f"{pushed_image[0]}:1")))
     assert [image.id for image in cri.images.ListImages(wanted).images] == [image_id]
 
 
 def test_pause_image_is_pinned(cri: CRI) -> None:
-    """The sandbox image is pinned against garbage collection, others are not; containerd 1.6 pins nothing."""
+    """The sandbox image is pinned against garbage collection, other images are not; containerd 1.6 pins none."""
     cri.run_pod()
     listed = cri.images.ListImages(api.ListImagesRequest()).images
     assert [image.pinned for image in listed if any("pause" in tag for tag in image.repo_tags)] == [True]
@@ -113,7 +113,7 @@ def test_pause_image_is_pinned(cri: CRI) -> None:
 def test_images_pinned_by_options(
     engine: Engine, criwist_daemon: Callable[..., Daemon], client_of: Callable[[Daemon], CRI]
 ) -> None:
-    """Images are pinned by the patterns and the labels that criwist was started with, and not others."""
+    """Only images that match the options' patterns or labels are pinned."""
     images.load(engine, images.variant("pinned-by-label").archive("criwist.test/labelled:1"))
     daemon = criwist_daemon(pinned_images="criwist.test/user-*", pinned_image_labels="marker=pinned-by-label")
     daemon.start()
@@ -128,6 +128,6 @@ def test_images_pinned_by_options(
 
 
 def test_verbose_status(cri: CRI) -> None:
-    """ImageStatus with verbose has the image's configuration as JSON."""
+    """Verbose ImageStatus returns the image's configuration as JSON."""
     request = api.ImageStatusRequest(image=api.ImageSpec(image=images.ENTRYPOINT), verbose=True)
     assert "FROM_IMAGE=yes" in cri.images.ImageStatus(request).info["info"]

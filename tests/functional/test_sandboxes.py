@@ -23,7 +23,7 @@ _GREETER = ("nc", "-ll", "-p", "8000", "-e", "echo", "hello")
 
 
 @pytest.mark.second_opinion
-def test_status_tells_what_was_asked_for(cri: CRI) -> None:
+def test_status_has_the_configuration(cri: CRI) -> None:
     """A running sandbox is READY, with the metadata, labels and annotations of its configuration."""
     before = time.time_ns()
     config = cri.pod(labels={"app": "web"}, annotations={"example.org/note": "some text, with = and spaces"})

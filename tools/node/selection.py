@@ -91,7 +91,7 @@ ON_A_NODE: Mapping[str, tuple[str, tuple[str, ...]]] = {
         "signals, and programs that cannot start",
         ("test_life_of_a_container", "test_running_container_is_removed_by_force", "test_bad_command"),
     ),
-    "test_container_status.py": ("paths of logs", ("test_status_tells_what_was_asked_for",)),
+    "test_container_status.py": ("paths of logs", ("test_status_has_the_configuration",)),
     "test_container_stop.py": (
         "signals",
         ("test_stop_is_graceful", "test_stop_kills_after_the_grace", "test_stop_uses_the_configurations_signal"),
@@ -100,7 +100,7 @@ ON_A_NODE: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "test_container_configuration.py": ("mounts, and users of the image", ("test_mounts", "test_user_by_name")),
     "test_container_resources.py": (
         "the OOM killer, and limits in cgroups",
-        ("test_memory_limit_and_oom", "test_resources_are_told_and_updated", "test_oom_score"),
+        ("test_memory_limit_and_oom", "test_resources_are_reported_and_updated", "test_oom_score"),
     ),
     "test_exec_sync.py": (
         "processes that AppArmor and cgroups confine are ended",
