@@ -84,7 +84,7 @@ ON_A_NODE: Mapping[str, tuple[str, tuple[str, ...]]] = {
         (
             *("test_hostname_and_dns", "test_address_is_the_containers", "test_pods_reach_each_other"),
             *("test_host_network", "test_host_port", "test_sysctls", "test_cgroup_parent"),
-            *("test_killed_pause_is_not_ready", "test_stop_ends_the_containers", "test_remove_takes_containers_along"),
+            *("test_killed_pause_is_not_ready", "test_stop_ends_the_containers", "test_remove_removes_the_containers"),
         ),
     ),
     "test_container_lifecycle.py": (
@@ -105,7 +105,7 @@ ON_A_NODE: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "test_exec_sync.py": (
         "processes that AppArmor and cgroups confine are ended",
         (
-            *("test_streams_and_exit_code", "test_missing_executable", "test_timeout_takes_descendants_along"),
+            *("test_streams_and_exit_code", "test_missing_executable", "test_timeout_kills_descendants"),
             *("test_end_with_an_open_pipe", "test_container_that_ends_meanwhile"),
         ),
     ),
