@@ -36,7 +36,7 @@ ON_A_NODE: Mapping[str, tuple[str, tuple[str, ...]]] = {
         "propagation, recursive read-only, AppArmor's rules for mounts",
         (
             *("test_socket", "test_readonly_is_not_recursive", "test_recursive_readonly"),
-            *("test_propagation_from_the_host", "test_propagation_to_the_host", "test_propagation_is_told"),
+            *("test_propagation_from_the_host", "test_propagation_to_the_host", "test_propagation_is_reported"),
             *("test_bidirectional_needs_a_shared_mount", "test_relabelling_without_selinux"),
         ),
     ),
@@ -67,7 +67,7 @@ ON_A_NODE: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "test_fields_namespaces.py": ("namespaces, user namespaces among them", ()),
     "test_fields_process.py": (
         "the device cgroup, terminals, CDI",
-        ("test_terminal", "test_device", "test_device_that_is_not_given", "test_device_by_link", "test_cdi_device"),
+        ("test_terminal", "test_device", "test_device_without_permission", "test_device_by_link", "test_cdi_device"),
     ),
     "test_kernel_resources.py": ("cgroup files", ()),
     "test_kernel_oom.py": ("whether the engine may lower scores", ()),
