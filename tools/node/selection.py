@@ -138,7 +138,7 @@ ELSEWHERE: Mapping[str, str] = {
     "test_v1alpha2.py": "names of services",
     "test_logs_*.py": "floods, which emulation turns into half hours, and many starts of criwist",
     "test_network_*.py": "scripts as plugins, and one more configuration of what the node's CNI tests show",
-    "test_pull*.py": "registries, and waiting for those that stall",
+    "test_pull_deadline.py": "registries that stall",
     "test_streaming_*.py": "protocols and kubectls; exec_sync and network_netns show their effect on a container",
 }
 
