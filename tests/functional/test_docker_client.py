@@ -52,9 +52,9 @@ class ClientCase(TestCase):
         from twisted.internet import reactor
 
         self.reactor: Any = reactor
-        ways = connections(reactor, address, tls)
-        self.addCleanup(ways.close)
-        return Docker(reactor, ways)
+        engine_connections = connections(reactor, address, tls)
+        self.addCleanup(engine_connections.close)
+        return Docker(reactor, engine_connections)
 
     async def raises(self, kind: type[Exception], call: Any) -> Any:
         """Return the exception that *call* raises."""
@@ -75,7 +75,7 @@ class RestartTests(ClientCase):
     mortal: Engine
 
     @pytest.fixture(autouse=True)
-    def _take(self, mortal_engine: Engine) -> None:
+    def _take_engine(self, mortal_engine: Engine) -> None:
         self.mortal = mortal_engine
 
     async def test_kept_connections_survive_a_restart(self) -> None:
@@ -152,7 +152,7 @@ class TLSTests(ClientCase):
     root: Path
 
     @pytest.fixture(autouse=True)
-    def _take(self, engine_factory: Callable[..., Engine], tmp_path: Path) -> None:
+    def _take_engine(self, engine_factory: Callable[..., Engine], tmp_path: Path) -> None:
         self.make_engine = engine_factory
         self.root = tmp_path
 

@@ -36,10 +36,10 @@ class EngineCase(TestCase):
         from twisted.internet import reactor
 
         self.engine.remove_containers()
-        ways = connections(reactor, self.engine.endpoint)
-        self.addCleanup(ways.close)
+        engine_connections = connections(reactor, self.engine.endpoint)
+        self.addCleanup(engine_connections.close)
         self.addCleanup(self.engine.remove_containers)
-        return contract.Situation(Docker(reactor, ways), reactor, BUSYBOX)
+        return contract.Situation(Docker(reactor, engine_connections), reactor, BUSYBOX)
 
     def carry_out(self, scenario: Coroutine[Any, Any, None]) -> Deferred[None]:
         """Run a scenario on the reactor."""

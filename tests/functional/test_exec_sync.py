@@ -24,10 +24,10 @@ def container_id(cri: CRI) -> str:
 @pytest.mark.second_opinion
 def test_streams_and_exit_code(cri: CRI, container_id: str) -> None:
     """The response has both streams, byte for byte, and the exit code; a command that fails is no error."""
-    answer = cri.execute(container_id, "sh", "-c", r"printf 'out\000\377\r\n'; printf 'err' >&2; exit 7")
-    assert answer.stdout == b"out\x00\xff\r\n"
-    assert answer.stderr == b"err"
-    assert answer.exit_code == 7
+    response = cri.execute(container_id, "sh", "-c", r"printf 'out\000\377\r\n'; printf 'err' >&2; exit 7")
+    assert response.stdout == b"out\x00\xff\r\n"
+    assert response.stderr == b"err"
+    assert response.exit_code == 7
 
 
 @pytest.mark.second_opinion
@@ -40,19 +40,19 @@ def test_silent_success(cri: CRI, container_id: str) -> None:
 def test_large_output(cri: CRI, container_id: str) -> None:
     """The response has three MiB of each stream."""
     script = f"head -c {3 * MIB} /dev/zero; head -c {3 * MIB} /dev/zero | tr '\\0' x >&2"
-    answer = cri.execute(container_id, "sh", "-c", script)
-    assert answer.stdout == bytes(3 * MIB)
-    assert answer.stderr == b"x" * (3 * MIB)
+    response = cri.execute(container_id, "sh", "-c", script)
+    assert response.stdout == bytes(3 * MIB)
+    assert response.stderr == b"x" * (3 * MIB)
 
 
 def test_output_beyond_the_limit(cri: CRI, container_id: str) -> None:
     """Output beyond 16 MiB is cut off, and the exit code is the command's; containerd 1.6 fails there."""
     script = f"head -c {20 * MIB} /dev/zero; echo end >&2; exit 4"
-    answer = cri.execute(container_id, "sh", "-c", script)
-    assert answer.exit_code == 4
-    assert 15 * MIB < len(answer.stdout) <= 16 * MIB
-    assert answer.stderr == b"end\n"
-    assert answer.ByteSize() <= 16 * MIB
+    response = cri.execute(container_id, "sh", "-c", script)
+    assert response.exit_code == 4
+    assert 15 * MIB < len(response.stdout) <= 16 * MIB
+    assert response.stderr == b"end\n"
+    assert response.ByteSize() <= 16 * MIB
 
 
 @pytest.mark.second_opinion
@@ -73,12 +73,12 @@ def test_arguments_are_not_a_shells(cri: CRI, container_id: str) -> None:
 def test_missing_executable(cri: CRI, container_id: str) -> None:
     """A missing command fails, or returns the shell's exit code for it, with a text that names the command."""
     try:
-        answer = cri.execute(container_id, "/no/such/program")
+        response = cri.execute(container_id, "/no/such/program")
     except grpc.RpcError as error:
         text = str(error.details())
     else:
-        text = (answer.stdout + answer.stderr).decode()
-        assert answer.exit_code in (126, 127)
+        text = (response.stdout + response.stderr).decode()
+        assert response.exit_code in (126, 127)
     assert "/no/such/program" in text
 
 
@@ -124,10 +124,10 @@ def test_timeout_with_an_open_pipe(cri: CRI, container_id: str) -> None:
 def test_end_with_an_open_pipe(cri: CRI, container_id: str) -> None:
     """The call returns when the command exits, although a child of it keeps the output open."""
     began = time.monotonic()
-    answer = cri.execute(container_id, "sh", "-c", "echo said; sleep 997 & exit 5", timeout=30)
+    response = cri.execute(container_id, "sh", "-c", "echo said; sleep 997 & exit 5", timeout=30)
     assert time.monotonic() - began < scaled(5)
-    assert answer.exit_code == 5
-    assert answer.stdout == b"said\n"
+    assert response.exit_code == 5
+    assert response.stdout == b"said\n"
     assert _runs(cri, container_id, "sleep 997")
 
 
@@ -145,8 +145,8 @@ def test_many_at_once(cri: CRI, container_id: str) -> None:
         command = ["sh", "-c", f"echo {number}; exit {number}"]
         calls.append(cri.runtime.ExecSync.future(api.ExecSyncRequest(container_id=container_id, cmd=command)))
     for number, call in enumerate(calls):
-        answer = call.result()
-        assert (answer.exit_code, answer.stdout) == (number, f"{number}\n".encode())
+        response = call.result()
+        assert (response.exit_code, response.stdout) == (number, f"{number}\n".encode())
 
 
 @pytest.mark.second_opinion

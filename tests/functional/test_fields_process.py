@@ -79,8 +79,8 @@ def device(tmp_path: Path) -> Iterator[Path]:
 def _can_open(cri: CRI, container_id: str, path: str, how: str) -> bool:
     """Return whether the device cgroup lets the container open a device, even if there is no driver for it."""
     redirection = {"r": "<", "w": ">"}[how]
-    answer = cri.execute(container_id, "sh", "-c", f": {redirection} {path}")
-    return b"not permitted" not in answer.stderr
+    response = cri.execute(container_id, "sh", "-c", f": {redirection} {path}")
+    return b"not permitted" not in response.stderr
 
 
 @pytest.mark.second_opinion

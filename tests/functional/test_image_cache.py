@@ -34,7 +34,7 @@ class ImagesCase(TestCase):
     registry: SlowRegistry
 
     @pytest.fixture(autouse=True)
-    def _take(self, engine: Engine) -> Iterator[None]:
+    def _take_engine(self, engine: Engine) -> Iterator[None]:
         self.engine = engine
         self.registry = SlowRegistry()
         self.registry.start()

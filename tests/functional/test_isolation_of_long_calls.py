@@ -22,7 +22,7 @@ _PROMPT = 0.1
 def test_blocked_stops_and_pulls(
     criwist_daemon: Callable[..., Daemon], client_of: Callable[[Daemon], CRI], slow_registry: SlowRegistry
 ) -> None:
-    """While 150 StopContainer and 150 PullImage calls wait, List, Status and Version calls answer within 100 ms."""
+    """While 150 StopContainer and 150 PullImage calls wait, List, Status and Version calls return within 100 ms."""
     daemon = criwist_daemon(image_pull_progress_deadline="0")
     daemon.start()
     cri = client_of(daemon)
@@ -58,7 +58,7 @@ def test_blocked_stops_and_pulls(
 
 
 def test_blocked_execs(cri: CRI) -> None:
-    """While 100 ExecSync calls wait for their commands, ListContainers answers within 100 ms."""
+    """While 100 ExecSync calls wait for their commands, ListContainers returns within 100 ms."""
     _, container_id = cri.run_in_pod()
     request = api.ExecSyncRequest(container_id=container_id, cmd=["sleep", "30"])
     waiting = [cri.runtime.ExecSync.future(request, timeout=scaled(60)) for _ in range(100)]

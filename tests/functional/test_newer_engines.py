@@ -64,17 +64,17 @@ def test_verbose_status(cri: CRI, engine_of_cri: Engine) -> None:
     pod_id, container_id = cri.run_in_pod()
     pod = cri.runtime.PodSandboxStatus(api.PodSandboxStatusRequest(pod_sandbox_id=pod_id, verbose=True))
     container = cri.runtime.ContainerStatus(api.ContainerStatusRequest(container_id=container_id, verbose=True))
-    for identifier, answer in ((pod_id, pod), (container_id, container)):
-        told = json.loads(answer.info["info"])
-        assert told["pid"] == engine_of_cri.inspect(identifier)["State"]["Pid"]
-        assert told["runtime"] == "runc"
-        assert told["engine"]["id"] == engine_of_cri.get("/info")["ID"]
-        assert all(identifier in directory and Path(directory).is_dir() for directory in told["cgroups"].values())
-        assert told["cgroups"]
-        assert told["runtimeSpec"] == specification(engine_of_cri, identifier)
-    told = json.loads(pod.info["info"])
-    assert Path(told["netns"]).exists()
-    assert told["record"]["network"]["addresses"] == [pod.status.network.ip]
+    for identifier, response in ((pod_id, pod), (container_id, container)):
+        info = json.loads(response.info["info"])
+        assert info["pid"] == engine_of_cri.inspect(identifier)["State"]["Pid"]
+        assert info["runtime"] == "runc"
+        assert info["engine"]["id"] == engine_of_cri.get("/info")["ID"]
+        assert all(identifier in directory and Path(directory).is_dir() for directory in info["cgroups"].values())
+        assert info["cgroups"]
+        assert info["runtimeSpec"] == specification(engine_of_cri, identifier)
+    info = json.loads(pod.info["info"])
+    assert Path(info["netns"]).exists()
+    assert info["record"]["network"]["addresses"] == [pod.status.network.ip]
 
 
 def test_features_of_runtimes(cri: CRI, engine_of_cri: Engine) -> None:

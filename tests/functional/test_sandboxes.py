@@ -312,9 +312,9 @@ def test_namespaces_are_reported(cri: CRI) -> None:
 def test_verbose_status_has_the_pid(cri: CRI, engine: Engine) -> None:
     """Verbose PodSandboxStatus has the pid of the pause process in its info."""
     pod_id = cri.run_pod()
-    answer = cri.runtime.PodSandboxStatus(api.PodSandboxStatusRequest(pod_sandbox_id=pod_id, verbose=True))
+    response = cri.runtime.PodSandboxStatus(api.PodSandboxStatusRequest(pod_sandbox_id=pod_id, verbose=True))
     pid = engine.inspect(pod_id)["State"]["Pid"]
-    assert str(pid) in answer.info["info"]
+    assert str(pid) in response.info["info"]
     assert not cri.runtime.PodSandboxStatus(api.PodSandboxStatusRequest(pod_sandbox_id=pod_id)).info
 
 

@@ -16,18 +16,18 @@ from tests.harness.engine import Engine
 def test_version(cri: CRI) -> None:
     """Version returns the CRI's version, a name and the runtime's version, whatever version the caller sends."""
     for sent in ("", "0.1.0", "v1"):
-        answer = cri.runtime.Version(api.VersionRequest(version=sent))
-        assert answer.version == "0.1.0"
-        assert answer.runtime_api_version == "v1"
-        assert answer.runtime_name
-        assert answer.runtime_version
+        response = cri.runtime.Version(api.VersionRequest(version=sent))
+        assert response.version == "0.1.0"
+        assert response.runtime_api_version == "v1"
+        assert response.runtime_name
+        assert response.runtime_version
 
 
 def test_version_is_dockers(cri: CRI, engine: Engine) -> None:
     """The runtime's name is ``docker``, kubelet's prefix of container ids, and its version is the engine's."""
-    answer = cri.runtime.Version(api.VersionRequest())
-    assert answer.runtime_name == "docker"
-    assert answer.runtime_version == engine.get("/version")["Version"]
+    response = cri.runtime.Version(api.VersionRequest())
+    assert response.runtime_name == "docker"
+    assert response.runtime_version == engine.get("/version")["Version"]
 
 
 @pytest.mark.second_opinion

@@ -79,7 +79,7 @@ def _port_forward(cri: CRI, sandbox: str, container: str) -> Callable[[], int]:
 def test_clients_that_do_not_read_cost_little(
     begin: Callable[[CRI, str, str], Callable[[], int]], cri: CRI, criwist: Daemon
 ) -> None:
-    """Writers to them wait, criwist's memory does not grow, other sessions go on, and in the end all output arrives."""
+    """Writers to stuck clients wait, memory does not grow, other sessions go on, and in the end all output arrives."""
     script = f"nc -ll -p 7000 -e dd if=/dev/zero bs=1M count={_MUCH}"
     sandbox, container = cri.run_in_pod("sh", "-c", script)
     eventually(lambda: ":1B58 " in cri.shell(container, "cat /proc/net/tcp /proc/net/tcp6"))
@@ -176,7 +176,7 @@ def _bomb() -> bytes:
     ],
 )
 def test_a_client_that_breaks_the_protocol_harms_nobody(wire: Callable[[], bytes], cri: CRI, criwist: Daemon) -> None:
-    """Its connection ends with GOAWAY, which is logged, and costs no memory; another session goes on."""
+    """The connection of such a client ends with GOAWAY and a log line, and costs no memory; other sessions go on."""
     _, container = cri.run_in_pod()
     beside, streams = execute(cri, container, "sh", "-c", "echo go; read line; echo $line", stdin=True)
     beside.wait_for_data(streams["stdout"])

@@ -117,8 +117,8 @@ def test_the_python_client_forwards_a_port(cri: CRI, stand_in: KubeAPI, core: An
     connection = forwarding.socket(8080)
     connection.settimeout(scaled(20))
     connection.sendall(b"GET /f HTTP/1.0\r\n\r\n")
-    answer = b"".join(iter(lambda: connection.recv(4096), b""))
-    assert answer.endswith(b"hello\n")
+    response = b"".join(iter(lambda: connection.recv(4096), b""))
+    assert response.endswith(b"hello\n")
     assert forwarding.error(8080) is None
 
 

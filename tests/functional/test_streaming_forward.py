@@ -1,6 +1,6 @@
 """port-forward with real kubectls, old and new, over both transports, to servers in pods.
 
-Tests without the second opinion say what containerd 1.6 does instead.
+Tests without the second opinion state the behaviour of containerd 1.6.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ def forwarded(kube: Kube, *ports: int) -> list[int]:
 
 def fetch(port: int, path: str) -> bytes:
     """Return the response's body of a GET."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=scaled(20)) as answer:
-        content: bytes = answer.read()
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=scaled(20)) as response:
+        content: bytes = response.read()
     return content
 
 
@@ -128,8 +128,8 @@ def test_port_forward_ends_with_the_server(kube: Kube, pod: Callable[..., str], 
     (port,) = forwarded(kube, 7003)
     for _ in range(3):
         with socket.create_connection(("127.0.0.1", port), timeout=scaled(20)) as connection:
-            answer = b"".join(iter(lambda: connection.recv(65536), b""))
-        assert answer == b"that is all\n"
+            response = b"".join(iter(lambda: connection.recv(65536), b""))
+        assert response == b"that is all\n"
 
 
 def test_port_forward_with_half_close(kube: Kube, pod: Callable[..., str], cri: CRI) -> None:
@@ -144,5 +144,5 @@ def test_port_forward_with_half_close(kube: Kube, pod: Callable[..., str], cri: 
     with socket.create_connection(("127.0.0.1", port), timeout=scaled(30)) as connection:
         connection.sendall(data)
         connection.shutdown(socket.SHUT_WR)
-        answer = b"".join(iter(lambda: connection.recv(65536), b""))
-    assert answer.split()[0].decode() == hashlib.sha256(data).hexdigest()
+        response = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert response.split()[0].decode() == hashlib.sha256(data).hexdigest()

@@ -13,19 +13,19 @@ from tests.harness.clock import scaled
 pytestmark = pytest.mark.second_opinion
 
 
-def _call(cri: CRI, method: str, request: Any, answer: type[Any], service: str = "RuntimeService") -> Any:
+def _call(cri: CRI, method: str, request: Any, response: type[Any], service: str = "RuntimeService") -> Any:
     call = cri.channel.unary_unary(
         f"/runtime.v1alpha2.{service}/{method}",
         request_serializer=type(request).SerializeToString,
-        response_deserializer=answer.FromString,
+        response_deserializer=response.FromString,
     )
     return call(request, timeout=scaled(60))
 
 
 def test_version(cri: CRI) -> None:
     """Version returns the older API version."""
-    answer = _call(cri, "Version", api.VersionRequest(), api.VersionResponse)
-    assert (answer.version, answer.runtime_api_version) == ("0.1.0", "v1alpha2")
+    response = _call(cri, "Version", api.VersionRequest(), api.VersionResponse)
+    assert (response.version, response.runtime_api_version) == ("0.1.0", "v1alpha2")
 
 
 def test_both_names_see_the_same(cri: CRI) -> None:
