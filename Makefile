@@ -23,6 +23,8 @@ export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 POD ?= etc/examples/hello.yaml
 ARGS ?=
 TESTS ?= tests
+# Workers that share the functional tests.  Most of their time they wait for an engine.
+JOBS ?= $(shell n=$$(nproc); echo $$((n > 4 ? 8 : 2 * n)))
 
 .PHONY: run demo test unit lint coverage bench proto pause clean
 .DEFAULT_GOAL := help
@@ -42,7 +44,7 @@ demo: $(READY)
 test: lint
 	@scripts/packages.sh tests pause
 	@$(PYTHON) -m tools.engines
-	CRIWIST_TEST_REQUIRED=1 $(PYTHON) -m pytest $(TESTS) $(ARGS)
+	CRIWIST_TEST_REQUIRED=1 $(PYTHON) -m pytest -n $(JOBS) --durations=10 --durations-min=1 $(TESTS) $(ARGS)
 
 unit: $(READY)
 	$(PYTHON) -m pytest -m "not functional" $(ARGS)
@@ -68,7 +70,7 @@ pause: $(READY)
 	$(PYTHON) tools/build_pause.py
 
 # The environment is renewed when the files that list its contents change.
-$(READY): setup.cfg pyproject.toml scripts/venv.sh
+$(READY): setup.cfg pyproject.toml scripts/venv.sh scripts/constraints.txt
 	@scripts/venv.sh $(VENV)
 	@touch $@
 

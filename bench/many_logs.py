@@ -20,7 +20,7 @@ from bench.measure import resident
 from criwist.config import Config
 from criwist.interfaces.engine import EngineFacts
 from criwist.interfaces.logs import LoggedContainer
-from criwist.logs.containers import ContainerLogs
+from criwist.logs.container_logs import ContainerLogs
 from criwist.wire.crilog import time_text
 
 _SECONDS = 10

@@ -1,3 +1,3 @@
-"""The one Docker Engine API client."""
+"""The client of the Docker Engine API."""
 
 from __future__ import annotations

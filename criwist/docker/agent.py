@@ -1,11 +1,11 @@
-"""Where the engine is, and the ways to it.
+"""Connections to the engine at its address.
 
-:func:`connections` reads an engine address and gives the endpoint for connections that leave HTTP, and Twisted
+:func:`connections` parses an engine address and returns the endpoint for connections that leave HTTP, and Twisted
 agents over it.  *pooled* keeps connections open between calls; a pooled connection may turn out dead (dockerd was
 restarted), in which case Twisted repeats the request on a new one, which it does for GET and DELETE.  *single* opens
-a connection for each request and closes it: for everything that must not be sent twice, so that a request is lost
-with a connection only when the engine has gone down while carrying it out.  A connection over a UNIX socket costs a
-tenth of a millisecond.  *until_close* does so in HTTP/1.0, see :mod:`criwist.docker.until_close`.
+a connection for each request and closes it: for every request that must not be sent twice, so that a request is lost
+with a connection only if the engine goes down while carrying it out.  A connection over a UNIX socket costs a tenth
+of a millisecond.  *until_close* does so in HTTP/1.0, see :mod:`criwist.docker.until_close`.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from criwist.config import TLSFiles
 from criwist.docker.until_close import UntilCloseEndpoint
 from criwist.errors import InvalidArgument
 
-#: Seconds until a connection stands; a listening dockerd that is stopped (SIGSTOP) does not accept.
+#: Seconds until a connection is established; a listening dockerd that is stopped (SIGSTOP) does not accept.
 CONNECT_LIMIT = 10.0
-#: Connections kept open while idle.  More requests than these at once open more, which are closed afterwards.
+#: Idle connections that stay open.  More requests than these at once open more, which are closed afterwards.
 IDLE_CONNECTIONS = 16
-#: Seconds an idle connection is kept.
+#: Seconds that an idle connection stays open.
 IDLE_LIMIT = 60
 
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
@@ -47,10 +47,10 @@ _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-
 
 @frozen
 class EngineConnections:
-    """The ways to one engine."""
+    """The endpoint and the agents of one engine."""
 
     endpoint: IStreamClientEndpoint
-    #: What URLs begin with: ``http://docker``.
+    #: Scheme and host of URLs: ``http://docker``.
     origin: str
     pooled: IAgent
     single: IAgent
@@ -59,20 +59,21 @@ class EngineConnections:
 
     @property
     def host(self) -> str:
-        """The Host header of requests."""
+        """Return the Host header of requests."""
         return urlsplit(self.origin).netloc
 
     def close(self) -> Deferred[None]:
-        """Close the connections that are kept open; fires when they are closed."""
+        """Close the pool's idle connections; fires when they are closed."""
         closed: Deferred[None] = self._pool.closeCachedConnections()
         return closed
 
 
 def connections(reactor: Any, address: str, tls: TLSFiles | None = None) -> EngineConnections:
-    """The ways to the engine at *address*: ``unix:///path`` or ``tcp://host:port``, the latter with or without TLS.
+    """Return the connections to the engine at *address*: ``unix:///path``, or ``tcp://host:port`` with or without TLS.
 
     With *tls* the engine's certificate must be valid for the host (RFC 6125) and signed by ``tls.ca``, or by the
-    system's authorities if that is empty; ``tls.certificate`` and ``tls.key`` are ours.  The files are read now.
+    system's authorities if that is empty; criwist authenticates with ``tls.certificate`` and ``tls.key``.  This call
+    reads the files.
 
     :raises InvalidArgument: the address is of another form, or a file cannot be used.
     """
@@ -89,7 +90,7 @@ def connections(reactor: Any, address: str, tls: TLSFiles | None = None) -> Engi
 
 
 def over_endpoint(reactor: Any, endpoint: IStreamClientEndpoint, origin: str) -> EngineConnections:
-    """The ways to the engine behind *endpoint*."""
+    """Return the connections to the engine behind *endpoint*."""
     pool = HTTPConnectionPool(reactor, persistent=True)
     pool.maxPersistentPerHost = IDLE_CONNECTIONS
     pool.cachedConnectionTimeout = IDLE_LIMIT
@@ -108,30 +109,27 @@ def over_endpoint(reactor: Any, endpoint: IStreamClientEndpoint, origin: str) ->
 @implementer(IAgentEndpointFactory)
 @frozen
 class OnlyEndpoint:
-    """Whatever the URL says, the engine is behind this endpoint."""
+    """Returns one endpoint for every URL."""
 
     endpoint: IStreamClientEndpoint
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
-        """The endpoint."""
         return self.endpoint
 
 
 @implementer(IStreamClientEndpoint)
 @frozen
 class KeptAliveEndpoint:
-    """Connections with TCP keep-alive: an event feed that says nothing for hours notices that the host is gone."""
+    """Connects with TCP keep-alive, so that an event feed which is silent for hours notices that the host is gone."""
 
     endpoint: IStreamClientEndpoint = field()
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
-        """Connect as the endpoint does."""
-
         def keep_alive(protocol: Any) -> IProtocol:
             transport = protocol.transport
             if ITCPTransport.providedBy(transport):
                 transport.setTcpKeepAlive(True)
-            return protocol  # type: ignore[no-any-return]  # what the endpoint gave
+            return protocol  # type: ignore[no-any-return]  # the endpoint's protocol
 
         return self.endpoint.connect(protocolFactory).addCallback(keep_alive)
 
@@ -153,9 +151,9 @@ def _tls_options(host: str, tls: TLSFiles) -> Any:
         trust = trustRootFromCertificates(_authorities(tls.ca)) if tls.ca else platformTrust()
         if not tls.certificate:
             return optionsForClientTLS(host, trustRoot=trust)
-        ours, chain = _own_certificate(tls)
+        certificate, chain = _client_certificate(tls)
         return optionsForClientTLS(
-            host, trustRoot=trust, clientCertificate=ours, extraCertificateOptions={"extraCertChain": chain}
+            host, trustRoot=trust, clientCertificate=certificate, extraCertificateOptions={"extraCertChain": chain}
         )
     except (OSError, crypto.Error, ValueError) as error:
         raise InvalidArgument("docker-endpoint", f"the TLS files cannot be used: {error}") from error
@@ -168,11 +166,11 @@ def _authorities(path: str) -> list[Certificate]:
     return found
 
 
-def _own_certificate(tls: TLSFiles) -> tuple[PrivateCertificate, list[Any]]:
-    """Our certificate with its key, and the intermediate ones that follow it in its file."""
+def _client_certificate(tls: TLSFiles) -> tuple[PrivateCertificate, list[Any]]:
+    """The client's certificate with its key, and the intermediate ones that follow it in its file."""
     certificates = _CERTIFICATE.findall(Path(tls.certificate).read_bytes())
     if not certificates:
         raise ValueError(f"{tls.certificate} holds no certificate")
     key = Path(tls.key).read_bytes()
-    ours = PrivateCertificate.loadPEM(certificates[0] + b"\n" + key)
-    return ours, [Certificate.loadPEM(pem).original for pem in certificates[1:]]
+    client = PrivateCertificate.loadPEM(certificates[0] + b"\n" + key)
+    return client, [Certificate.loadPEM(pem).original for pem in certificates[1:]]

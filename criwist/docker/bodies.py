@@ -1,6 +1,6 @@
-"""Bodies of requests and answers: bytes at hand, bytes gathered under a limit, JSON objects as they come.
+"""Bodies of requests and responses: bytes in memory, a response of limited length, a stream of JSON objects.
 
-Each Deferred here, when cancelled, closes the connection that the body comes over.
+Cancelling a Deferred of this module closes the connection of the body.
 """
 
 from __future__ import annotations
@@ -23,63 +23,63 @@ from criwist.wire.jsonstream import JSONObjects, JSONStreamError
 
 @implementer(IBodyProducer)
 class BytesProducer:
-    """A request body that is at hand, written at once."""
+    """A request body in memory, written at once."""
 
     def __init__(self, body: bytes) -> None:
         self._body = body
         self.length = len(body)
 
     def startProducing(self, consumer: IConsumer) -> Deferred[None]:
-        """Write it all; the transport buffers what the socket does not take."""
+        """Write the whole body; the transport buffers what the socket does not take."""
         consumer.write(self._body)
         return succeed(None)
 
-    def pauseProducing(self) -> None:
-        """Nothing: all is written."""
+    # The body is written before any of these is called.
 
-    def resumeProducing(self) -> None:
-        """Nothing: all is written."""
+    def pauseProducing(self) -> None: ...
 
-    def stopProducing(self) -> None:
-        """Nothing: all is written."""
+    def resumeProducing(self) -> None: ...
+
+    def stopProducing(self) -> None: ...
 
 
 def read_body(response: IResponse, limit: int) -> Deferred[bytes]:
-    """The whole body of *response*.
+    """Return the whole body of *response*.
 
     Fails with :class:`EngineFailure` if it is longer than *limit* bytes, and then closes the connection.
     """
-    body = _Gathered(limit)
+    body = _WholeBody(limit)
     response.deliverBody(body)
     return body.done
 
 
 def read_objects(response: IResponse, deliver: Callable[[dict[str, Any]], None]) -> Deferred[None]:
-    """Call *deliver* with each JSON object of the body as it comes; fires when the body has ended.
+    """Call *deliver* with each JSON object of the body as it arrives; fires when the body has ended.
 
-    Fails with :class:`EngineFailure` for bytes that are no JSON objects, with the connection's failure if that
-    breaks, and with what *deliver* raises; the connection is closed in each case.
+    Fails with :class:`EngineFailure` for bytes that are not JSON objects, with the connection's failure if the
+    connection breaks, and with the exception that *deliver* raises; the connection is closed in each case.
     """
-    body = _Objects(deliver)
+    body = _ObjectStream(deliver)
     response.deliverBody(body)
     return body.done
 
 
 class _Body(Protocol):
-    """What the receivers share: one end, however it comes about."""
+    """A receiver whose Deferred fires once, however the body ends."""
 
     def __init__(self) -> None:
         self.done: Deferred[Any] = Deferred(self._cancelled)
         self._ended = False
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The body is whole, or the connection broke.
+        """Fire with the body, or with the connection's failure.
 
-        PotentialDataLoss marks a body that nothing but the end of the connection ends: as whole as can be told.
+        PotentialDataLoss marks a body that only the end of the connection ends.  It counts as whole, since nothing
+        shows whether it was cut off.
         """
-        self._end(self._whole() if reason.check(ResponseDone, PotentialDataLoss) else reason)
+        self._end(self._result() if reason.check(ResponseDone, PotentialDataLoss) else reason)
 
-    def _whole(self) -> Any:
+    def _result(self) -> Any:
         return None
 
     def _end(self, result: Any) -> None:
@@ -100,7 +100,7 @@ class _Body(Protocol):
             self.transport.loseConnection()
 
 
-class _Gathered(_Body):
+class _WholeBody(_Body):
     def __init__(self, limit: int) -> None:
         super().__init__()
         self._parts: list[bytes] = []
@@ -108,7 +108,6 @@ class _Gathered(_Body):
         self._limit = limit
 
     def dataReceived(self, data: bytes) -> None:
-        """Keep it, within the limit."""
         if self._ended:
             return
         self._left -= len(data)
@@ -118,26 +117,25 @@ class _Gathered(_Body):
             self._parts.clear()
             self._fail(EngineFailure(f"the engine's answer is longer than {self._limit} bytes"))
 
-    def _whole(self) -> bytes:
+    def _result(self) -> bytes:
         return b"".join(self._parts)
 
 
-class _Objects(_Body):
+class _ObjectStream(_Body):
     def __init__(self, deliver: Callable[[dict[str, Any]], None]) -> None:
         super().__init__()
         self._objects = JSONObjects()
         self._deliver = deliver
 
     def dataReceived(self, data: bytes) -> None:
-        """Deliver what is whole now."""
         if self._ended:
             return
         try:
             for value in self._objects.receive_data(data):
                 self._deliver(value)
         except JSONStreamError as error:
-            self._fail(EngineFailure(f"the engine's answer cannot be understood: {error}"))
+            self._fail(EngineFailure(f"the engine's answer cannot be parsed: {error}"))
         except BaseException:
-            # The caller's fault, which the caller gets; raised on, it makes Twisted drop the connection.
+            # ``deliver`` failed: its caller gets the error, and raising it makes Twisted drop the connection.
             self._end(Failure())
             raise

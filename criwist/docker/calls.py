@@ -1,8 +1,8 @@
-"""One request to the engine: the ways it goes, its time limit, and what becomes of its answer.
+"""One request to the engine: its connection, its time limit, and its response or error.
 
 Requests that may be sent twice (all that only read, and removals) share pooled connections; the others have one
-each, see :mod:`criwist.docker.agent`.  A time limit covers the whole exchange up to the last byte of the answer, or
-up to its headers where the answer is a stream.  Cancelling a call drops its connection.
+each, see :mod:`criwist.docker.agent`.  A time limit covers the whole exchange up to the last byte of the response, or
+up to its headers where the response is a stream.  Cancelling a call drops its connection.
 """
 
 from __future__ import annotations
@@ -20,7 +20,13 @@ from twisted.web.iweb import IResponse
 
 from criwist.docker.agent import EngineConnections
 from criwist.docker.bodies import BytesProducer, read_body
-from criwist.docker.error_responses import LOST, connection_fault, error_message, fault, is_success
+from criwist.docker.error_responses import (
+    CONNECTION_FAILURES,
+    error_from_connection,
+    error_from_response,
+    error_message,
+    is_success,
+)
 from criwist.docker.hijack import HijackedConnection, hijack
 from criwist.errors import DeadlineExceeded, EngineFailure, InvalidArgument
 from criwist.interfaces.engine import JSONObject
@@ -28,20 +34,20 @@ from criwist.wire.upgrade import UpgradeRequest
 
 _T = TypeVar("_T")
 
-#: The inspect document of a container is 10 KiB, an entry of a list 3 KiB.  What is longer than all those of a large
-#: node together is refused rather than held.
-MAX_ANSWER: Final = 64 << 20
+#: The inspect document of a container is 10 KiB, an entry of a list 3 KiB.  A response that is longer than all those of
+#: a large node together fails instead of filling the memory.
+MAX_RESPONSE: Final = 64 << 20
 #: An error body is a sentence.
 MAX_ERROR: Final = 64 << 10
-#: Seconds from a request whose answer is a stream to the beginning of that answer.
-ANSWER_LIMIT: Final = 60.0
+#: Seconds from a request whose response is a stream to the beginning of that response.
+RESPONSE_LIMIT: Final = 60.0
 
 _REPEATABLE = frozenset({"GET", "HEAD", "DELETE"})
 
 
 @frozen
 class Subject:
-    """What a call is about, for its path and its errors."""
+    """The thing that a call acts on, for its path and its errors."""
 
     #: ``container``, ``exec``, ``image``, ``engine``.
     kind: str
@@ -49,7 +55,7 @@ class Subject:
 
     @property
     def segment(self) -> str:
-        """The name as a part of a path.  An image's may hold slashes, which the engine wants as they are."""
+        """Return the name as a part of a path.  An image's name keeps its slashes, as the engine expects."""
         if not self.name:
             raise InvalidArgument(self.kind, "must not be empty")
         return quote(self.name, safe="/:@" if self.kind == "image" else "")
@@ -60,8 +66,8 @@ class Request:
     """A request below the API version.
 
     :param path: from the slash on, quoted.
-    :param unversioned: the path is asked as it is, before the version is known.
-    :param until_close: it has no body, and its answer may end with the connection.
+    :param unversioned: the path has no API version, which is not known yet.
+    :param until_close: the request has no body, and its response may end with the connection.
     """
 
     method: str
@@ -80,7 +86,7 @@ class Request:
 
 @define(eq=False)
 class Calls:
-    """Requests over *connections*; fails as the methods of ``IDocker`` do."""
+    """Sends requests over *connections*; fails as the methods of ``IDocker`` do."""
 
     _reactor: Any
     _connections: EngineConnections
@@ -96,50 +102,50 @@ class Calls:
         self._until_close = HTTPClient(self._connections.until_close, data_to_body_producer=BytesProducer)
 
     async def call(self, request: Request, limit: float) -> bytes:
-        """Send *request* and return the body of its answer."""
-        return await self._within(limit, request, self._whole_answer(request))
+        """Send *request* and return the body of its response, within *limit* seconds."""
+        return await self._within(limit, request, self._whole_response(request))
 
     async def json(self, request: Request, limit: float) -> Any:
-        """Send *request* and return its answer's JSON document."""
+        """Send *request* and return the JSON document of its response, within *limit* seconds."""
         body = await self.call(request, limit)
         try:
             return json.loads(body)
         except (ValueError, RecursionError) as error:
             raise EngineFailure(f"the engine's answer to {request} is not JSON: {error}") from error
 
-    async def stream(self, request: Request, limit: float | None = ANSWER_LIMIT) -> IResponse:
-        """Send *request* and return its answer, the body of which is yet to be delivered.
+    async def stream(self, request: Request, limit: float | None = RESPONSE_LIMIT) -> IResponse:
+        """Send *request* and return its response, the body of which is yet to be delivered.
 
-        :param limit: None: no limit.
+        :param limit: seconds; None: no limit.
         """
-        return await self._within(limit, request, self._checked_answer(request))
+        return await self._within(limit, request, self._checked_response(request))
 
     async def hijack(self, request: Request, *, multiplexed: bool) -> HijackedConnection:
-        """Send *request*, which leaves HTTP, over a connection of its own; returns the held connection."""
+        """Send *request*, which leaves HTTP, over a connection of its own; returns the paused connection."""
         upgrade = UpgradeRequest(self._target(request), self._connections.host, request.body)
         subject = request.subject
         connection = HijackedConnection(
             upgrade, self._reactor, kind=subject.kind, name=subject.name, multiplexed=multiplexed
         )
         waiting = hijack(self._connections.endpoint, connection)
-        return await self._limited(ANSWER_LIMIT, request, waiting)
+        return await self._limited(RESPONSE_LIMIT, request, waiting)
 
     def _target(self, request: Request) -> str:
         query = f"?{urlencode(request.parameters)}" if request.parameters else ""
         return f"{'' if request.unversioned else '/v' + self.version}{request.path}{query}"
 
-    async def _whole_answer(self, request: Request) -> bytes:
-        response = await self._checked_answer(request)
-        return await undisturbed(read_body(response, MAX_ANSWER))
+    async def _whole_response(self, request: Request) -> bytes:
+        response = await self._checked_response(request)
+        return await convert_connection_errors(read_body(response, MAX_RESPONSE))
 
-    async def _checked_answer(self, request: Request) -> IResponse:
-        response = await undisturbed(self._send(request))
+    async def _checked_response(self, request: Request) -> IResponse:
+        response = await convert_connection_errors(self._send(request))
         if is_success(response):
             return response
-        body = await undisturbed(read_body(response, MAX_ERROR))
+        body = await convert_connection_errors(read_body(response, MAX_ERROR))
         if response.code < 400:
             raise EngineFailure(f"the engine answered {response.code} to {request}")
-        raise fault(response.code, error_message(body), request.subject.kind, request.subject.name)
+        raise error_from_response(response.code, error_message(body), request.subject.kind, request.subject.name)
 
     def _send(self, request: Request) -> Deferred[IResponse]:
         client = self._pooled if request.method in _REPEATABLE else self._single
@@ -155,7 +161,7 @@ class Calls:
             data=request.body or None,
             allow_redirects=False,
             unbuffered=True,
-            # Given, or treq would reach for the global one.
+            # Without it treq would import the global reactor.
             reactor=self._reactor,
         )
         return response
@@ -173,25 +179,25 @@ class Calls:
         return waiting.addTimeout(limit, self._reactor, onTimeoutCancel=expired)
 
 
-async def undisturbed(waiting: Deferred[_T]) -> _T:
-    """The Deferred's result; a connection that fails under it becomes an error of ours."""
+async def convert_connection_errors(waiting: Deferred[_T]) -> _T:
+    """Return the Deferred's result; a connection failure becomes one of criwist's errors."""
     try:
         return await waiting
-    except LOST as error:
-        raise connection_fault(error) from error
+    except CONNECTION_FAILURES as error:
+        raise error_from_connection(error) from error
 
 
 def json_object(value: Any) -> JSONObject:
-    """*value*, which the engine answered, if it is an object.  ``EngineFailure`` otherwise."""
+    """Return *value* of a response if it is an object; raise ``EngineFailure`` otherwise."""
     if not isinstance(value, dict):
-        raise EngineFailure(f"the engine answered {str(value)[:80]!r} where an object belongs")
+        raise EngineFailure(f"the engine answered {str(value)[:80]!r}, expected a JSON object")
     return value
 
 
 def json_list(value: Any) -> list[JSONObject]:
-    """*value*, which the engine answered, if it is a list of objects; null is an empty one, as Go has it."""
+    """Return *value* of a response if it is a list of objects; null is an empty one, as in Go."""
     if value is None:
         return []
     if not isinstance(value, list):
-        raise EngineFailure(f"the engine answered {str(value)[:80]!r} where a list belongs")
+        raise EngineFailure(f"the engine answered {str(value)[:80]!r}, expected a JSON list")
     return [json_object(item) for item in value]

@@ -1,7 +1,7 @@
-"""The one client of the Docker Engine API: a provider of ``IDocker``, which says what each call promises.
+"""The client of the Docker Engine API: a provider of ``IDocker``, which documents each call.
 
-A call is a method, a path below the negotiated version, and the time limit that fits it; how it travels and what
-its answer means is the business of :mod:`criwist.docker.calls` and :mod:`criwist.docker.error_responses`.
+A call is a method, a path below the negotiated version, and a time limit.  :mod:`criwist.docker.calls` sends it, and
+:mod:`criwist.docker.error_responses` turns an error response into an exception.
 """
 
 from __future__ import annotations
@@ -18,27 +18,28 @@ from zope.interface import implementer
 
 from criwist.docker.agent import EngineConnections
 from criwist.docker.bodies import read_objects
-from criwist.docker.calls import Calls, Request, Subject, json_list, json_object, undisturbed
-from criwist.docker.error_responses import fault, says_not_running
-from criwist.docker.facts import OLDEST_API, engine_facts, version_text
+from criwist.docker.calls import Calls, Request, Subject, convert_connection_errors, json_list, json_object
+from criwist.docker.error_responses import error_from_response, is_not_running
+from criwist.docker.facts import engine_facts
+from criwist.engine_differences import OLDEST_API, version_text
 from criwist.errors import CriwistError, EngineFailure, FailedPrecondition, NotFound, Unavailable
 from criwist.interfaces.engine import EngineFacts, IDocker, IHijackedStream, JSONObject
 
-# Time limits, in seconds.  They end waits for an engine that has stopped answering; a busy one needs seconds.
+# Time limits, in seconds.  They end waits for an engine that has stopped answering; a busy engine needs seconds.
 
 PING_LIMIT: Final = 10.0
 #: Calls that read: inspect, list, info.
 READ_LIMIT: Final = 60.0
 #: Calls that change little: create, kill, rename, update, tag, resize.
 CHANGE_LIMIT: Final = 120.0
-#: Start and removal: mounts, network and runtime on the one hand, trees of files on the other.  Kubelet waits for
-#: two minutes by default; ours is longer, so that an answer is lost to one limit only.
+#: Start (mounts, network, runtime) and removal (trees of files).  Kubelet waits for two minutes by default; this limit
+#: is longer, so that only one of the two can lose the response.
 WORK_LIMIT: Final = 240.0
-#: Beyond the grace of a stop: what the engine needs to kill and to clean up.
+#: After the grace of a stop: the time that the engine needs to kill and to clean up.
 STOP_MARGIN: Final = 60.0
-#: The memory of a tree of processes is written to disk.
+#: A checkpoint writes the memory of a tree of processes to disk.
 CHECKPOINT_LIMIT: Final = 1800.0
-#: An archive of a size that is held in memory here.
+#: A loaded archive is small enough to be in this process's memory.
 LOAD_LIMIT: Final = 300.0
 
 _ENGINE = Subject("engine", "engine")
@@ -49,7 +50,7 @@ _ENGINE = Subject("engine", "engine")
 class Docker:
     """The engine behind *connections*.  All calls are made on the thread of *reactor*.
 
-    :param request_timeout: seconds that calls which change little may take; those that read get half of it, starts
+    :param request_timeout: time limit in seconds of calls that change little; calls that read get half of it, starts
         and removals twice as much.
     """
 
@@ -58,17 +59,17 @@ class Docker:
     request_timeout: float = field(default=CHANGE_LIMIT, kw_only=True)
     facts: EngineFacts | None = field(default=None, init=False)
     _calls: Calls = field(init=False)
-    _patience: float = field(init=False)
+    #: ``request_timeout`` as a multiple of its default; scales the limits of the other calls.
+    _scale: float = field(init=False)
     _log: Logger = field(factory=Logger, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._patience = self.request_timeout / CHANGE_LIMIT
+        self._scale = self.request_timeout / CHANGE_LIMIT
         self._calls = Calls(self._reactor, self._connections, version_text(OLDEST_API))
 
     # -- The engine
 
     async def connect(self) -> EngineFacts:
-        """Learn to know the engine."""
         version = json_object(await self._get("/version", _ENGINE, unversioned=True))
         info = json_object(await self._get("/info", _ENGINE, unversioned=True))
         self.facts = engine_facts(version, info)
@@ -76,120 +77,98 @@ class Docker:
         return self.facts
 
     async def ping(self) -> None:
-        """See whether it answers."""
         await self._calls.call(Request("GET", "/_ping", _ENGINE, unversioned=True), PING_LIMIT)
 
     async def info(self) -> JSONObject:
-        """System information."""
         return json_object(await self._get("/info", _ENGINE))
 
     async def events(self, since: str, connected: Callable[[], None], deliver: Callable[[JSONObject], None]) -> None:
-        """Deliver events until the feed breaks."""
         parameters = {"since": since} if since else {}
         response = await self._calls.stream(Request("GET", "/events", _ENGINE, parameters))
         connected()
-        await undisturbed(read_objects(response, deliver))
-        raise Unavailable("Docker is away: it has ended the event feed")
+        await convert_connection_errors(read_objects(response, deliver))
+        raise Unavailable("Docker is away: it ended the event feed")
 
     # -- Containers
 
     async def containers(self, filters: Mapping[str, Sequence[str]]) -> Sequence[JSONObject]:
-        """List containers, those that do not run included."""
         return json_list(await self._get("/containers/json", _ENGINE, {"all": "1", **_filters(filters)}))
 
     async def inspect_container(self, container: str) -> JSONObject:
-        """One container's document."""
         subject = Subject("container", container)
         return json_object(await self._get(f"/containers/{subject.segment}/json", subject))
 
     async def create_container(self, name: str, body: JSONObject) -> str:
-        """Create a container."""
         subject = Subject("container", name)
         request = Request("POST", "/containers/create", subject, {"name": name}, _encoded(body))
-        answer = json_object(await self._calls.json(request, self._patience * CHANGE_LIMIT))
-        for warning in answer.get("Warnings") or ():
+        created = json_object(await self._calls.json(request, self._scale * CHANGE_LIMIT))
+        for warning in created.get("Warnings") or ():
             self._log.warn(
-                "The engine says of the new container {container}: {warning}", container=name, warning=warning
+                "The engine warned about the new container {container}: {warning}", container=name, warning=warning
             )
-        return _identifier(answer)
+        return _identifier(created)
 
     async def start_container(self, container: str) -> None:
-        """Start a container."""
-        await self._on_container(container, "start", self._patience * WORK_LIMIT)
+        await self._on_container(container, "start", self._scale * WORK_LIMIT)
 
     async def stop_container(self, container: str, grace: int) -> None:
-        """Stop a container.
-
-        Engines send the stop signal before they look at the grace, so that a process might yet act on it.
-        """
         if grace > 0:
             await self._on_container(container, "stop", grace + STOP_MARGIN, {"t": str(grace)})
             return
+        # An engine sends the stop signal before it reads a grace of 0, so that the process might yet act on the signal.
         try:
             await self._on_container(container, "kill", STOP_MARGIN, {"signal": "KILL"})
         except FailedPrecondition as error:
-            if not says_not_running(error):
+            if not is_not_running(error):
                 raise
 
     async def kill_container(self, container: str, signal: str) -> None:
-        """Signal a container's first process."""
-        await self._on_container(container, "kill", self._patience * CHANGE_LIMIT, {"signal": signal})
+        await self._on_container(container, "kill", self._scale * CHANGE_LIMIT, {"signal": signal})
 
     async def remove_container(self, container: str, *, force: bool, volumes: bool) -> None:
-        """Remove a container."""
         subject = Subject("container", container)
         parameters = {"force": _flag(force), "v": _flag(volumes)}
         await self._calls.call(
-            Request("DELETE", f"/containers/{subject.segment}", subject, parameters), self._patience * WORK_LIMIT
+            Request("DELETE", f"/containers/{subject.segment}", subject, parameters), self._scale * WORK_LIMIT
         )
 
     async def rename_container(self, container: str, name: str) -> None:
-        """Rename a container."""
-        await self._on_container(container, "rename", self._patience * CHANGE_LIMIT, {"name": name})
+        await self._on_container(container, "rename", self._scale * CHANGE_LIMIT, {"name": name})
 
     async def update_container(self, container: str, body: JSONObject) -> None:
-        """Change a container's resources."""
-        await self._on_container(container, "update", self._patience * CHANGE_LIMIT, body=body)
+        await self._on_container(container, "update", self._scale * CHANGE_LIMIT, body=body)
 
     async def resize_container(self, container: str, *, height: int, width: int) -> None:
-        """Resize a container's terminal."""
-        await self._on_container(
-            container, "resize", self._patience * CHANGE_LIMIT, {"h": str(height), "w": str(width)}
-        )
+        await self._on_container(container, "resize", self._scale * CHANGE_LIMIT, {"h": str(height), "w": str(width)})
 
     async def create_checkpoint(self, container: str, body: JSONObject) -> None:
-        """Checkpoint a container."""
         await self._on_container(container, "checkpoints", CHECKPOINT_LIMIT, body=body)
 
     async def attach_container(
         self, container: str, *, stdin: bool, stdout: bool, stderr: bool, tty: bool
     ) -> IHijackedStream:
-        """Attach to a container."""
         subject = Subject("container", container)
         parameters = {"stream": "1", "stdin": _flag(stdin), "stdout": _flag(stdout), "stderr": _flag(stderr)}
         request = Request("POST", f"/containers/{subject.segment}/attach", subject, parameters)
         return await self._calls.hijack(request, multiplexed=not tty)
 
     async def logs(self, container: str, parameters: Mapping[str, str]) -> Any:
-        """A container's log."""
         subject = Subject("container", container)
         path = f"/containers/{subject.segment}/logs"
-        # One that is followed may end at any time, and whoever follows it asks again.
-        follows = "follow" in parameters
-        return await self._calls.stream(Request("GET", path, subject, parameters, until_close=follows))
+        # A followed log may end at any time, and its reader requests it again.
+        follow = "follow" in parameters
+        return await self._calls.stream(Request("GET", path, subject, parameters, until_close=follow))
 
     async def archive(self, container: str, path: str) -> bytes:
-        """A file of a container."""
         subject = Subject("container", container)
         request = Request("GET", f"/containers/{subject.segment}/archive", subject, {"path": path})
-        return await self._calls.call(request, self._patience * READ_LIMIT)
+        return await self._calls.call(request, self._scale * READ_LIMIT)
 
     async def has_path(self, container: str, path: str) -> bool:
-        """Whether a path is there."""
         subject = Subject("container", container)
         request = Request("HEAD", f"/containers/{subject.segment}/archive", subject, {"path": path})
         try:
-            await self._calls.call(request, self._patience * READ_LIMIT)
+            await self._calls.call(request, self._scale * READ_LIMIT)
         except NotFound:
             return False
         return True
@@ -197,13 +176,11 @@ class Docker:
     # -- Execs
 
     async def create_exec(self, container: str, body: JSONObject) -> str:
-        """Create an exec."""
         subject = Subject("container", container)
         request = Request("POST", f"/containers/{subject.segment}/exec", subject, body=_encoded(body))
-        return _identifier(json_object(await self._calls.json(request, self._patience * CHANGE_LIMIT)))
+        return _identifier(json_object(await self._calls.json(request, self._scale * CHANGE_LIMIT)))
 
     async def start_exec(self, exec_id: str, *, tty: bool) -> IHijackedStream:
-        """Start an exec."""
         subject = Subject("exec", exec_id)
         body = _encoded({"Detach": False, "Tty": tty})
         return await self._calls.hijack(
@@ -211,72 +188,63 @@ class Docker:
         )
 
     async def inspect_exec(self, exec_id: str) -> JSONObject:
-        """One exec's document."""
         subject = Subject("exec", exec_id)
         return json_object(await self._get(f"/exec/{subject.segment}/json", subject))
 
     async def resize_exec(self, exec_id: str, *, height: int, width: int) -> None:
-        """Resize an exec's terminal."""
         subject = Subject("exec", exec_id)
         parameters = {"h": str(height), "w": str(width)}
         await self._calls.call(
-            Request("POST", f"/exec/{subject.segment}/resize", subject, parameters), self._patience * CHANGE_LIMIT
+            Request("POST", f"/exec/{subject.segment}/resize", subject, parameters), self._scale * CHANGE_LIMIT
         )
 
     # -- Images
 
     async def images(self, filters: Mapping[str, Sequence[str]]) -> Sequence[JSONObject]:
-        """List images."""
         return json_list(await self._get("/images/json", _ENGINE, _filters(filters)))
 
     async def inspect_image(self, reference: str) -> JSONObject:
-        """One image's document."""
         subject = Subject("image", reference)
         return json_object(await self._get(f"/images/{subject.segment}/json", subject))
 
     async def image_history(self, reference: str) -> Sequence[JSONObject]:
-        """An image's layers."""
         subject = Subject("image", reference)
         return json_list(await self._get(f"/images/{subject.segment}/history", subject))
 
     async def remove_image(self, reference: str, *, force: bool, prune: bool) -> None:
-        """Untag or remove an image."""
         subject = Subject("image", reference)
         parameters = {"force": _flag(force), "noprune": _flag(not prune)}
         await self._calls.call(
-            Request("DELETE", f"/images/{subject.segment}", subject, parameters), self._patience * WORK_LIMIT
+            Request("DELETE", f"/images/{subject.segment}", subject, parameters), self._scale * WORK_LIMIT
         )
 
     async def tag_image(self, reference: str, *, repository: str, tag: str) -> None:
-        """Tag an image."""
         subject = Subject("image", reference)
         parameters = {"repo": repository, "tag": tag}
         await self._calls.call(
-            Request("POST", f"/images/{subject.segment}/tag", subject, parameters), self._patience * CHANGE_LIMIT
+            Request("POST", f"/images/{subject.segment}/tag", subject, parameters), self._scale * CHANGE_LIMIT
         )
 
     async def pull_image(self, reference: str, auth: JSONObject | None, progress: Callable[[JSONObject], None]) -> None:
-        """Pull an image."""
         subject = Subject("image", reference)
         headers = {} if auth is None else {"X-Registry-Auth": base64.urlsafe_b64encode(_encoded(auth)).decode("ascii")}
         request = Request("POST", "/images/create", subject, {"fromImage": reference}, headers=headers)
         response = await self._calls.stream(request, None)
-        await undisturbed(read_objects(response, _failing(progress, subject)))
+        await convert_connection_errors(read_objects(response, _failing(progress, subject)))
 
     async def load_image(self, archive: bytes, progress: Callable[[JSONObject], None]) -> None:
-        """Load an archive."""
         subject = Subject("image", "archive")
         request = Request("POST", "/images/load", subject, {"quiet": "1"}, archive, content_type="application/x-tar")
         response = await self._calls.stream(request, LOAD_LIMIT)
-        await undisturbed(read_objects(response, _failing(progress, subject)))
+        await convert_connection_errors(read_objects(response, _failing(progress, subject)))
 
-    # -- What the calls share
+    # -- Shared by the calls
 
     async def _get(
         self, path: str, subject: Subject, parameters: Mapping[str, str] | None = None, *, unversioned: bool = False
     ) -> Any:
         request = Request("GET", path, subject, parameters or {}, unversioned=unversioned)
-        return await self._calls.json(request, self._patience * READ_LIMIT)
+        return await self._calls.json(request, self._scale * READ_LIMIT)
 
     async def _on_container(
         self,
@@ -293,38 +261,38 @@ class Docker:
 
 
 def _failing(progress: Callable[[JSONObject], None], subject: Subject) -> Callable[[JSONObject], None]:
-    """*progress*, but raising for the message by which the engine ends a stream that went wrong after its 200."""
+    """*progress*, but it raises for the message by which the engine reports a failure after its 200."""
 
     def deliver(message: JSONObject) -> None:
         if "error" in message or "errorDetail" in message:
-            raise _stream_fault(message, subject)
+            raise _stream_error(message, subject)
         progress(message)
 
     return deliver
 
 
-def _stream_fault(message: JSONObject, subject: Subject) -> CriwistError:
-    """``{"error": text, "errorDetail": {"code": 401, "message": text}}``; the code is there for some faults only."""
+def _stream_error(message: JSONObject, subject: Subject) -> CriwistError:
+    """``{"error": text, "errorDetail": {"code": 401, "message": text}}``; only some errors have the code."""
     detail = message.get("errorDetail")
     detail = detail if isinstance(detail, dict) else {}
     text = str(message.get("error") or detail.get("message") or "the engine gave no reason")
     code = detail.get("code")
-    return fault(code if isinstance(code, int) and code >= 400 else 500, text, subject.kind, subject.name)
+    return error_from_response(code if isinstance(code, int) and code >= 400 else 500, text, subject.kind, subject.name)
 
 
 def _encoded(body: JSONObject) -> bytes:
     return json.dumps(body, separators=(",", ":")).encode("utf-8")
 
 
-def _identifier(answer: JSONObject) -> str:
-    identifier = answer.get("Id")
+def _identifier(created: JSONObject) -> str:
+    identifier = created.get("Id")
     if not isinstance(identifier, str) or not identifier:
-        raise EngineFailure("the engine's answer to a create names no id")
+        raise EngineFailure("the engine's answer to a create contains no id")
     return identifier
 
 
 def _filters(filters: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """The query parameter ``filters``, in the form that every version reads: ``{"label": {"a=b": true}}``."""
+    """The query parameter ``filters``, in the form that every version accepts: ``{"label": {"a=b": true}}``."""
     if not filters:
         return {}
     form = {name: dict.fromkeys(values, True) for name, values in filters.items()}

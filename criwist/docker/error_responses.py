@@ -1,8 +1,8 @@
-"""What the engine's answers, and their absence, mean in our taxonomy.
+"""Error responses of the engine, and failed connections, as criwist's own errors.
 
-:func:`fault` reads an error answer, :func:`connection_fault` a connection that failed.  The engine tells many faults
-apart by their text alone; each text that we act on is a predicate here, named for its meaning, with the engines
-that were seen to say so.
+:func:`error_from_response` reads an error response, :func:`error_from_connection` a failed connection.  The engine
+tells many errors apart by their text alone.  Each text that criwist acts on has a predicate here, named for its
+meaning, with the engine versions that were seen to send it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from service_identity import VerificationError
 from twisted.internet.defer import CancelledError
 from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
 from twisted.python.failure import Failure
-from twisted.web._newclient import ParseError  # what Agent raises for an answer that is not HTTP; not exported
+from twisted.web._newclient import ParseError  # Agent's error for a response that is not HTTP; not exported
 from twisted.web.client import RequestGenerationFailed, RequestTransmissionFailed, ResponseFailed
 from twisted.web.iweb import IResponse
 
@@ -33,8 +33,8 @@ from criwist.errors import (
 #: Engine texts become gRPC status messages, which travel in an HTTP/2 trailer: peers refuse more than 8 KiB of it.
 MAX_MESSAGE: Final = 4096
 
-#: What can befall a request that is no answer to it.
-LOST: Final = (
+#: The errors that end a request without a response.
+CONNECTION_FAILURES: Final = (
     ConnectError,
     ConnectionClosed,
     DNSLookupError,
@@ -46,10 +46,10 @@ LOST: Final = (
 )
 
 
-def fault(status: int, message: str, kind: str, name: str) -> CriwistError:
-    """The error that an answer with *status* and *message* is.
+def error_from_response(status: int, message: str, kind: str, name: str) -> CriwistError:
+    """Return the error that a response with *status* and *message* stands for.
 
-    :param kind: what the call was about: ``container``, ``image``, ``exec``…
+    :param kind: the subject of the call: ``container``, ``image``, ``exec``…
     :param name: its id or name, as the caller gave it.
     """
     message = message[:MAX_MESSAGE].strip() or f"the engine answered {status} without a reason"
@@ -65,7 +65,7 @@ def fault(status: int, message: str, kind: str, name: str) -> CriwistError:
 
 
 def error_message(body: bytes) -> str:
-    """The engine's words in an error body: the member ``message`` of a JSON object, or plain text."""
+    """Return the text of an error body: the member ``message`` of a JSON object, or the plain text."""
     text = body.decode("utf-8", "replace")
     try:
         value: Any = json.loads(text)
@@ -74,10 +74,10 @@ def error_message(body: bytes) -> str:
     return str(value["message"]) if isinstance(value, dict) and "message" in value else text
 
 
-def connection_fault(error: BaseException | None) -> BaseException:
-    """The error that a failed connection is: :class:`CancelledError` if we dropped it, or one of ours.
+def error_from_connection(error: BaseException | None) -> BaseException:
+    """Return the error that a failed connection stands for: :class:`CancelledError` if this process dropped it.
 
-    :param error: an instance of :data:`LOST`.
+    :param error: an instance of :data:`CONNECTION_FAILURES`.
     """
     causes = list(_causes(error)) if error is not None else []
     for cause in causes:
@@ -100,24 +100,24 @@ def _causes(error: BaseException) -> Any:
 
 
 def is_success(response: IResponse) -> bool:
-    """2xx, and 304, by which start and stop say that there was nothing to do."""
+    """Return whether the status is 2xx, or 304, by which start and stop report that there was nothing to do."""
     code: int = response.code
     return 200 <= code < 300 or code == 304
 
 
-# -- What is not found ---------------------------------------------------------------------------------------
+# -- Not found (404) -----------------------------------------------------------------------------------------
 
 _NO_SUCH = re.compile(r"no such (?P<kind>container|image|exec instance)(?: found)?: (?P<name>\S+)", re.IGNORECASE)
 _KINDS = {"container": "container", "image": "image", "exec instance": "exec"}
 
 
 def _not_found(message: str, kind: str, name: str) -> NotFound:
-    """A 404 need not be about the thing that the call names: create says so of an image, start of a network."""
+    """A 404 need not be about the call's subject: create reports a missing image, start a missing network."""
     found = _NO_SUCH.search(message)
     if found is None:
         return NotFound(kind, name, message)
-    said = _KINDS[found["kind"].lower()]
-    return NotFound(kind, name) if said == kind else NotFound(said, found["name"].rstrip(":"))
+    missing = _KINDS[found["kind"].lower()]
+    return NotFound(kind, name) if missing == kind else NotFound(missing, found["name"].rstrip(":"))
 
 
 # -- Conflicts (409) -----------------------------------------------------------------------------------------
@@ -128,7 +128,7 @@ _IMAGE_IN_USE = re.compile(r"must (?:be forced|force)|is using its referenced im
 
 
 def name_holder(error: CriwistError) -> str | None:
-    """The id of the container that has the name which a create or rename asked for; None if that is not the matter.
+    """Return the id of the container that holds the name which a create or rename requested; None for other errors.
 
     Engines 20.10 to 29: ``Conflict. The container name "/x" is already in use by container "<id>". You have …``.
     """
@@ -136,13 +136,13 @@ def name_holder(error: CriwistError) -> str | None:
     return found[1] if found else None
 
 
-def says_not_running(error: CriwistError) -> bool:
-    """Whether a kill, exec or resize was refused because the container does not run."""
+def is_not_running(error: CriwistError) -> bool:
+    """Return whether the engine refused a kill, exec or resize because the container does not run."""
     return isinstance(error, FailedPrecondition) and bool(_NOT_RUNNING.search(str(error)))
 
 
-def says_image_in_use(error: CriwistError) -> bool:
-    """Whether an image's last reference was kept because a container uses it."""
+def is_image_in_use(error: CriwistError) -> bool:
+    """Return whether the engine kept an image's last reference because a container uses it."""
     return isinstance(error, FailedPrecondition) and bool(_IMAGE_IN_USE.search(str(error)))
 
 
@@ -151,8 +151,8 @@ def says_image_in_use(error: CriwistError) -> bool:
 _NOT_DROPPED = re.compile(r'invalid CapDrop: .*"(CAP_[A-Z_]+)"')
 
 
-def capability_not_dropped(error: CriwistError) -> str | None:
-    """The capability that a create refuses to drop as the engine does not have it; None if that is not the matter.
+def unavailable_capability(error: CriwistError) -> str | None:
+    """Return the capability that a create refuses to drop because the engine lacks it; None for other errors.
 
     Engine 20.10: ``invalid CapDrop: unknown capability: "CAP_BPF"``; 23 to 29: ``invalid CapDrop: capability not
     supported by your kernel or not available in the current environment: "CAP_BPF"``.
@@ -161,7 +161,7 @@ def capability_not_dropped(error: CriwistError) -> str | None:
     return found[1] if found else None
 
 
-# -- What registries answered, as the engine passes it on ----------------------------------------------------
+# -- Errors of registries, as the engine passes them on ------------------------------------------------------
 
 _UNEXPECTED_STATUS = re.compile(
     r"unexpected (?:HTTP )?status(?: code)?(?: from \w+ request to \S+)?:? (?P<status>[45]\d\d)\b", re.IGNORECASE
@@ -172,7 +172,7 @@ _DENIED = re.compile(
 
 
 def registry_status(error: CriwistError) -> int | None:
-    """The HTTP status of a registry that answered a pull outside of its protocol, or None.
+    """Return the HTTP status of a registry that answered a pull outside of its protocol, or None.
 
     Engines 20.10 to 28: ``received unexpected HTTP status: 503 Service Unavailable``; with the containerd image store:
     ``unexpected status from HEAD request to http://…: 503 Service Unavailable``.
@@ -181,10 +181,10 @@ def registry_status(error: CriwistError) -> int | None:
     return int(found["status"]) if found else None
 
 
-def says_registry_denied(error: CriwistError) -> bool:
-    """Whether a registry wants other credentials than it got.
+def is_registry_denial(error: CriwistError) -> bool:
+    """Return whether a registry wants other credentials than it got.
 
     Engine 20.10 answers 500 with the registry's words (``unauthorized: …``) or its own (``no basic auth
-    credentials``); for Docker Hub, which tells nobody what it has, 404 with ``pull access denied``.
+    credentials``).  For Docker Hub, which hides which repositories exist, it answers 404 with ``pull access denied``.
     """
     return isinstance(error, PermissionDenied) or bool(_DENIED.search(str(error)))

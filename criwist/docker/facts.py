@@ -1,4 +1,4 @@
-"""What ``GET /version`` and ``GET /info`` say of an engine, as :class:`EngineFacts`, and which API version to speak.
+"""Read ``GET /version`` and ``GET /info`` into :class:`EngineFacts`, and negotiate the API version.
 
 Every member may be absent or null: engines of all versions, and of other makers, are read by the same code.
 """
@@ -8,17 +8,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any
 
+from criwist.engine_differences import NEWEST_API, OLDEST_API, ApiVersion, version_text
 from criwist.errors import EngineFailure, FailedPrecondition
 from criwist.interfaces.engine import EngineFacts, JSONObject, RuntimeFacts
-
-ApiVersion = tuple[int, int]
-
-#: Debian 12's engine, 20.10.  Older ones lack ``CgroupnsMode`` and have cgroup v1 only.
-OLDEST_API: Final[ApiVersion] = (1, 41)
-#: The newest whose changes were read.  Engines that are newer yet speak this one too, for years.
-NEWEST_API: Final[ApiVersion] = (1, 56)
 
 #: Linux with mount_setattr(2), by which a runtime makes a mount read-only with all beneath it.
 _RECURSIVE_READ_ONLY = (5, 12)
@@ -26,20 +20,15 @@ _OCI_FEATURES = "org.opencontainers.runtime-spec.features"
 _CONTAINERD_STORE = "io.containerd.snapshotter.v1"
 
 
-def version_text(version: ApiVersion) -> str:
-    """``1.41``."""
-    return f"{version[0]}.{version[1]}"
-
-
 def negotiated_version(version: JSONObject) -> ApiVersion:
-    """The API version to speak with an engine that answered *version* to ``GET /version``.
+    """Return the API version to speak with an engine that answered *version* to ``GET /version``.
 
-    :raises FailedPrecondition: there is none; the text says which of the two is too old.
+    :raises FailedPrecondition: there is none; the text names the side that is too old.
     :raises EngineFailure: the answer names no version.
     """
     theirs = _api_version(version.get("ApiVersion"))
     if theirs is None:
-        raise EngineFailure(f"the engine names no API version that can be understood: {version.get('ApiVersion')!r}")
+        raise EngineFailure(f"the engine reports no API version: {version.get('ApiVersion')!r}")
     if theirs < OLDEST_API:
         raise FailedPrecondition(
             f"the engine {_text(version, 'Version') or 'at this address'} speaks Docker API {version_text(theirs)}; "
@@ -55,7 +44,7 @@ def negotiated_version(version: JSONObject) -> ApiVersion:
 
 
 def engine_facts(version: JSONObject, info: JSONObject) -> EngineFacts:
-    """The facts in the two answers.  Errors as of :func:`negotiated_version`."""
+    """Return the facts in the two answers.  Errors as of :func:`negotiated_version`."""
     kernel = _text(info, "KernelVersion") or _text(version, "KernelVersion")
     return EngineFacts(
         id=_text(info, "ID"),
@@ -102,14 +91,14 @@ def _pairs(value: Any) -> list[tuple[str, str]]:
 
 
 def _security_names(options: Any) -> Iterator[str]:
-    """``name=seccomp,profile=default`` names seccomp; engines before 1.26 said ``seccomp`` alone."""
+    """``name=seccomp,profile=default`` names seccomp; engines before API 1.26 write ``seccomp`` alone."""
     for option in options if isinstance(options, list) else []:
         first = str(option).partition(",")[0]
         yield first.removeprefix("name=")
 
 
 def _runtimes(value: Any, kernel: str) -> Iterator[RuntimeFacts]:
-    """The runtimes.  A runtime tells what it was built to do; what the kernel must do with it is asked of that."""
+    """Yield the runtimes.  A runtime reports what it was built to do; the kernel's part is read from its release."""
     for name, runtime in value.items() if isinstance(value, dict) else ():
         features = _oci_features(runtime)
         mount_options = features.get("mountOptions")
@@ -123,7 +112,7 @@ def _runtimes(value: Any, kernel: str) -> Iterator[RuntimeFacts]:
 
 
 def _oci_features(runtime: Any) -> JSONObject:
-    """The runtime's ``features`` document (OCI runtime-spec, features.md), which engines from 25 on pass as text."""
+    """The runtime's ``features`` document (OCI runtime-spec, features.md); engines from 25 on report it as text."""
     status = runtime.get("status") if isinstance(runtime, dict) else None
     text = status.get(_OCI_FEATURES) if isinstance(status, dict) else None
     try:
@@ -134,7 +123,7 @@ def _oci_features(runtime: Any) -> JSONObject:
 
 
 def _has_user_namespaces(features: JSONObject) -> bool:
-    """Whether it makes user namespaces and can map the ids of mounts into them, both of which Kubernetes' need."""
+    """Whether the runtime makes user namespaces and maps the ids of mounts into them; Kubernetes needs both."""
     linux = features.get("linux")
     if not isinstance(linux, dict):
         return False

@@ -1,10 +1,11 @@
 """Connections that leave HTTP: attach and exec start.
 
-1. The connection stands, and the whole request goes out at once.
-2. The answer is read by :mod:`criwist.wire.upgrade`.  A refusal becomes an error of ours, and the connection closes.
-3. At 101 the connection is paused and held.  What came in the same read is kept.
-4. :meth:`HijackedConnection.start` hands the connection over: our ``dataReceived`` *is* then the other protocol's, so
-   that not one Python call lies between the transport and it.
+1. The client connects and writes the whole request at once.
+2. :mod:`criwist.wire.upgrade` parses the response.  A refusal becomes one of criwist's errors, and the connection
+   closes.
+3. At 101 the connection is paused.  Bytes that came in the same read are buffered.
+4. :meth:`HijackedConnection.start` hands the connection over: its ``dataReceived`` *is* then the other protocol's, so
+   that not one Python call lies between the transport and that protocol.
 """
 
 from __future__ import annotations
@@ -23,7 +24,12 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from criwist.docker.error_responses import LOST, connection_fault, error_message, fault
+from criwist.docker.error_responses import (
+    CONNECTION_FAILURES,
+    error_from_connection,
+    error_from_response,
+    error_message,
+)
 from criwist.docker.half_close import half_closeable
 from criwist.errors import EngineFailure, Unavailable
 from criwist.interfaces.engine import IHijackedStream
@@ -34,7 +40,7 @@ from criwist.wire.upgrade import Refused, Upgraded, UpgradeError, UpgradeRequest
 class HijackedConnection(Protocol):
     """One connection, from its request on.
 
-    :param kind: what the request is about, for errors: ``container`` or ``exec``.
+    :param kind: the subject of the request, for errors: ``container`` or ``exec``.
     :param name: its id.
     """
 
@@ -47,31 +53,30 @@ class HijackedConnection(Protocol):
         self.upgraded: Deferred[HijackedConnection] = Deferred(self._cancelled)
         self._request = request
         self._subject = (kind, name)
-        self._answered = False
+        self._responded = False
         self._protocol: IProtocol | None = None
-        #: What came between the upgrade and start().
-        self._held: list[bytes] = []
+        #: Bytes that came between the upgrade and start().
+        self._buffered: list[bytes] = []
         self._read_closed = False
         self._lost: Failure | None = None
 
     def start(self, protocol: IProtocol) -> None:
-        """Hand the connection over.  Once, after the upgrade; what was held is delivered before this returns."""
+        """Hand the connection over.  Once, after the upgrade; delivers the buffered bytes before it returns."""
         if self._protocol is not None:
-            raise RuntimeError("a hijacked stream is started once")
+            raise RuntimeError("a hijacked stream can be started once only")
         self._protocol = protocol
         self.dataReceived = protocol.dataReceived  # type: ignore[method-assign]  # the hand-over itself
         self._transport.resumeProducing()
         protocol.makeConnection(half_closeable(self._transport, self._reactor))
-        for data in self._held:
+        for data in self._buffered:
             protocol.dataReceived(data)
-        self._held.clear()
+        self._buffered.clear()
         if self._lost is not None:
             protocol.connectionLost(self._lost)
         elif self._read_closed:
-            self._tell_read_closed(protocol)
+            self._pass_read_closed(protocol)
 
     def abort(self) -> None:
-        """Drop the connection now."""
         if self.transport is not None and self._lost is None:
             self._transport.abortConnection()
 
@@ -82,42 +87,41 @@ class HijackedConnection(Protocol):
         return self.transport
 
     def connectionMade(self) -> None:
-        """Ask."""
         self._transport.write(self._request.data_to_send())
 
     def dataReceived(self, data: bytes) -> None:
-        """The answer, or what follows it."""
-        if self._answered:
-            self._held.append(data)
+        """Parse the response, or buffer the bytes after it."""
+        if self._responded:
+            self._buffered.append(data)
         else:
-            self._read_answer(data)
+            self._receive_response(data)
 
     def readConnectionLost(self) -> None:
-        """The engine has nothing more to say."""
+        """The engine has closed its half."""
         if self._protocol is not None:
-            self._tell_read_closed(self._protocol)
-        elif self._answered:
+            self._pass_read_closed(self._protocol)
+        elif self._responded:
             self._read_closed = True
         else:
-            self._read_answer(b"")
+            self._receive_response(b"")
 
     def writeConnectionLost(self) -> None:
         """Our half is closed."""
-        halves = IHalfCloseableProtocol(self._protocol, None)
-        if halves is not None:
-            halves.writeConnectionLost()
+        half_closeable_protocol = IHalfCloseableProtocol(self._protocol, None)
+        if half_closeable_protocol is not None:
+            half_closeable_protocol.writeConnectionLost()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The end, told once, to whom it concerns now."""
+        """Pass the end on to the protocol, or fail the upgrade if there was no response."""
         self._lost = reason
         if self._protocol is not None:
             self._protocol.connectionLost(reason)
-        elif not self._answered:
-            self._answer(Failure(_lost_before_answer(reason)))
+        elif not self._responded:
+            self._finish_upgrade(Failure(_lost_before_response(reason)))
 
-    # -- The answer
+    # -- The response
 
-    def _read_answer(self, data: bytes) -> None:
+    def _receive_response(self, data: bytes) -> None:
         try:
             outcome = self._request.receive_data(data)
         except UpgradeError as error:
@@ -126,40 +130,40 @@ class HijackedConnection(Protocol):
         if isinstance(outcome, Upgraded):
             self._transport.pauseProducing()
             if outcome.trailing:
-                self._held.append(outcome.trailing)
-            self._answer(self)
+                self._buffered.append(outcome.trailing)
+            self._finish_upgrade(self)
         elif isinstance(outcome, Refused):
             self._refuse(_refusal(outcome, *self._subject))
 
     def _refuse(self, error: Exception) -> None:
         self._transport.loseConnection()
-        self._answer(Failure(error))
+        self._finish_upgrade(Failure(error))
 
-    def _answer(self, result: Any) -> None:
-        self._answered = True
+    def _finish_upgrade(self, result: Any) -> None:
+        self._responded = True
         self.upgraded.callback(result)
 
     def _cancelled(self, upgraded: Deferred[HijackedConnection]) -> None:
-        self._answered = True
+        self._responded = True
         self.abort()
 
-    def _tell_read_closed(self, protocol: IProtocol) -> None:
-        halves = IHalfCloseableProtocol(protocol, None)
-        if halves is not None:
-            halves.readConnectionLost()
+    def _pass_read_closed(self, protocol: IProtocol) -> None:
+        half_closeable_protocol = IHalfCloseableProtocol(protocol, None)
+        if half_closeable_protocol is not None:
+            half_closeable_protocol.readConnectionLost()
         else:
             self._transport.loseConnection()
 
 
 def hijack(endpoint: IStreamClientEndpoint, connection: HijackedConnection) -> Deferred[HijackedConnection]:
-    """Connect and ask; fires with *connection* when the engine has left HTTP.  Cancelling drops the connection.
+    """Connect and send the request; fires with *connection* when the engine has left HTTP.
 
-    Fails as the calls of ``IDocker`` do.
+    Fails as the calls of ``IDocker`` do.  Cancelling drops the connection.
     """
 
     def failed(reason: Failure) -> Failure:
-        if reason.check(*LOST):
-            return Failure(connection_fault(reason.value))
+        if reason.check(*CONNECTION_FAILURES):
+            return Failure(error_from_connection(reason.value))
         return reason
 
     factory: IProtocolFactory = Factory.forProtocol(lambda: connection)
@@ -169,11 +173,11 @@ def hijack(endpoint: IStreamClientEndpoint, connection: HijackedConnection) -> D
 
 def _refusal(outcome: Refused, kind: str, name: str) -> Exception:
     if outcome.status < 400:
-        return EngineFailure(f"the engine answered {outcome.status} where it should have upgraded the connection")
-    return fault(outcome.status, error_message(outcome.body), kind, name)
+        return EngineFailure(f"the engine answered {outcome.status} instead of upgrading the connection")
+    return error_from_response(outcome.status, error_message(outcome.body), kind, name)
 
 
-def _lost_before_answer(reason: Failure) -> BaseException:
-    if reason.check(*LOST):
-        return connection_fault(reason.value)
+def _lost_before_response(reason: Failure) -> BaseException:
+    if reason.check(*CONNECTION_FAILURES):
+        return error_from_connection(reason.value)
     return Unavailable(f"Docker is away: {reason.getErrorMessage()}")

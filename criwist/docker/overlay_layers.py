@@ -1,12 +1,14 @@
-"""Where the engine keeps an image's layers, unpacked.
+"""The directories in which the engine keeps an image's unpacked layers.
 
 With the graph driver ``overlay2`` an inspected image names its directories: ``GraphDriver.Data.UpperDir`` is the top
-layer, ``LowerDir`` the others from top to bottom, absent if there are none.  With the containerd image store there is
-no such thing in the API, and its snapshots come and go; those engines mount images themselves from API 1.48 on.
+layer, ``LowerDir`` the others from top to bottom, absent if there are none.  With the containerd image store the API
+names no directories, and its snapshots come and go; newer engines mount images themselves
+(:data:`~criwist.engine_differences.IMAGE_MOUNTS`).
 """
 
 from __future__ import annotations
 
+from criwist.engine_differences import IMAGE_MOUNTS
 from criwist.errors import FailedPrecondition
 from criwist.interfaces.engine import JSONObject
 
@@ -14,21 +16,21 @@ _OVERLAY2 = "overlay2"
 
 
 def overlay_layers(inspected: JSONObject) -> tuple[str, ...]:
-    """The directories of an inspected image's layers, top layer first.
+    """Return the directories of an inspected image's layers, top layer first.
 
-    :raises FailedPrecondition: the engine keeps them in another way, or does not say.
+    :raises FailedPrecondition: the engine uses another storage driver, or names no directory.
     """
     driver = inspected.get("GraphDriver") or {}
     name = driver.get("Name") or "the containerd image store"
     if name != _OVERLAY2:
         raise FailedPrecondition(
-            f"image volumes: the engine keeps images with {name}; it takes the storage driver overlay2, or an engine "
-            "with API 1.48 (Docker 28), which mounts images itself"
+            f"image volumes: the engine stores images with {name}; they need the storage driver {_OVERLAY2}, or "
+            f"{IMAGE_MOUNTS.requirement}, which mounts images itself"
         )
     data = driver.get("Data") or {}
     upper, lower = data.get("UpperDir") or "", data.get("LowerDir") or ""
     if not upper:
         raise FailedPrecondition(
-            f"image volumes: the engine does not say where the layers of {inspected.get('Id')} are"
+            f"image volumes: the engine names no directory for the layers of {inspected.get('Id')}"
         )
     return (upper, *(layer for layer in lower.split(":") if layer))

@@ -1,9 +1,9 @@
-"""Answers that only the end of their connection ends, as HTTP/1.0 has them.
+"""Responses that end with their connection, as in HTTP/1.0.
 
-To a client of HTTP/1.1 the engine sends a stream in chunks, one for each message, and taking a log's lines out of their
-chunks costs more than all that becomes of them.  A client of HTTP/1.0 gets the same bytes without.  The price: that an
-answer was cut off cannot be told from its end (Twisted calls it PotentialDataLoss), so it is for streams of which the
-receiver asks for more anyway.
+To a client of HTTP/1.1 the engine sends a stream in chunks, one for each message, and parsing the chunks of a log costs
+more than all later processing of its lines.  A client of HTTP/1.0 gets the same bytes without chunks.  The price: a
+response that was cut off looks like one that ended (Twisted calls it PotentialDataLoss), so this is for streams that
+the receiver requests again when they end.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ class _OlderVersion(ProtocolWrapper):
     """A connection whose one request names the older version."""
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
-        """The request's head, as Twisted writes it: its first line is the first item."""
+        """Write the request's head, whose first line is Twisted's first item, with the older version."""
         first, *rest = data
         if not first.endswith(_NEWER):
-            raise ValueError(f"no request begins with {first[:80]!r}")
+            raise ValueError(f"not the first line of a request: {first[:80]!r}")
         self.transport.writeSequence([first.removesuffix(_NEWER) + _OLDER, *rest])  # type: ignore[union-attr]
 
 
@@ -40,15 +40,13 @@ class _OlderVersions(WrappingFactory):
 @implementer(IStreamClientEndpoint)
 @frozen
 class UntilCloseEndpoint:
-    """Connections for one request each, without a body, to the engine behind *endpoint*."""
+    """Connects to the engine behind *endpoint*, for one request without a body on each connection."""
 
     endpoint: IStreamClientEndpoint
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
-        """Connect as the endpoint does."""
-
         def unwrapped(wrapper: Any) -> IProtocol:
-            return wrapper.wrappedProtocol  # type: ignore[no-any-return]  # what the factory made
+            return wrapper.wrappedProtocol  # type: ignore[no-any-return]  # the factory's protocol
 
         wrapping: Any = _OlderVersions
         return self.endpoint.connect(wrapping(protocolFactory)).addCallback(unwrapped)

@@ -1,8 +1,8 @@
-"""Files of libcni's cache: one for each attachment that stands.
+"""Files of libcni's cache: one for each existing attachment.
 
 ``<cache dir>/results/<network>-<container id>-<interface>`` holds the list that ADD ran, its arguments and its
-result.  It is what lets a runtime that takes the node over run DEL for pods that it did not make: cri-dockerd's pods
-under criwist, and the other way round.  The oldest form is the bare result.
+result.  With it a runtime that takes the node over can run DEL for pods that it did not make: criwist for cri-dockerd's
+pods, and the other way round.  The oldest form is the bare result.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from typing import Any
 from attrs import frozen
 
 from criwist.netconf.invocations import Attachment
-from criwist.netconf.plugin_errors import Malformed, as_list, as_object, as_text
+from criwist.netconf.plugin_errors import MalformedDocument, list_or_empty, object_or_empty, text_or_empty
 
 _KIND = "cniCacheV1"
 
 
 @frozen
 class Cached:
-    """What a cache file says of an attachment."""
+    """The contents of an attachment's cache file."""
 
     network: str
     #: The configuration list as JSON, or a single plugin's.
@@ -33,12 +33,12 @@ class Cached:
 
 
 def cache_file_name(network: str, container_id: str, interface: str) -> str:
-    """The file's name below ``results``."""
+    """Return the file's name below ``results``."""
     return f"{network}-{container_id}-{interface}"
 
 
 def write_cached(cached: Cached) -> str:
-    """The content of a cache file."""
+    """Return the content of a cache file."""
     attachment = cached.attachment
     document: dict[str, Any] = {
         "kind": _KIND,
@@ -59,35 +59,35 @@ def write_cached(cached: Cached) -> str:
 def read_cached(content: bytes) -> Cached:
     """Read a cache file of libcni 0.8 or later.
 
-    :raises Malformed: it is something else.
+    :raises MalformedDocument: it is something else.
     """
     try:
         document = json.loads(content)
     except (ValueError, RecursionError) as problem:
-        raise Malformed(f"it is not JSON: {problem}") from problem
+        raise MalformedDocument(f"it is not JSON: {problem}") from problem
     if not isinstance(document, dict) or document.get("kind") != _KIND:
-        raise Malformed(f"it is not of kind {_KIND}")
+        raise MalformedDocument(f"it is not of kind {_KIND}")
     try:
-        configuration = base64.b64decode(as_text(document.get("config"), "config"), validate=True).decode("utf-8")
+        configuration = base64.b64decode(text_or_empty(document.get("config"), "config"), validate=True).decode("utf-8")
     except (binascii.Error, UnicodeDecodeError) as problem:
-        raise Malformed("config is not text in base64") from problem
+        raise MalformedDocument("config is not text in base64") from problem
     result = document.get("result")
     return Cached(
-        network=as_text(document.get("networkName"), "networkName"),
+        network=text_or_empty(document.get("networkName"), "networkName"),
         configuration=configuration,
         attachment=Attachment(
-            container_id=as_text(document.get("containerId"), "containerId"),
-            netns=as_text(document.get("netns"), "netns"),
-            interface=as_text(document.get("ifName"), "ifName"),
-            arguments=tuple(_pair(item) for item in as_list(document.get("cniArgs"), "cniArgs")),
-            capability_arguments=as_object(document.get("capabilityArgs"), "capabilityArgs"),
+            container_id=text_or_empty(document.get("containerId"), "containerId"),
+            netns=text_or_empty(document.get("netns"), "netns"),
+            interface=text_or_empty(document.get("ifName"), "ifName"),
+            arguments=tuple(_pair(item) for item in list_or_empty(document.get("cniArgs"), "cniArgs")),
+            capability_arguments=object_or_empty(document.get("capabilityArgs"), "capabilityArgs"),
         ),
-        result=None if result is None else as_object(result, "result"),
+        result=None if result is None else object_or_empty(result, "result"),
     )
 
 
 def _pair(item: object) -> tuple[str, str]:
-    pair = as_list(item, "cniArgs")
+    pair = list_or_empty(item, "cniArgs")
     if len(pair) != 2:
-        raise Malformed("cniArgs is not a list of pairs")
-    return as_text(pair[0], "cniArgs"), as_text(pair[1], "cniArgs")
+        raise MalformedDocument("cniArgs is not a list of pairs")
+    return text_or_empty(pair[0], "cniArgs"), text_or_empty(pair[1], "cniArgs")

@@ -1,4 +1,4 @@
-"""What goes wrong in CNI: text that is not what it should be, and errors that plugins report."""
+"""Errors in CNI: documents that break the specification, and errors that plugins report."""
 
 from __future__ import annotations
 
@@ -8,36 +8,36 @@ from typing import Any
 from attrs import frozen
 
 
-class Malformed(ValueError):
-    """A configuration, result or cache file is not what the specification says; the text says where."""
+class MalformedDocument(ValueError):
+    """A configuration, result or cache file breaks the specification; the text names the place."""
 
 
 @frozen
-class ReportedError:
+class PluginError:
     """A plugin's error object (specification, "Error")."""
 
-    #: 0 where the plugin gave none; below 100 the specification says what it means.
+    #: 0 if the plugin gave none; the specification defines the codes below 100.
     code: int
     message: str
     details: str = ""
 
     def __str__(self) -> str:
-        """The message, and the details after it if they say more."""
+        """Return the message, and the details after it unless they repeat it."""
         details = "" if self.details in self.message else self.details
         return "; ".join(filter(None, (self.message, details))) or "no message"
 
 
 #: STATUS: the plugin cannot serve ADD now.
 NOT_AVAILABLE = 50
-#: STATUS: nor do the attachments that stand work as they should.
+#: STATUS: and existing attachments may not work.
 NOT_AVAILABLE_LIMITED = 51
 
-#: Of what a plugin printed, this many characters are quoted in an error.
+#: Characters of a plugin's output that an error quotes.
 _QUOTED = 300
 
 
-def read_error(output: bytes) -> ReportedError | None:
-    """The error object in a failed plugin's standard output, or None if there is none that says anything."""
+def read_plugin_error(output: bytes) -> PluginError | None:
+    """Return the error object in a failed plugin's standard output, or None if there is none or it is empty."""
     try:
         document = json.loads(output)
     except (ValueError, RecursionError):
@@ -45,7 +45,7 @@ def read_error(output: bytes) -> ReportedError | None:
     if not isinstance(document, dict):
         return None
     code, message, details = document.get("code"), document.get("msg"), document.get("details")
-    error = ReportedError(
+    error = PluginError(
         code=code if isinstance(code, int) else 0,
         message=message.strip() if isinstance(message, str) else "",
         details=details.strip() if isinstance(details, str) else "",
@@ -55,58 +55,58 @@ def read_error(output: bytes) -> ReportedError | None:
     return error
 
 
-def quote(output: bytes) -> str:
-    """The beginning of what a plugin printed, fit for an error text."""
+def quote_output(output: bytes) -> str:
+    """Return the beginning of a plugin's output, fit for an error text."""
     text = " ".join(output.decode("utf-8", "replace").split())
     return text if len(text) <= _QUOTED else text[:_QUOTED] + "…"
 
 
-def read_object(content: bytes | str) -> dict[str, Any]:
-    """The JSON object that *content* is.
+def parse_json_object(content: bytes | str) -> dict[str, Any]:
+    """Parse *content* as a JSON object.
 
-    :raises Malformed: it is something else; the text quotes it.
+    :raises MalformedDocument: it is not one; the text quotes it.
     """
     try:
         document = json.loads(content)
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
-        text = quote(content if isinstance(content, bytes) else content.encode("utf-8"))
-        raise Malformed(f"not a JSON object: {text}" if text else "nothing")
+        text = quote_output(content if isinstance(content, bytes) else content.encode("utf-8"))
+        raise MalformedDocument(f"not a JSON object: {text}" if text else "nothing")
     return document
 
 
-def as_object(value: object, where: str) -> dict[str, Any]:
-    """*value* if it is a JSON object; None counts as an empty one.
+def object_or_empty(value: object, where: str) -> dict[str, Any]:
+    """Return *value* if it is a JSON object; an empty one for None.
 
-    :raises Malformed: it is something else.
+    :raises MalformedDocument: it is of another type.
     """
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise Malformed(f"{where} is not an object")
+        raise MalformedDocument(f"{where} is not an object")
     return value
 
 
-def as_list(value: object, where: str) -> list[Any]:
-    """*value* if it is a JSON array; None counts as an empty one.
+def list_or_empty(value: object, where: str) -> list[Any]:
+    """Return *value* if it is a JSON array; an empty one for None.
 
-    :raises Malformed: it is something else.
+    :raises MalformedDocument: it is of another type.
     """
     if value is None:
         return []
     if not isinstance(value, list):
-        raise Malformed(f"{where} is not a list")
+        raise MalformedDocument(f"{where} is not a list")
     return value
 
 
-def as_text(value: object, where: str) -> str:
-    """*value* if it is a string; None counts as ``""``.
+def text_or_empty(value: object, where: str) -> str:
+    """Return *value* if it is a string; ``""`` for None.
 
-    :raises Malformed: it is something else.
+    :raises MalformedDocument: it is of another type.
     """
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise Malformed(f"{where} is not a string")
+        raise MalformedDocument(f"{where} is not a string")
     return value

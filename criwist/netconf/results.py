@@ -18,7 +18,7 @@ from typing import Any
 
 from attrs import field, frozen
 
-from criwist.netconf.plugin_errors import Malformed, as_list, as_object, as_text
+from criwist.netconf.plugin_errors import MalformedDocument, list_or_empty, object_or_empty, text_or_empty
 from criwist.netconf.versions import DEFAULT_VERSION, at_least, known
 
 _ROUTE_NUMBERS = ("mtu", "advmss", "priority", "table", "scope")
@@ -31,7 +31,7 @@ class ResultInterface:
     name: str
     mac: str = ""
     sandbox: str = ""
-    #: ``mtu``, ``socketPath``, ``pciID`` (1.1.0), as far as they are given.
+    #: ``mtu``, ``socketPath``, ``pciID`` (1.1.0), as far as the result has them.
     more: Mapping[str, Any] = field(factory=dict, hash=False)
 
 
@@ -51,7 +51,7 @@ class ResultAddress:
 
     @property
     def host(self) -> str:
-        """The address alone."""
+        """Return the address without its prefix length."""
         return str(ipaddress.ip_interface(self.address).ip)
 
 
@@ -61,7 +61,7 @@ class ResultRoute:
 
     destination: str
     gateway: str = ""
-    #: ``mtu``, ``advmss``, ``priority``, ``table``, ``scope`` (1.1.0), as far as they are given.
+    #: ``mtu``, ``advmss``, ``priority``, ``table``, ``scope`` (1.1.0), as far as the result has them.
     more: Mapping[str, int] = field(factory=dict, hash=False)
 
     @property
@@ -72,7 +72,7 @@ class ResultRoute:
 
 @frozen
 class ResultDNS:
-    """Name resolution as the network would have it; Kubernetes gives pods its own."""
+    """The network's name resolution; Kubernetes gives pods its own."""
 
     nameservers: tuple[str, ...] = ()
     domain: str = ""
@@ -82,7 +82,7 @@ class ResultDNS:
 
 @frozen
 class Result:
-    """What ADD made."""
+    """The result of ADD."""
 
     interfaces: tuple[ResultInterface, ...] = ()
     addresses: tuple[ResultAddress, ...] = ()
@@ -90,36 +90,36 @@ class Result:
     dns: ResultDNS = field(factory=ResultDNS)
 
     def pod_addresses(self, interface: str) -> tuple[str, ...]:
-        """The pod's addresses in the plugin's order, without prefix lengths.
+        """Return the pod's addresses in the plugin's order, without prefix lengths.
 
-        Those on *interface* in the pod, if the result says of any; else those on any interface in the pod; else, as
-        in results that know no interfaces, all.
+        They are those on *interface* in the pod, if the result has any; else those on any interface in the pod; else
+        all, as in results without interfaces.
         """
-        ours, inside = [], []
+        on_interface, inside = [], []
         for address in self.addresses:
             at = None if address.interface is None else self.interfaces[address.interface]
             if at is not None and at.sandbox:
                 inside.append(address.host)
                 if at.name == interface:
-                    ours.append(address.host)
-        return tuple(dict.fromkeys(ours or inside or [address.host for address in self.addresses]))
+                    on_interface.append(address.host)
+        return tuple(dict.fromkeys(on_interface or inside or [address.host for address in self.addresses]))
 
 
 def result_version(document: Mapping[str, Any]) -> str:
-    """The version that a result says it is of.
+    """Return the version of a result.
 
-    :raises Malformed: one that is not known.
+    :raises MalformedDocument: the version is not known.
     """
-    version = as_text(document.get("cniVersion"), "cniVersion") or DEFAULT_VERSION
+    version = text_or_empty(document.get("cniVersion"), "cniVersion") or DEFAULT_VERSION
     if not known(version):
-        raise Malformed(f"it is of CNI version {version}, which is not known")
+        raise MalformedDocument(f"it is of CNI version {version}, which is not known")
     return version
 
 
 def read_result(document: Mapping[str, Any]) -> Result:
     """Read a result of any version.
 
-    :raises Malformed: it is none; the text says which member is at fault.
+    :raises MalformedDocument: it is not a result; the text names the wrong member.
     """
     if at_least(result_version(document), "0.3.0"):
         return _read_lists(document)
@@ -127,9 +127,9 @@ def read_result(document: Mapping[str, Any]) -> Result:
 
 
 def result_document(result: Result, version: str) -> dict[str, Any]:
-    """The result in the form of *version*.
+    """Return the result in the form of *version*.
 
-    :raises Malformed: the form cannot hold it: 0.1.0 and 0.2.0 need an address.
+    :raises MalformedDocument: the form cannot hold it: 0.1.0 and 0.2.0 need an address.
     """
     if at_least(version, "0.3.0"):
         return _lists(result, version)
@@ -137,9 +137,9 @@ def result_document(result: Result, version: str) -> dict[str, Any]:
 
 
 def convert(document: Mapping[str, Any], version: str) -> Mapping[str, Any]:
-    """*document* as a result of *version*; as it is, with all its unknown members, if it is of that version already.
+    """Return *document* as a result of *version*; unchanged, with unknown members, if it is of that version already.
 
-    :raises Malformed: it is no result, or the form of *version* cannot hold it.
+    :raises MalformedDocument: it is not a result, or the form of *version* cannot hold it.
     """
     if result_version(document) == version:
         return document
@@ -151,21 +151,21 @@ def convert(document: Mapping[str, Any], version: str) -> Mapping[str, Any]:
 
 def _read_lists(document: Mapping[str, Any]) -> Result:
     interfaces = tuple(
-        _read_interface(as_object(entry, f"interfaces[{index}]"), f"interfaces[{index}]")
-        for index, entry in enumerate(as_list(document.get("interfaces"), "interfaces"))
+        _read_interface(object_or_empty(entry, f"interfaces[{index}]"), f"interfaces[{index}]")
+        for index, entry in enumerate(list_or_empty(document.get("interfaces"), "interfaces"))
     )
     addresses = tuple(
-        _read_address(as_object(entry, f"ips[{index}]"), f"ips[{index}]", len(interfaces))
-        for index, entry in enumerate(as_list(document.get("ips"), "ips"))
+        _read_address(object_or_empty(entry, f"ips[{index}]"), f"ips[{index}]", len(interfaces))
+        for index, entry in enumerate(list_or_empty(document.get("ips"), "ips"))
     )
     return Result(interfaces, addresses, _read_routes(document, "routes"), _read_dns(document))
 
 
 def _read_interface(entry: Mapping[str, Any], where: str) -> ResultInterface:
     return ResultInterface(
-        name=as_text(entry.get("name"), f"{where}.name"),
-        mac=as_text(entry.get("mac"), f"{where}.mac"),
-        sandbox=as_text(entry.get("sandbox"), f"{where}.sandbox"),
+        name=text_or_empty(entry.get("name"), f"{where}.name"),
+        mac=text_or_empty(entry.get("mac"), f"{where}.mac"),
+        sandbox=text_or_empty(entry.get("sandbox"), f"{where}.sandbox"),
         more={key: entry[key] for key in ("mtu", "socketPath", "pciID") if entry.get(key) is not None},
     )
 
@@ -173,9 +173,9 @@ def _read_interface(entry: Mapping[str, Any], where: str) -> ResultInterface:
 def _read_address(entry: Mapping[str, Any], where: str, interfaces: int) -> ResultAddress:
     index = entry.get("interface")
     if index is not None and (isinstance(index, bool) or not isinstance(index, int)):
-        raise Malformed(f"{where}.interface is not a number")
+        raise MalformedDocument(f"{where}.interface is not a number")
     if index is not None and not 0 <= index < interfaces:
-        # Some IPAM plugins answer so; libcni's users take it for an address of no interface.
+        # Some IPAM plugins return this; libcni's users treat it as an address without an interface.
         index = None
     return ResultAddress(
         address=_network(entry.get("address"), f"{where}.address"),
@@ -215,12 +215,12 @@ def _read_families(document: Mapping[str, Any]) -> Result:
     addresses: list[ResultAddress] = []
     routes: list[ResultRoute] = []
     for key, family in (("ip4", 4), ("ip6", 6)):
-        entry = as_object(document.get(key), key)
+        entry = object_or_empty(document.get(key), key)
         if not entry:
             continue
         address = ResultAddress(_network(entry.get("ip"), f"{key}.ip"), _host(entry.get("gateway"), f"{key}.gateway"))
         if address.family != family:
-            raise Malformed(f"{key}.ip is not an IPv{family} address: {address.address}")
+            raise MalformedDocument(f"{key}.ip is not an IPv{family} address: {address.address}")
         addresses.append(address)
         routes.extend(_read_routes(entry, f"{key}.routes"))
     return Result((), tuple(addresses), tuple(routes), _read_dns(document))
@@ -237,7 +237,7 @@ def _families(result: Result, version: str) -> dict[str, Any]:
             {"ip": address.address} | _given(gateway=address.gateway) | ({"routes": routes} if routes else {})
         )
     if "ip4" not in document and "ip6" not in document:
-        raise Malformed(f"a result of version {version} must have an address")
+        raise MalformedDocument(f"a result of version {version} must have an address")
     document["dns"] = _dns(result.dns)
     return document
 
@@ -247,11 +247,11 @@ def _families(result: Result, version: str) -> dict[str, Any]:
 
 def _read_routes(document: Mapping[str, Any], where: str) -> tuple[ResultRoute, ...]:
     routes = []
-    for index, item in enumerate(as_list(document.get("routes"), where)):
-        entry = as_object(item, f"{where}[{index}]")
+    for index, item in enumerate(list_or_empty(document.get("routes"), where)):
+        entry = object_or_empty(item, f"{where}[{index}]")
         numbers = {key: entry[key] for key in _ROUTE_NUMBERS if entry.get(key) is not None}
         if not all(isinstance(number, int) for number in numbers.values()):
-            raise Malformed(f"{where}[{index}] has a member that is not a number")
+            raise MalformedDocument(f"{where}[{index}] has a member that is not a number")
         destination = _network(entry.get("dst"), f"{where}[{index}].dst")
         routes.append(ResultRoute(destination, _host(entry.get("gw"), f"{where}[{index}].gw"), numbers))
     return tuple(routes)
@@ -262,12 +262,12 @@ def _route(route: ResultRoute, *, with_numbers: bool) -> dict[str, Any]:
 
 
 def _read_dns(document: Mapping[str, Any]) -> ResultDNS:
-    entry = as_object(document.get("dns"), "dns")
+    entry = object_or_empty(document.get("dns"), "dns")
     nameservers, search, options = (
-        tuple(as_text(item, f"dns.{key}") for item in as_list(entry.get(key), f"dns.{key}"))
+        tuple(text_or_empty(item, f"dns.{key}") for item in list_or_empty(entry.get(key), f"dns.{key}"))
         for key in ("nameservers", "search", "options")
     )
-    return ResultDNS(nameservers, as_text(entry.get("domain"), "dns.domain"), search, options)
+    return ResultDNS(nameservers, text_or_empty(entry.get("domain"), "dns.domain"), search, options)
 
 
 def _dns(dns: ResultDNS) -> dict[str, Any]:
@@ -281,19 +281,19 @@ def _given(**members: Any) -> dict[str, Any]:
 
 
 def _network(value: object, where: str) -> str:
-    text = as_text(value, where)
+    text = text_or_empty(value, where)
     try:
         ipaddress.ip_interface(text)
     except ValueError as problem:
-        raise Malformed(f"{where} is not an address with a prefix length: {text!r}") from problem
+        raise MalformedDocument(f"{where} is not an address with a prefix length: {text!r}") from problem
     if "/" not in text:
-        raise Malformed(f"{where} has no prefix length: {text!r}")
+        raise MalformedDocument(f"{where} has no prefix length: {text!r}")
     return text
 
 
 def _host(value: object, where: str) -> str:
-    text = as_text(value, where)
+    text = text_or_empty(value, where)
     try:
         return str(ipaddress.ip_address(text)) if text else ""
     except ValueError as problem:
-        raise Malformed(f"{where} is not an address: {text!r}") from problem
+        raise MalformedDocument(f"{where} is not an address: {text!r}") from problem

@@ -24,7 +24,7 @@ from criwist.netconf.cache import Cached, cache_file_name, read_cached, write_ca
 from criwist.netconf.capabilities import PORT_MAPPINGS
 from criwist.netconf.invocations import Attachment
 from criwist.netconf.lists import NetworkList, parse_list
-from criwist.netconf.plugin_errors import Malformed, read_object
+from criwist.netconf.plugin_errors import MalformedDocument, parse_json_object
 from criwist.netconf.results import Result, read_result, result_version
 from criwist.records.atomic_files import Documents, remove_file, valid_key, write_file
 
@@ -246,7 +246,7 @@ def _as_internal(what: str) -> Iterator[None]:
 def _entry_of(content: bytes, network: str, sandbox_id: str, fallback: NetworkList | None) -> Entry:
     try:
         cached = read_cached(content)
-    except Malformed:
+    except MalformedDocument:
         return _entry_of_bare_result(content, network, sandbox_id, fallback)
     listed = parse_list(cached.configuration)
     result = cached.result
@@ -260,8 +260,8 @@ def _entry_of(content: bytes, network: str, sandbox_id: str, fallback: NetworkLi
 
 def _entry_of_bare_result(content: bytes, network: str, sandbox_id: str, fallback: NetworkList | None) -> Entry:
     if fallback is None or fallback.name != network:
-        raise Malformed(f"it holds no configuration, and none of network {network} is in force")
-    result = read_object(content)
+        raise MalformedDocument(f"it holds no configuration, and none of network {network} is in force")
+    result = parse_json_object(content)
     entry = Entry(fallback, result_version(result), Attachment(sandbox_id, "", INTERFACE), result=result, loopback=True)
     entry.read_result()
     return entry

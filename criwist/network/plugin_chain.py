@@ -20,7 +20,7 @@ from twisted.logger import Logger
 from criwist.errors import PluginFailure
 from criwist.netconf.invocations import Attachment, configuration, environment
 from criwist.netconf.lists import NetworkList, Plugin
-from criwist.netconf.plugin_errors import Malformed, quote, read_error, read_object
+from criwist.netconf.plugin_errors import MalformedDocument, parse_json_object, quote_output, read_plugin_error
 from criwist.netconf.results import convert, read_result
 from criwist.netconf.versions import PREFERRED_VERSION, read_supported_versions
 from criwist.network.plugins import Output
@@ -79,12 +79,12 @@ class PluginChain:
         variables = environment("VERSION", _NO_POD, self.directories)
         stdin = json.dumps({"cniVersion": PREFERRED_VERSION}).encode()
         output = await self._call(executable, variables, stdin, min(self.time_limit, INQUIRY_TIME_LIMIT))
-        if output.status != 0 and _VERSION_UNKNOWN in str(read_error(output.stdout)):
+        if output.status != 0 and _VERSION_UNKNOWN in str(read_plugin_error(output.stdout)):
             return ("0.1.0",)
         _fail_if_failed(f"CNI plugin {executable}, VERSION", output)
         try:
-            return read_supported_versions(read_object(output.stdout))
-        except Malformed as problem:
+            return read_supported_versions(parse_json_object(output.stdout))
+        except MalformedDocument as problem:
             raise PluginFailure(f"CNI plugin {executable} answers nonsense to VERSION: {problem}") from problem
 
     async def add(
@@ -106,9 +106,9 @@ class PluginChain:
             document = configuration(network, plugin, version, attachment=attachment, previous=result)
             output = await self._command("ADD", network, plugin, document, attachment)
             try:
-                result = convert(read_object(output.stdout), version)
+                result = convert(parse_json_object(output.stdout), version)
                 read_result(result)
-            except Malformed as problem:
+            except MalformedDocument as problem:
                 raise PluginFailure(f"{_what(plugin, 'ADD', network)}: it printed no result: {problem}") from problem
         return result or {}
 
@@ -212,9 +212,9 @@ def _fail_if_failed(what: str, output: Output) -> None:
         raise PluginFailure(f"{what}: {output.cut_short} and was killed")
     if output.status == 0:
         return
-    error = read_error(output.stdout)
+    error = read_plugin_error(output.stdout)
     if error is not None:
         raise PluginComplaint(f"{what}: {error} (code {error.code})")
     ended = f"signal {-output.status}" if output.status < 0 else f"exit status {output.status}"
-    words = quote(output.stdout) or quote(output.stderr)
+    words = quote_output(output.stdout) or quote_output(output.stderr)
     raise PluginFailure(f"{what}: {words} ({ended})" if words else f"{what}: {ended} without a word")

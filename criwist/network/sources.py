@@ -14,7 +14,7 @@ from typing import Protocol
 from attrs import frozen
 
 from criwist.netconf.lists import ADDED_SUFFIX, CONFIGURATION_SUFFIXES, Choice, choose
-from criwist.netconf.plugin_errors import Malformed
+from criwist.netconf.plugin_errors import MalformedDocument
 
 #: Bytes of a configuration file; one has a few KiB.
 LARGEST_CONFIGURATION = 1 << 20
@@ -53,7 +53,7 @@ class ConfigurationDirectory:
         for entry in _entries(self.directory, CONFIGURATION_SUFFIXES):
             try:
                 files[entry.name] = _content(entry.path)
-            except Malformed as problem:
+            except MalformedDocument as problem:
                 problems[entry.name] = str(problem)
         choice = choose(files, self._added)
         return Choice(choice.chosen, {**problems, **choice.problems})
@@ -72,13 +72,13 @@ class ConfigurationDirectory:
     def _added(self, network: str) -> Mapping[str, bytes]:
         """Contents of the files that add plugins to *network*, in order.
 
-        :raises Malformed: one cannot be read.
+        :raises MalformedDocument: one cannot be read.
         """
         entries = _entries(os.path.join(self.directory, network), (ADDED_SUFFIX,))
         try:
             return {entry.name: _content(entry.path) for entry in entries}
-        except Malformed as problem:
-            raise Malformed(f"a plugin in {network}/ cannot be added: {problem}") from problem
+        except MalformedDocument as problem:
+            raise MalformedDocument(f"a plugin in {network}/ cannot be added: {problem}") from problem
 
     def _statuses(self) -> Iterator[tuple[str, os.stat_result]]:
         for entry in _entries(self.directory):
@@ -108,19 +108,19 @@ def _status(entry: os.DirEntry[str]) -> list[tuple[str, os.stat_result]]:
 def _content(path: str) -> bytes:
     """Content of a regular file.
 
-    :raises Malformed: it cannot be read, is something else, which could keep us waiting, or is too large.
+    :raises MalformedDocument: it cannot be read, is something else, which could keep us waiting, or is too large.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise Malformed("it is not a regular file")
+                raise MalformedDocument("it is not a regular file")
             with open(descriptor, "rb", closefd=False) as file:
                 content = file.read(LARGEST_CONFIGURATION + 1)
         finally:
             os.close(descriptor)
     except OSError as problem:
-        raise Malformed(f"it cannot be read: {problem.strerror}") from problem
+        raise MalformedDocument(f"it cannot be read: {problem.strerror}") from problem
     if len(content) > LARGEST_CONFIGURATION:
-        raise Malformed(f"it is larger than {LARGEST_CONFIGURATION >> 20} MiB")
+        raise MalformedDocument(f"it is larger than {LARGEST_CONFIGURATION >> 20} MiB")
     return content

@@ -1,25 +1,25 @@
-"""The CRI's Exec, Attach and PortForward: requests in, URLs out."""
+"""The CRI's Exec, Attach and PortForward: each request gets a URL of the streaming server."""
 
 from __future__ import annotations
 
 from attrs import define
 
 from criwist.api.runtime.v1 import api_pb2 as pb
-from criwist.errors import InvalidArgument
 from criwist.interfaces.streaming import IStreamingRuntime, RemoteCommand
 from criwist.streaming.server import StreamingServer
 from criwist.streaming.targets import Attach, Exec, PortForward
+from criwist.translate import field_rules
 
 
 @define(eq=False)
 class StreamingUrls:
-    """What the servicer calls.  Errors are those of IStreamingRuntime's ``admit_`` methods and of the server."""
+    """Makes the URLs.  Errors are those of IStreamingRuntime's ``admit_`` methods and of the server."""
 
     _runtime: IStreamingRuntime
     _server: StreamingServer
 
     async def exec_url(self, request: pb.ExecRequest) -> str:
-        """The URL at which the command can be run."""
+        """Return the URL at which a client can run the command."""
         command = RemoteCommand(
             container_id=request.container_id,
             command=tuple(request.cmd),
@@ -31,7 +31,7 @@ class StreamingUrls:
         return self._server.url(Exec(await self._runtime.admit_exec(command)))
 
     async def attach_url(self, request: pb.AttachRequest) -> str:
-        """The URL at which the container can be attached to."""
+        """Return the URL at which a client can attach to the container."""
         command = RemoteCommand(
             container_id=request.container_id,
             stdin=request.stdin,
@@ -42,9 +42,8 @@ class StreamingUrls:
         return self._server.url(Attach(await self._runtime.admit_attach(command)))
 
     async def port_forward_url(self, request: pb.PortForwardRequest) -> str:
-        """The URL at which ports of the sandbox can be forwarded."""
+        """Return the URL at which a client can forward ports of the sandbox."""
         for port in request.port:
-            if not 0 < port < 65536:
-                raise InvalidArgument("port", f"{port} is not from 1 to 65535")
+            field_rules.port(port, "port")
         sandbox_id = await self._runtime.admit_port_forward(request.pod_sandbox_id)
         return self._server.url(PortForward(sandbox_id, tuple(request.port)))

@@ -1,8 +1,8 @@
 """Devices: host device files, and devices by CDI name.
 
 A host device may be a directory, all of whose devices the container gets, or a link to either; the engine resolves
-both when the container starts.  CDI names are the engine's to resolve, which it does from API 1.44 on if CDI is
-enabled there; an engine that does not know the driver says so itself.
+both when the container starts.  The engine also resolves CDI names, if it is new enough
+(:data:`~criwist.engine_differences.CDI_DEVICES`); an engine without the driver refuses them itself.
 """
 
 from __future__ import annotations
@@ -11,26 +11,27 @@ from collections.abc import Sequence
 from typing import Any
 
 from criwist.api.runtime.v1 import api_pb2 as pb
+from criwist.engine_differences import CDI_DEVICES
 from criwist.errors import FailedPrecondition, InvalidArgument
 from criwist.interfaces.engine import EngineFacts
 
-_CDI = (1, 44)
 #: Read, write, and make a node (mknod), each once.
 _PERMISSIONS = frozenset("rwm")
 
 
 def devices_body(config: pb.ContainerConfig, field: str, *, engine: EngineFacts) -> dict[str, Any]:
-    """``Devices`` and ``DeviceRequests`` of a container; lists that are empty are left out.
+    """Return ``Devices`` and ``DeviceRequests`` of a container, without empty lists.
 
     :param field: path of *config* in the request.
-    :raises InvalidArgument: paths that are not absolute, permissions that there are not, a CDI device without a name.
+    :raises InvalidArgument: a path that is not absolute, unknown permissions, a CDI device without a name.
     :raises FailedPrecondition: CDI devices, and the engine is too old for them.
     """
     devices = [_device(device, f"{field}.devices[{index}]") for index, device in enumerate(config.devices)]
     names = _cdi_names(config.CDI_devices, f"{field}.CDI_devices")
-    if names and engine.api_version < _CDI:
+    if names and not CDI_DEVICES.supported_by(engine):
         raise FailedPrecondition(
-            f"{field}.CDI_devices: Docker Engine {engine.version} does not know CDI devices; 25.0 and later do"
+            f"{field}.CDI_devices: Docker Engine {engine.version} does not know CDI devices, which need "
+            f"{CDI_DEVICES.requirement}"
         )
     requests = [{"Driver": "cdi", "DeviceIDs": names}] if names else []
     return {key: value for key, value in (("Devices", devices), ("DeviceRequests", requests)) if value}

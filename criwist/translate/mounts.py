@@ -1,17 +1,19 @@
 """Mounts: host paths and images, in the container's file system.
 
-Docker has two ways to name a bind mount.  ``HostConfig.Mounts`` takes any path and says how read-only is meant;
-``HostConfig.Binds`` is a text parted by colons, and alone can relabel for SELinux.  So binds are used only where a
-relabelling is asked for and the engine has SELinux.
+Docker has two ways to name a bind mount.  ``HostConfig.Mounts`` takes any path and has options for read-only mounts;
+``HostConfig.Binds`` is a text with colons between its parts, and only it can relabel for SELinux.  So this module uses
+binds only if the request wants a relabelling and the engine has SELinux.
 
-- A host path that does not exist becomes a directory, as dockershim and cri-dockerd made it.  From API 1.42 on the
-  engine does that (``CreateMountpoint``); for 1.41 the caller does, see :func:`host_directories`.
-- ``readonly`` is not recursive unless that is asked for: engines from API 1.44 on would make it so by default.
-- A symbolic link as a host path is followed by the engine.
-- Private propagation is left to the engine: it is ``rprivate``, but ``rslave`` where a mount holds the engine's own
-  root, without which the engine could not remove containers.
-- An image is mounted by the engine from API 1.48 on; else the caller mounts it and names the place.  It is one mount
-  with none beneath, so that an engine that has no word for a recursively read-only image keeps to it all the same.
+- A host path that does not exist becomes a directory, as dockershim and cri-dockerd made it: the engine makes it
+  (``CreateMountpoint``), or for an older engine the caller does, see :func:`host_directories`.
+- ``readonly`` is not recursive unless the request says so: newer engines would make it so by default.
+- The engine follows a symbolic link as a host path.
+- The engine chooses private propagation: ``rprivate``, but ``rslave`` where a mount contains the engine's own root,
+  without which it could not remove containers.
+- An image is mounted by the engine if it can; else the caller mounts it and names the place.  It is one mount with none
+  beneath, so that it is recursively read-only although the engine has no option for that.
+
+:mod:`criwist.engine_differences` has the API version that each of these needs.
 """
 
 from __future__ import annotations
@@ -21,12 +23,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from criwist.api.runtime.v1 import api_pb2 as pb
+from criwist.engine_differences import CREATE_MOUNTPOINT, IMAGE_MOUNTS, READ_ONLY_RECURSION
 from criwist.errors import FailedPrecondition, InvalidArgument, Unimplemented
 from criwist.interfaces.engine import EngineFacts
-
-_CREATE_MOUNTPOINT = (1, 42)
-_READ_ONLY_RECURSION = (1, 44)
-_IMAGE_MOUNTS = (1, 48)
 
 _ID_PREFIX = "sha256:"
 #: Digits of an id that still name one image for certain.
@@ -39,22 +38,17 @@ _PROPAGATION = {
 }
 
 
-def engine_mounts_images(engine: EngineFacts) -> bool:
-    """Whether the engine mounts images itself; else the caller of :func:`mounts_body` has to."""
-    return engine.api_version >= _IMAGE_MOUNTS
-
-
 def image_mounts_wanted(config: pb.ContainerConfig) -> dict[int, pb.Mount]:
-    """The mounts of *config* that are image volumes, by index."""
+    """Return the mounts of *config* that are image volumes, by index."""
     return {index: mount for index, mount in enumerate(config.mounts) if mount.image.image}
 
 
 def host_directories(config: pb.ContainerConfig, *, engine: EngineFacts) -> tuple[str, ...]:
-    """Host paths at which the caller makes a directory before creation, where nothing is there.
+    """Return the host paths at which the caller makes a directory before creation, where nothing is there.
 
-    Links in the way are followed.  Empty from API 1.42 on.
+    The caller follows links in the path.  Empty if the engine makes the directories.
     """
-    if engine.api_version >= _CREATE_MOUNTPOINT:
+    if CREATE_MOUNTPOINT.supported_by(engine):
         return ()
     return tuple(mount.host_path for mount in config.mounts if mount.host_path and not _relabelled(mount, engine))
 
@@ -67,12 +61,12 @@ def mounts_body(
     engine: EngineFacts,
     image_mounts: Mapping[int, str],
 ) -> dict[str, Any]:
-    """``Mounts`` and ``Binds`` of a container, in the request's order; lists that are empty are left out.
+    """Return ``Mounts`` and ``Binds`` of a container, in the request's order, without empty lists.
 
     :param field: path of *mounts* in the request.
     :param runtime: the OCI runtime, ``""``: the engine's default.
-    :param image_mounts: by index the id of an image that the engine mounts (:func:`engine_mounts_images`), or the host
-        path at which the image is mounted already, in which a sub path is.
+    :param image_mounts: by index the id of an image that the engine mounts (:data:`IMAGE_MOUNTS`), or the host path at
+        which the image is mounted already, in which a sub path is.
     :raises InvalidArgument: fields that contradict each other, a host path that is not absolute, a writable image.
     :raises FailedPrecondition: recursive read-only without a runtime or an engine that can, an image that is neither
         mounted nor the engine's to mount.
@@ -80,7 +74,7 @@ def mounts_body(
     """
     structured: list[dict[str, Any]] = []
     binds: list[str] = []
-    sources = _sources(image_mounts, field) if engine_mounts_images(engine) else image_mounts
+    sources = _sources(image_mounts, field) if IMAGE_MOUNTS.supported_by(engine) else image_mounts
     for index, mount in enumerate(mounts):
         path = f"{field}[{index}]"
         _check(mount, path)
@@ -120,10 +114,10 @@ def _check_recursion(mount: pb.Mount, field: str, runtime: str, engine: EngineFa
         raise InvalidArgument(path, "must not be set unless propagation is PROPAGATION_PRIVATE")
     name = runtime or engine.default_runtime
     facts = engine.runtimes.get(name)
-    if engine.api_version < _READ_ONLY_RECURSION or facts is None or not facts.recursive_read_only:
+    if not READ_ONLY_RECURSION.supported_by(engine) or facts is None or not facts.recursive_read_only:
         raise FailedPrecondition(
-            f"{path}: the engine with its runtime {name!r} does not do recursive read-only mounts "
-            "(Linux 5.12 and Docker Engine 25 do)"
+            f"{path}: the engine with its runtime {name!r} does not do recursive read-only mounts, which need "
+            f"Linux 5.12 and {READ_ONLY_RECURSION.requirement}"
         )
 
 
@@ -140,7 +134,7 @@ def _image(mount: pb.Mount, field: str, engine: EngineFacts, source: str | None)
         raise InvalidArgument(f"{field}.image_sub_path", "must be a relative path inside the image")
     if source is None:
         raise FailedPrecondition(f"{field}.image: the image is not mounted")
-    if not engine_mounts_images(engine):
+    if not IMAGE_MOUNTS.supported_by(engine):
         return _mount(source, mount, engine)
     result: dict[str, Any] = {"Type": "image", "Source": source, "Target": mount.container_path, "ReadOnly": True}
     if mount.image_sub_path:
@@ -149,12 +143,12 @@ def _image(mount: pb.Mount, field: str, engine: EngineFacts, source: str | None)
 
 
 def _sources(images: Mapping[int, str], field: str) -> dict[int, str]:
-    """How the engine is told which images to mount: by id, and an image that is mounted again by less of its id.
+    """The ``Source`` of each image mount: the image's id, with fewer digits for each further mount of the same image.
 
-    An engine names what it makes for such a mount after container and source, and fails when a second mount has the
+    An engine names its directory for such a mount after container and source, and fails when a second mount has the
     same source: https://github.com/moby/moby/issues/50122.
 
-    :raises FailedPrecondition: more mounts of one image than can be told apart.
+    :raises FailedPrecondition: more mounts of one image than there are distinct sources.
     """
     used: Counter[str] = Counter()
     sources: dict[int, str] = {}
@@ -172,9 +166,9 @@ def _mount(source: str, mount: pb.Mount, engine: EngineFacts) -> dict[str, Any]:
     options: dict[str, Any] = {}
     if propagation := _PROPAGATION[mount.propagation]:
         options["Propagation"] = propagation
-    if engine.api_version >= _CREATE_MOUNTPOINT:
+    if CREATE_MOUNTPOINT.supported_by(engine):
         options["CreateMountpoint"] = not mount.HasField("image")
-    if mount.readonly and engine.api_version >= _READ_ONLY_RECURSION:
+    if mount.readonly and READ_ONLY_RECURSION.supported_by(engine):
         if mount.recursive_read_only:
             options |= {"ReadOnlyForceRecursive": True, "Propagation": "rprivate"}
         else:
@@ -192,7 +186,7 @@ def _relabelled(mount: pb.Mount, engine: EngineFacts) -> bool:
 def _bind(mount: pb.Mount, field: str) -> str:
     """A bind in text, relabelled for this pod alone.
 
-    Read-only binds are recursive from API 1.44 on, wherever the kernel can: the text has no word for less.
+    With newer engines a read-only bind is recursive wherever the kernel can: the text has no option against that.
     """
     for name in ("host_path", "container_path"):
         if ":" in getattr(mount, name):

@@ -1,10 +1,10 @@
-"""Which requests are refused before anything is done.
+"""Checks that refuse a wrong request before criwist acts on it.
 
-:func:`check_request` holds a request against what every message must be (``wellformed``) and what its RPC needs.
-What is checked here concerns names, identifiers, log paths and whatever else leaves the request as text: Docker
-names that are parsed back, lines of resolv.conf, paths of Engine API requests.  Sections that have a meaning of
-their own for Docker - security contexts, resources, mounts, devices - are checked by the modules that translate
-them, as they are translated, which is before the engine is asked for anything.
+:func:`check_request` applies the rules for every message (``message_rules``) and those of the request's RPC.  This
+module checks names, identifiers, log paths and all else that leaves the request as text: Docker names that are parsed
+back, lines of resolv.conf, paths of Engine API requests.  Sections with a meaning of their own for Docker - security
+contexts, resources, mounts, devices - are checked by the modules that translate them, which happens before the first
+call to the engine.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ DEFAULT_ALIAS = "docker"
 
 
 def check_request(request: Message) -> None:
-    """Refuse a request that cannot be right, whatever the state of the node.
+    """Refuse a request that is wrong in every state of the node.
 
-    A request of a type without rules of its own need only be well formed.
+    For a request type without rules of its own, only the rules for every message apply.
 
-    :raises InvalidArgument: naming the first field at fault.
+    :raises InvalidArgument: with the path of the first wrong field.
     """
     check_message(request)
     rules = _RULES.get(type(request))
@@ -39,7 +39,7 @@ def check_request(request: Message) -> None:
 
 
 def runtime_handler(name: str, facts: EngineFacts) -> str:
-    """The engine's name of the OCI runtime that a runtime handler stands for.
+    """Return the engine's name of the OCI runtime that a runtime handler stands for.
 
     ``""`` is the engine's default, and so is ``docker`` unless the engine has a runtime of that name.
 
@@ -80,16 +80,16 @@ def _sandbox_config(config: pb.PodSandboxConfig, path: str) -> None:
 
 
 def _port_mapping(mapping: pb.PortMapping, path: str) -> None:
-    field_rules.in_range(mapping.container_port, f"{path}.container_port", 1, field_rules.MAX_PORT)
+    field_rules.port(mapping.container_port, f"{path}.container_port")
     field_rules.in_range(mapping.host_port, f"{path}.host_port", 0, field_rules.MAX_PORT)
     if mapping.host_ip:
         field_rules.ip_address(mapping.host_ip, f"{path}.host_ip")
 
 
 def _labels(given: Mapping[str, str], reserved: Iterable[str], path: str) -> None:
-    """Docker keeps CRI labels beside those that say what a container is, which a request must not overwrite."""
+    """Docker keeps CRI labels beside criwist's own, which a request must not overwrite."""
     for key in sorted(set(given).intersection(reserved)):
-        raise InvalidArgument(f"{path}[{quoted(key)}]", "is a label of criwist's own")
+        raise InvalidArgument(f"{path}[{quoted(key)}]", "is one of criwist's own labels")
 
 
 # -- Containers ----------------------------------------------------------------------------------------------
@@ -128,7 +128,7 @@ def _environment_variable(variable: pb.KeyValue, path: str) -> None:
         variable.value.decode("utf-8")
     except UnicodeDecodeError:
         # KeyValue.value is bytes, but the Engine API is JSON.
-        raise InvalidArgument(f"{path}.value", "is not UTF-8, and the Engine API carries nothing else") from None
+        raise InvalidArgument(f"{path}.value", "is not UTF-8, which the Engine API requires") from None
 
 
 def _stop_container(request: pb.StopContainerRequest) -> None:
@@ -153,13 +153,13 @@ def _checkpoint_container(request: pb.CheckpointContainerRequest) -> None:
 
 def _exec_sync(request: pb.ExecSyncRequest) -> None:
     field_rules.identifier(request.container_id, "container_id")
-    _command(request.cmd)
+    field_rules.command(request.cmd)
     field_rules.in_range(request.timeout, "timeout", 0, field_rules.MAX_SECONDS)
 
 
 def _exec(request: pb.ExecRequest) -> None:
     field_rules.identifier(request.container_id, "container_id")
-    _command(request.cmd)
+    field_rules.command(request.cmd)
     _streams(request)
 
 
@@ -168,22 +168,14 @@ def _attach(request: pb.AttachRequest) -> None:
     _streams(request)
 
 
-def _command(command: Iterable[str]) -> None:
-    field_rules.not_empty(next(iter(command), ""), "cmd")
-
-
 def _streams(request: pb.ExecRequest | pb.AttachRequest) -> None:
-    # CRI: a terminal has one output; and with no stream at all there is nothing to connect.
-    if request.tty and request.stderr:
-        raise InvalidArgument("stderr", "must not be set beside tty, whose only output is stdout")
-    if not (request.stdin or request.stdout or request.stderr):
-        raise InvalidArgument("stdin", "one of stdin, stdout and stderr must be set")
+    field_rules.streams(stdin=request.stdin, stdout=request.stdout, stderr=request.stderr, tty=request.tty)
 
 
 def _port_forward(request: pb.PortForwardRequest) -> None:
     field_rules.identifier(request.pod_sandbox_id, "pod_sandbox_id")
     for where, port in _numbered(request.port, "port"):
-        field_rules.in_range(port, where, 1, field_rules.MAX_PORT)
+        field_rules.port(port, where)
 
 
 # -- Images, the node ----------------------------------------------------------------------------------------

@@ -10,7 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from criwist.demo.log_lines import read_log
 from criwist.demo.progress import Progress
-from criwist.demo.quantities import cpu_quota, cpu_shares, number_of_bytes, quantity
+from criwist.demo.quantities import cpu_quota, cpu_shares, number_of_bytes
+from criwist.quantities import quantity
 
 
 class QuantityTests(SynchronousTestCase):

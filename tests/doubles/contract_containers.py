@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from criwist import errors
-from criwist.docker.error_responses import name_holder, says_not_running
+from criwist.docker.error_responses import is_not_running, name_holder
 from tests.doubles.contract_situation import FAIL, MISSING, SPEAK, STUBBORN, Scenarios, Situation, scenario
 
 
@@ -64,7 +64,7 @@ class ContainerScenarios(Scenarios):
         await situation.docker.kill_container(container, "SIGKILL")
         await situation.exited(container)
         error = await self.raises(errors.FailedPrecondition, situation.docker.kill_container(container, "TERM"))
-        self.assertTrue(says_not_running(error))
+        self.assertTrue(is_not_running(error))
 
     @scenario
     async def test_a_running_container_is_removed_by_force_alone(self, situation: Situation) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from criwist import errors
-from criwist.docker.error_responses import says_image_in_use
+from criwist.docker.error_responses import is_image_in_use
 from tests.doubles.contract_situation import Feed, Scenarios, Situation, scenario
 
 
@@ -42,7 +42,7 @@ class ImageScenarios(Scenarios):
         await situation.created("one")
         call = situation.docker.remove_image(situation.image, force=False, prune=True)
         error = await self.raises(errors.FailedPrecondition, call)
-        self.assertTrue(says_image_in_use(error))
+        self.assertTrue(is_image_in_use(error))
 
     @scenario
     async def test_image_events(self, situation: Situation) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from criwist import errors
-from criwist.docker.error_responses import says_not_running
+from criwist.docker.error_responses import is_not_running
 from criwist.wire.stdcopy import Stream
 from tests.doubles.contract_situation import ECHO, SPEAK, Feed, Output, Scenarios, Situation, scenario
 
@@ -89,7 +89,7 @@ class StreamScenarios(Scenarios):
     async def test_an_exec_needs_a_running_container(self, situation: Situation) -> None:
         """Creating an exec in a container that does not run fails with an error that the client recognises."""
         error = await self.raises(errors.FailedPrecondition, situation.exec(await situation.created("one"), SPEAK))
-        self.assertTrue(says_not_running(error))
+        self.assertTrue(is_not_running(error))
 
     @scenario
     async def test_unknown_execs_are_not_found(self, situation: Situation) -> None:

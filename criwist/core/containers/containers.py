@@ -26,6 +26,7 @@ from criwist.core.state.cache import Cache
 from criwist.core.state.engine_profile import EngineProfile
 from criwist.core.state.entries import ContainerEntry, SandboxEntry
 from criwist.core.undo import Undo, all_or_nothing
+from criwist.engine_differences import IMAGE_MOUNTS
 from criwist.interfaces.engine import IDocker
 from criwist.interfaces.logs import IContainerLogs, LoggedContainer
 from criwist.kernel.cgroup.paths import Cgroup, process_cgroup
@@ -37,7 +38,7 @@ from criwist.network.resolvconf import TARGET, ResolvConfs
 from criwist.translate.cgroup import CgroupWrites, cgroup_writes, changed_field
 from criwist.translate.container import container_body, needed_files, needs_accounts
 from criwist.translate.engine_json import member, number
-from criwist.translate.mounts import engine_mounts_images, host_directories, image_mounts_wanted
+from criwist.translate.mounts import host_directories, image_mounts_wanted
 from criwist.translate.resources import oom_score, update_body
 
 #: Longest grace that the engine is asked for, seconds: what fits the 32-bit number it keeps it in.
@@ -124,7 +125,7 @@ class Containers:
         mounts: dict[int, str] = {}
         for index, mount in image_mounts_wanted(config).items():
             image_id, sub_path = self._image_id(mount.image.image), mount.image_sub_path
-            if not engine_mounts_images(self._engine.facts):
+            if not IMAGE_MOUNTS.supported_by(self._engine.facts):
                 mounts[index] = await self._volumes.prepare(name, index, image_id, sub_path)
             elif sub_path and not await self._image_files.has(image_id, sub_path):
                 # The engine would look for it when the container starts.

@@ -11,7 +11,7 @@ from typing import Any
 
 from twisted.logger import Logger
 
-from criwist.docker.error_responses import capability_not_dropped
+from criwist.docker.error_responses import unavailable_capability
 from criwist.errors import InvalidArgument
 
 _log = Logger()
@@ -27,7 +27,7 @@ async def create_without(body: dict[str, Any], create: Callable[[], Awaitable[st
             return await create()
         except InvalidArgument as error:
             dropped = body["HostConfig"].get("CapDrop", [])
-            capability = capability_not_dropped(error)
+            capability = unavailable_capability(error)
             if capability not in dropped:
                 raise
             _log.info("{capability} need not be dropped: {error}", capability=capability, error=str(error))

@@ -30,6 +30,7 @@ from criwist.core.state.entries import ContainerEntry
 from criwist.core.state.event_feed import EventFeed
 from criwist.interfaces.engine import IDocker, IHijackedStream
 from criwist.interfaces.streaming import IRemoteProcess, IStreamingRuntime, RemoteCommand
+from criwist.translate import field_rules
 
 #: Keys on which the engine ends a session with a terminal.  Its own default begins with ctrl-p, which every shell uses.
 #: This sequence is one that nobody types.  Its first key prints nothing, since the engine holds it back until the next.
@@ -57,8 +58,7 @@ class StreamingRuntime:
     # -- Admission
 
     async def admit_exec(self, request: RemoteCommand) -> RemoteCommand:
-        if not request.command:
-            raise errors.InvalidArgument("cmd", "must not be empty")
+        field_rules.command(request.command)
         _check_streams(request)
         return evolve(request, container_id=(await self._running(request.container_id)).id)
 
@@ -124,10 +124,7 @@ class StreamingRuntime:
 
 
 def _check_streams(request: RemoteCommand) -> None:
-    if not (request.stdin or request.stdout or request.stderr):
-        raise errors.InvalidArgument("stdin, stdout, stderr", "at least one must be true")
-    if request.tty and request.stderr:
-        raise errors.InvalidArgument("stderr", "must be false with tty: a terminal has one output")
+    field_rules.streams(stdin=request.stdin, stdout=request.stdout, stderr=request.stderr, tty=request.tty)
 
 
 @implementer(IRemoteProcess)

@@ -18,7 +18,7 @@ from criwist.core.images.filesystem import ImageFilesystem
 from criwist.core.images.image_cache import ImageCache, names
 from criwist.core.images.pulls import Pulls
 from criwist.core.images.snapshot import ImageSnapshot
-from criwist.docker.error_responses import says_image_in_use
+from criwist.docker.error_responses import is_image_in_use
 from criwist.errors import CriwistError, FailedPrecondition, NotFound
 from criwist.interfaces.engine import IDocker, JSONObject
 from criwist.pause.image import PAUSE_REFERENCE
@@ -134,7 +134,7 @@ class Images:
         except NotFound:
             return
         except FailedPrecondition as error:
-            if not says_image_in_use(error):
+            if not is_image_in_use(error):
                 raise
             self._log.info("{image} is untagged although a container uses it: {error}", image=name, error=str(error))
             try:
@@ -148,7 +148,7 @@ class Images:
         except NotFound:
             return
         except FailedPrecondition as error:
-            if not (had_names and says_image_in_use(error)):
+            if not (had_names and is_image_in_use(error)):
                 raise
 
     async def _refresh_pulled(self, reference: Reference) -> str:

@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from criwist.core.images.pull_progress import PullProgress
-from criwist.docker.error_responses import registry_status, says_registry_denied
+from criwist.docker.error_responses import is_registry_denial, registry_status
 from criwist.errors import CriwistError, DeadlineExceeded, PermissionDenied, Unavailable
 from criwist.interfaces.engine import IDocker, JSONObject
 from criwist.reference import Reference
@@ -99,7 +99,7 @@ class Pulls:
             self._log.warn("the pull of {image} failed: {error}", image=reference.familiar, error=str(error))
             if registry_status(error) in _UNAVAILABLE:
                 raise Unavailable(f"{REGISTRY_UNAVAILABLE}: {error}") from error
-            if says_registry_denied(error):
+            if is_registry_denial(error):
                 raise PermissionDenied(f"pulling {reference.familiar}: {error}") from error
             raise
         return await self._image_id(reference)

@@ -1,4 +1,4 @@
-"""Kubernetes resource quantities, as far as annotations carry them: ``10M``, ``1.5Gi``, ``2e6``."""
+"""Kubernetes resource quantities: ``500m``, ``1.5Gi``, ``2e6`` (apimachinery, ``resource.Quantity``)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from fractions import Fraction
 from math import ceil
 
+#: An exponent has three digits at most: a larger one would make a number that fills the memory.
 _QUANTITY = re.compile(
     r"(?P<number>[+-]?(?:\d+\.?\d*|\.\d+))(?P<suffix>[numkMGTPE]|[KMGTPE]i|[eE][+-]?\d{1,3}|)\Z", re.A
 )
@@ -13,14 +14,14 @@ _DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "
 _BINARY = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60}
 
 
-def read_quantity(text: str) -> int:
-    """The value of a quantity, a fraction rounded up, as apimachinery's ``Quantity.Value`` has it.
+def quantity(text: str) -> Fraction:
+    """Return the exact value of a quantity.
 
-    :raises ValueError: it is no quantity.
+    :raises ValueError: *text* is not a quantity.
     """
     match = _QUANTITY.match(text)
     if match is None:
-        raise ValueError(f"{text!r} is not a quantity such as 10M or 1.5Gi")
+        raise ValueError(f"{text!r} is not a quantity such as 500m or 1.5Gi")
     suffix = match["suffix"]
     if suffix in _BINARY:
         scale = Fraction(2) ** _BINARY[suffix]
@@ -28,4 +29,12 @@ def read_quantity(text: str) -> int:
         scale = Fraction(10) ** _DECIMAL[suffix]
     else:
         scale = Fraction(10) ** int(suffix[1:])
-    return ceil(Fraction(match["number"]) * scale)
+    return Fraction(match["number"]) * scale
+
+
+def whole_quantity(text: str) -> int:
+    """Return the value of a quantity with a fraction rounded up, as apimachinery's ``Quantity.Value`` does.
+
+    :raises ValueError: *text* is not a quantity.
+    """
+    return ceil(quantity(text))
