@@ -36,7 +36,7 @@ from criwist.core.containers.image_users import ImageUsers
 from criwist.core.containers.image_volumes import ImageVolumes
 from criwist.core.exec.exec_sync import ExecSync
 from criwist.core.exec.streaming_runtime import StreamingRuntime
-from criwist.core.images.credential_programs import CredentialPrograms
+from criwist.core.images.credential_helpers import CredentialHelpers
 from criwist.core.images.credentials import DockerConfigs
 from criwist.core.images.images import Images
 from criwist.core.node.status import NodeStatus
@@ -45,9 +45,9 @@ from criwist.core.recovery import Recovery
 from criwist.core.sandboxes.pause_image import PauseImage
 from criwist.core.sandboxes.sandboxes import Sandboxes
 from criwist.core.state.cache import Cache
-from criwist.core.state.engine_facts import KnownEngine
+from criwist.core.state.engine_profile import EngineProfile
 from criwist.core.state.event_feed import EventFeed
-from criwist.core.state.observed_state import Observer, observe
+from criwist.core.state.observed_state import ObservedStateReader, read_observed_state
 from criwist.core.state.pod_networks import PodNetworks
 from criwist.core.state.projection import Projection
 from criwist.daemon.log_observer import STANDARD_OUTPUT, TWISTD_LOG, choose
@@ -159,7 +159,7 @@ class Criwist(Service):
             request_timeout=config.runtime_request_timeout,
         )
         processes = Processes(reactor, reactor.getThreadPool())
-        engine = KnownEngine(docker, lambda: local_oom_score_floor(config.docker_endpoint))
+        engine = EngineProfile(docker, lambda: local_oom_score_floor(config.docker_endpoint))
         records = SandboxRecords(posixpath.join(config.root_directory, "sandboxes"), mirror=mirror_directory())
         resolv_confs = ResolvConfs(posixpath.join(config.root_directory, "resolv-confs"))
         networks = PodNetworks(pod_networks(config, reactor, self._environment), config.network_plugin)
@@ -167,10 +167,16 @@ class Criwist(Service):
         logs = self._logs = ContainerLogs(config, docker, reactor)
         trees = posixpath.join(config.root_directory, "image-volumes")
         volumes = ImageVolumes(docker, LayerMounts(reactor, reactor.getThreadPool(), trees), trees)
-        configs = DockerConfigs(self._environment, os.getcwd(), CredentialPrograms(reactor, self._environment).get)
+        configs = DockerConfigs(self._environment, os.getcwd(), CredentialHelpers(reactor, self._environment).get)
         images = Images(docker, config, reactor, configs, lambda: volumes.in_use() | cache.snapshot.image_volumes)
         describe = Projection(
-            engine, records, networks, images.image, Observer(observe), volumes.volume_at, config.root_directory
+            engine,
+            records,
+            networks,
+            images.image,
+            ObservedStateReader(read_observed_state),
+            volumes.volume_at,
+            config.root_directory,
         )
         cache = Cache(docker, logs, describe)
         locks = Locks()

@@ -12,7 +12,7 @@ from criwist.core.exec.exec_sync import ExecSync
 from criwist.core.node.status import NodeStatus
 from criwist.core.node.verbose_info import VerboseInfo
 from criwist.core.sandboxes.sandboxes import Sandboxes
-from criwist.core.state.cache import Cache, listing
+from criwist.core.state.cache import Cache, list_response
 from criwist.interfaces.network import IPodNetwork
 from criwist.rpc.serving import from_snapshot, immediate, node_state, on_reactor
 from criwist.rpc.streaming import StreamingUrls
@@ -84,9 +84,9 @@ class RuntimeService:
     def ListPodSandbox(self, request: pb.ListPodSandboxRequest) -> bytes:
         snapshot = self._cache.current()
         if not request.HasField("filter"):
-            return snapshot.all_sandboxes
+            return snapshot.list_sandboxes_response
         passes = sandbox_filter(request.filter)
-        return listing(entry for entry in snapshot.newest_sandboxes if passes(entry))
+        return list_response(entry for entry in snapshot.newest_sandboxes if passes(entry))
 
     # -- Containers
 
@@ -115,9 +115,9 @@ class RuntimeService:
     def ListContainers(self, request: pb.ListContainersRequest) -> bytes:
         snapshot = self._cache.current()
         if not request.HasField("filter"):
-            return snapshot.all_containers
+            return snapshot.list_containers_response
         passes = container_filter(request.filter)
-        return listing(entry for entry in snapshot.newest_containers if passes(entry))
+        return list_response(entry for entry in snapshot.newest_containers if passes(entry))
 
     @from_snapshot
     def ContainerStatus(self, request: pb.ContainerStatusRequest) -> bytes:

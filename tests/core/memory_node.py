@@ -20,9 +20,9 @@ from criwist.core.exec.exec_sync import ExecSync
 from criwist.core.recovery import Recovery
 from criwist.core.sandboxes.sandboxes import Sandboxes
 from criwist.core.state.cache import Cache
-from criwist.core.state.engine_facts import KnownEngine
+from criwist.core.state.engine_profile import EngineProfile
 from criwist.core.state.event_feed import EventFeed
-from criwist.core.state.observed_state import Observed
+from criwist.core.state.observed_state import ObservedState
 from criwist.core.state.pod_networks import PodNetworks
 from criwist.core.state.projection import Projection
 from criwist.errors import PermissionDenied, PluginFailure
@@ -179,7 +179,7 @@ class MemoryNode:
         """Compose the core, as ``service`` does."""
         docker = self.docker.client
         self.logs = NotedLogs()
-        self.engine = KnownEngine(docker, lambda: None)
+        self.engine = EngineProfile(docker, lambda: None)
         self.records = SandboxRecords(f"{self.root}/sandboxes", older=())
         resolv_confs = ResolvConfs(f"{self.root}/resolv-confs")
         self.networks = PodNetworks({"cni": self.network, "host": HostNetwork()}, "cni")
@@ -189,7 +189,7 @@ class MemoryNode:
             self.records,
             self.networks,
             lambda image: None,
-            lambda inspected: Observed(),
+            lambda inspected: ObservedState(),
             self.volumes.volume_at,
             self.root,
         )

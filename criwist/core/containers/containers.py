@@ -23,7 +23,7 @@ from criwist.core.containers.unavailable_capabilities import create_without
 from criwist.core.host_files import make_missing_directories, read_files
 from criwist.core.name_conflict import create_named
 from criwist.core.state.cache import Cache
-from criwist.core.state.engine_facts import KnownEngine
+from criwist.core.state.engine_profile import EngineProfile
 from criwist.core.state.entries import ContainerEntry, SandboxEntry
 from criwist.core.undo import Undo, all_or_nothing
 from criwist.engine_differences import IMAGE_MOUNTS
@@ -55,7 +55,7 @@ class Containers:
 
     _docker: IDocker
     _cache: Cache
-    _engine: KnownEngine
+    _engine: EngineProfile
     _logs: IContainerLogs
     _locks: Locks
     _resolv_confs: ResolvConfs

@@ -1,57 +1,48 @@
-"""The end of an exec: waiting for it, and its exit code.
+"""Waiting for the end of an exec, and its exit code.
 
-An exec has ended when the engine says so (``exec_die``, which has the code), not when its pipes close: a command may
-close its output and go on.  But of one that could not be run the engine says nothing, its pipes close; so that is a
-reason to look, and so is an event that may have been missed.
+An exec has ended when the engine reports it (the ``exec_die`` event, which has the code), not when its pipes close: a
+command may close its output and go on.  But the engine reports nothing of a command that could not be run; its pipes
+close.  So the end of the output is a reason to read the exec's state, and so is an event that may have been missed.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from criwist import errors
-from criwist.interfaces.engine import IDocker
+from criwist.core.exec.exec_polling import ExecPoller
 
-#: Seconds between looks at an exec whose state is about to change.
-LOOK_PAUSE = 0.02
-#: Looks at one whose end was announced but is not recorded yet.
-_LOOKS = 250
+#: Seconds in which the engine must record the exit code of an exec whose end it may have reported.
+RECORDED_WITHIN: Final = 5.0
 
 
-async def exit_code(
-    docker: IDocker, clock: IReactorTime, exec_id: str, told: Deferred[int | None], output_ended: Deferred[None]
-) -> int:
-    """Wait for the end of a started exec; its exit code.
+async def exit_code(poller: ExecPoller, end_event: Deferred[int | None], output_ended: Deferred[None]) -> int:
+    """Wait for the end of a started exec; return its exit code.
 
-    :param told: of ``EngineFeed.exec_ended``.
-    :param output_ended: fires when its pipes are closed.
+    :param end_event: of ``EventFeed.exec_ended``.
+    :param output_ended: fires when the exec's pipes are closed.
     :raises EngineFailure: it ended, but the engine records no exit code.
     """
-    await first_of(told, output_ended)
-    looks = 0
-    while True:
-        code = told.result if told.called else None
-        if isinstance(code, int):
+    await first_of(end_event, output_ended)
+    if not end_event.called:
+        if (code := await poller.exit_code()) is not None:
             return code
-        inspected = await docker.inspect_exec(exec_id)
-        if not inspected.get("Running") and inspected.get("ExitCode") is not None:
-            return int(inspected["ExitCode"])
-        if not told.called:
-            await first_of(told)
-            continue
-        looks += 1
-        if looks == _LOOKS:
-            raise errors.EngineFailure(f"exec {exec_id} ended, but the engine has no exit code for it")
-        await deferLater(clock, LOOK_PAUSE, lambda: None)
+        await first_of(end_event)
+    reported = end_event.result
+    code = reported if isinstance(reported, int) else await poller.retry(poller.exit_code, RECORDED_WITHIN)
+    if code is None:
+        raise errors.EngineFailure(f"exec {poller.exec_id} ended, but the engine has no exit code for it")
+    return code
 
 
 def first_of(*deferreds: Deferred[Any]) -> Deferred[None]:
-    """Fires with None as soon as one of *deferreds* fires.  They stay as they are, whoever is cancelled."""
+    """Return a Deferred that fires with None as soon as one of *deferreds* fires.
+
+    They stay as they are when it is cancelled, and when another one of them is.
+    """
     winner: Deferred[None] = Deferred()
 
     def fired(result: Any) -> Any:

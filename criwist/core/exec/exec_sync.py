@@ -1,12 +1,12 @@
-"""ExecSync: run a command in a container, collect what it says, kill it if it takes too long.
+"""ExecSync: run a command in a container, collect its output, kill it if it takes too long.
 
-1. The exec is created and started attached; its output is collected as it comes, up to a limit.
-2. It has ended when the engine says so (``exec_die``) - not when its pipes close: a child left in the background
-   may hold them open for ever.  Output that is already on its way gets a short moment to arrive.
-3. When the time is up first, the process and all its descendants are killed *on the host* by pid, since the
-   engine has no call for that, and the caller gets DEADLINE_EXCEEDED.  The same happens when the caller
-   goes away: a probe nobody waits for is a leak.  Descendants that left the process are told by a variable in
-   their environment, which the command gets besides its own.
+1. The exec is created and started attached; its output is collected as it arrives, up to a limit.
+2. The exec has ended when the engine reports it (``exec_die``), not when its pipes close: a child left in the
+   background may hold them open for ever.  Output that is already on its way gets a short moment to arrive.
+3. If the time is up first, the process and all its descendants are killed *on the host* by pid, since the engine has
+   no call for that, and the caller gets DEADLINE_EXCEEDED.  The same happens when the caller cancels: a probe that
+   runs on without a caller is a leak.  Descendants that left the process's tree are found by a variable in their
+   environment, which is added to the command's.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from criwist import errors
-from criwist.core.exec.exec_exit import LOOK_PAUSE, exit_code, first_of
+from criwist.core.exec.exec_exit import exit_code, first_of
+from criwist.core.exec.exec_polling import ExecPoller
 from criwist.core.state.cache import Cache
 from criwist.core.state.event_feed import EventFeed
 from criwist.interfaces.engine import IDocker, IHijackedStream
@@ -31,18 +32,18 @@ from criwist.interfaces.kernel import IProcesses
 from criwist.kernel.processes import EXEC_MARKER
 from criwist.wire.stdcopy import Demultiplexer, Stream
 
-#: Bytes of output, stdout and stderr together, that one ExecSync may bring back; what exceeds them is dropped, so
-#: that what is said least keeps its part.  A kubelet refuses messages over 16 MiB; the rest needs a few bytes.
+#: Bytes of output, stdout and stderr together, that one ExecSync may return.  The excess is cut from the longer of the
+#: two.  A kubelet rejects messages over 16 MiB; the rest of the message needs a few bytes.
 OUTPUT_LIMIT = 16 * 1024 * 1024 - 1024
 #: Seconds that output may lag behind the end of its process.
-LAST_WORDS = 0.25
-#: Looks at an exec that was cancelled while it was being started.
-_STARTING_LOOKS = 25
+OUTPUT_GRACE = 0.25
+#: Seconds to wait for the pid of an exec that was cancelled while it was being started.
+_STARTED_WITHIN = 0.5
 
 
 @frozen
 class ExecResult:
-    """How a command ended."""
+    """A command's exit code and output."""
 
     exit_code: int
     stdout: bytes
@@ -71,7 +72,7 @@ class _Collector(Protocol):
             self.ended.callback(None)
 
     def output(self) -> tuple[bytes, bytes]:
-        """What was said on stdout and on stderr, within the limit together."""
+        """Return stdout and stderr, together within the limit."""
         out, err = (b"".join(chunks) for chunks in self._chunks.values())
         half = OUTPUT_LIMIT // 2
         room_for_out = max(half, OUTPUT_LIMIT - len(err))
@@ -91,9 +92,9 @@ class ExecSync:
     _log = Logger()
 
     async def run(self, container_id: str, command: Sequence[str], timeout: float) -> ExecResult:
-        """Run *command* to its end.
+        """Run *command* to its end; return its exit code and output.
 
-        :param timeout: seconds; 0: no limit of ours.
+        :param timeout: seconds; 0: no limit.
         :raises FailedPrecondition: the container does not run.
         :raises DeadlineExceeded: *timeout* passed; the process and its descendants were killed.
         """
@@ -110,12 +111,13 @@ class ExecSync:
                 "Env": [f"{EXEC_MARKER}={token_hex(16)}"],
             },
         )
-        working = Deferred.fromCoroutine(self._work(exec_id))
-        expiry = self._clock.callLater(timeout, working.cancel) if timeout else None
+        poller = ExecPoller(self._docker, self._clock, exec_id)
+        running = Deferred.fromCoroutine(self._run_started(poller))
+        expiry = self._clock.callLater(timeout, running.cancel) if timeout else None
         try:
-            return await working
+            return await running
         except (CancelledError, errors.Cancelled):
-            await self._kill(exec_id, entry.id)
+            await self._kill(poller, entry.id)
             if expiry is not None and not expiry.active():
                 raise errors.DeadlineExceeded(
                     f"command {list(command)!r} timed out after {timeout:g} s; it and its descendants were killed"
@@ -125,52 +127,45 @@ class ExecSync:
             if expiry is not None and expiry.active():
                 expiry.cancel()
 
-    async def _work(self, exec_id: str) -> ExecResult:
-        ended = self._feed.exec_ended(exec_id)
+    async def _run_started(self, poller: ExecPoller) -> ExecResult:
+        end_event = self._feed.exec_ended(poller.exec_id)
         collector = _Collector()
         stream: IHijackedStream | None = None
         try:
-            stream = await self._docker.start_exec(exec_id, tty=False)
+            stream = await self._docker.start_exec(poller.exec_id, tty=False)
             stream.start(collector)
-            code = await exit_code(self._docker, self._clock, exec_id, ended, collector.ended)
-            await self._last_words(collector)
+            code = await exit_code(poller, end_event, collector.ended)
+            await self._drain(collector)
         finally:
-            ended.addErrback(lambda failure: failure.trap(CancelledError))
-            ended.cancel()
+            end_event.addErrback(lambda failure: failure.trap(CancelledError))
+            end_event.cancel()
             if stream is not None:
                 stream.abort()
         return ExecResult(code, *collector.output())
 
-    async def _last_words(self, collector: _Collector) -> None:
+    async def _drain(self, collector: _Collector) -> None:
         if not collector.ended.called:
-            moment = deferLater(self._clock, LAST_WORDS, lambda: None)
-            await first_of(collector.ended, moment)
-            moment.addErrback(lambda failure: failure.trap(CancelledError))
-            moment.cancel()
+            grace = deferLater(self._clock, OUTPUT_GRACE, lambda: None)
+            await first_of(collector.ended, grace)
+            grace.addErrback(lambda failure: failure.trap(CancelledError))
+            grace.cancel()
 
-    async def _kill(self, exec_id: str, container_id: str) -> None:
-        """Kill what the exec started; never raises, since the caller has a better error to tell."""
+    async def _kill(self, poller: ExecPoller, container_id: str) -> None:
+        """Kill the exec's processes.  Never raises, since the caller has a better error to report."""
         try:
-            inspected = await self._docker.inspect_exec(exec_id)
-            for _ in range(_STARTING_LOOKS):
-                if inspected.get("Running") or inspected.get("ExitCode") is not None:
-                    break
-                # Neither running nor ended: our start request may still be on its way through the engine.
-                await deferLater(self._clock, LOOK_PAUSE, lambda: None)
-                inspected = await self._docker.inspect_exec(exec_id)
-            pid = int(inspected.get("Pid") or 0)
-            if pid > 0 and inspected.get("Running"):
+            pid = await poller.live_pid(_STARTED_WITHIN)
+            if pid:
                 killed = await self._processes.kill_tree(pid, container_id)
                 self._log.info(
                     "killed {count} processes of exec {exec} in {container}",
                     count=killed,
-                    exec=exec_id,
+                    exec=poller.exec_id,
                     container=container_id,
                 )
         except errors.CriwistError as error:
             self._log.warn(
-                "processes of exec {exec} in {container} may be left: {error}",
-                exec=exec_id,
+                "processes of exec {exec} in {container} may still run: {error}",
+                exec=poller.exec_id,
                 container=container_id,
                 error=str(error),
             )

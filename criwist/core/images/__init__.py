@@ -1,3 +1,3 @@
-"""The RPCs of images, and the copy of the engine's images."""
+"""The RPCs of images, and the cache of the engine's images."""
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
-"""Credentials for registries: as the CRI brings them, as docker's configuration files hold them, as the engine wants
-them.
+"""Credentials for registries: from CRI requests and Docker's configuration files to the engine's form.
 
 The engine takes an object with ``username`` and ``password``, or ``identitytoken``, or ``registrytoken``, and
 ``serveraddress`` (Engine API, "Authentication").  Secrets are never logged and never part of an error.
@@ -27,7 +26,7 @@ _log = Logger()
 
 
 def engine_credentials(auth: pb.AuthConfig | None) -> JSONObject | None:
-    """What the engine is told for the credentials of a PullImage request; None if there are none.
+    """Return the credentials of a PullImage request in the engine's form; None if there are none.
 
     :raises InvalidArgument: ``auth`` is not the base64 of ``user:password``.
     """
@@ -64,9 +63,9 @@ def _engine_object(
 
 
 def _decoded_pair(text: str) -> tuple[str, str]:
-    """User and password of an ``auth`` member.  Some tools pad the password with NULs.
+    """Return user and password of an ``auth`` member.  Some tools pad the password with NULs.
 
-    :raises ValueError: it is not the base64 of such a pair; the text says so and does not show it.
+    :raises ValueError: it is not the base64 of such a pair; the error does not contain it.
     """
     try:
         decoded = base64.b64decode(text, validate=True).decode("utf-8")
@@ -78,96 +77,104 @@ def _decoded_pair(text: str) -> tuple[str, str]:
     return username, password.strip("\0")
 
 
-# -- docker's configuration files ----------------------------------------------------------------------------
+# -- Docker's configuration files ----------------------------------------------------------------------------
 
-#: Repositories and registries that all mean Docker Hub.
+#: Names of Docker Hub.
 _HUB = frozenset({"index.docker.io", "registry-1.docker.io", "docker.io"})
 
 
 @frozen
 class DockerConfigs:
-    """The places where a kubelet and docker's own tools look for credentials.
+    """The files in which a kubelet and Docker's own tools find credentials.
 
-    :param environment: ``DOCKER_CONFIG`` and ``HOME`` of it are looked at.
+    :param environment: ``DOCKER_CONFIG`` and ``HOME`` of it are read.
     :param directory: the working directory.
-    :param ask: asks a credential program about a registry, see :meth:`CredentialPrograms.get`; None: none are asked.
+    :param run_helper: :meth:`CredentialHelpers.get`; None: no helper is run.
     """
 
     environment: Mapping[str, str] = field(factory=dict)
     directory: str = "/"
-    ask: Callable[[str, str], Awaitable[JSONObject | None]] | None = None
+    run_helper: Callable[[str, str], Awaitable[JSONObject | None]] | None = None
 
     def paths(self) -> Sequence[Path]:
-        """The files, the first one found counts: ``config.json`` before ``.dockercfg``, as a kubelet has it."""
+        """Return the files in a kubelet's order, ``config.json`` before ``.dockercfg``.
+
+        Only the first file that can be used is read for credentials.
+        """
         home = self.environment.get("HOME", "")
         current = [Path(self.environment["DOCKER_CONFIG"])] if self.environment.get("DOCKER_CONFIG") else []
         current += [Path(self.directory), *([Path(home, ".docker")] if home else []), Path("/.docker")]
         older = [Path(self.directory), *([Path(home)] if home else []), Path("/")]
-        return [*(place / "config.json" for place in current), *(place / ".dockercfg" for place in older)]
+        return [
+            *(directory / "config.json" for directory in current),
+            *(directory / ".dockercfg" for directory in older),
+        ]
 
     async def credentials_for(self, reference: Reference) -> Sequence[JSONObject]:
-        """Credentials that fit the image, the closest match first.  The file is read anew at each call.
+        """Return credentials that match the image, the closest match first.  The file is read at each call.
 
-        What the file holds itself comes before what a program has that it names.  A file that cannot be read or
-        understood is logged and passed over.
+        Credentials in the file come before those of a helper that it names.  A file that cannot be read or parsed is
+        logged and skipped.
         """
         for path in self.paths():
             configuration = _read(path)
             if configuration is not None:
                 found = list(_matching(configuration.auths, reference))
-                program = configuration.programs.get(reference.domain, configuration.program)
-                asked = await self.ask(program, _server(reference)) if program and self.ask is not None else None
-                return [*found, *([asked] if asked is not None else [])]
+                helper = configuration.helpers.get(reference.domain, configuration.helper)
+                if helper and self.run_helper is not None:
+                    credentials = await self.run_helper(helper, _server(reference))
+                    found += [credentials] if credentials is not None else []
+                return found
         return ()
 
 
 @frozen
 class _Configuration:
     auths: Mapping[str, Any]
-    #: Program that keeps the credentials of all registries; ``""``: none.
-    program: str = ""
-    #: Programs for single registries.
-    programs: Mapping[str, str] = field(factory=dict)
+    #: Credential helper for all registries; ``""``: none.
+    helper: str = ""
+    #: Credential helpers for single registries.
+    helpers: Mapping[str, str] = field(factory=dict)
 
 
 def _read(path: Path) -> _Configuration | None:
-    """What the file holds; None: no such file, or none that can be used.
+    """Parse the file; None if it does not exist or cannot be used.
 
-    ``config.json`` has credentials in a member ``auths``, ``.dockercfg`` is nothing but them.
+    ``config.json`` has credentials in its member ``auths``; ``.dockercfg`` is such an object itself.
     """
     try:
         document = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
-        _log.warn("{path} is passed over, it cannot be read: {error}", path=str(path), error=type(error).__name__)
+        _log.warn("{path} is skipped, it cannot be read: {error}", path=str(path), error=type(error).__name__)
         return None
     if not isinstance(document, dict):
-        _log.warn("{path} is passed over, it holds no credentials", path=str(path))
+        _log.warn("{path} is skipped, it is not a JSON object", path=str(path))
         return None
     if path.name != "config.json":
         return _Configuration(document)
-    auths, program, programs = document.get("auths"), document.get("credsStore"), document.get("credHelpers")
+    auths, helper, helpers = document.get("auths"), document.get("credsStore"), document.get("credHelpers")
     return _Configuration(
         auths if isinstance(auths, dict) else {},
-        program if isinstance(program, str) else "",
-        {_Place.of(key).host: str(value) for key, value in programs.items()} if isinstance(programs, dict) else {},
+        helper if isinstance(helper, str) else "",
+        {_Scope.parse(key).host: str(name) for key, name in helpers.items()} if isinstance(helpers, dict) else {},
     )
 
 
 def _server(reference: Reference) -> str:
-    """What docker's tools call the registry when they ask a credential program."""
+    """Return the name under which Docker's tools store the registry's credentials in a helper."""
     return "https://index.docker.io/v1/" if reference.domain == DEFAULT_DOMAIN else reference.domain
 
 
 def _matching(auths: Mapping[str, Any], reference: Reference) -> Iterator[JSONObject]:
-    keys = [(_Place.of(key), key) for key in auths]
-    fitting = [(place, key) for place, key in keys if place.fits(reference)]
-    for place, key in sorted(fitting, key=lambda item: (-len(item[0].path), "*" in item[0].host)):
+    keys = [(_Scope.parse(key), key) for key in auths]
+    matching = [(scope, key) for scope, key in keys if scope.matches(reference)]
+    for scope, key in sorted(matching, key=lambda item: (-len(item[0].path), "*" in item[0].host)):
         try:
-            credentials = _entry(auths[key], place.host)
+            credentials = _entry(auths[key], scope.host)
         except ValueError as error:
-            _log.warn("the credentials for {key} are passed over: {error}", key=key, error=str(error))
+            _log.warn("the credentials for {key} are skipped: {error}", key=key, error=str(error))
             continue
         if credentials is not None:
             yield credentials
@@ -175,7 +182,7 @@ def _matching(auths: Mapping[str, Any], reference: Reference) -> Iterator[JSONOb
 
 def _entry(entry: Any, server: str) -> JSONObject | None:
     if not isinstance(entry, dict):
-        raise ValueError("is no object")
+        raise ValueError("is not an object")
     members = {name: value for name, value in entry.items() if isinstance(value, str)}
     username, password = members.get("username", ""), members.get("password", "")
     if members.get("auth"):
@@ -190,23 +197,23 @@ def _entry(entry: Any, server: str) -> JSONObject | None:
 
 
 @frozen
-class _Place:
-    """What a key of ``auths`` stands for: a registry, by name or pattern, and perhaps a part of it."""
+class _Scope:
+    """The images that a key of ``auths`` applies to: a registry, by name or pattern, or a part of it."""
 
     host: str
-    #: Components of a repository's path, ``""`` for all of the registry.
+    #: First components of the repositories' paths; ``""``: the whole registry.
     path: str
 
     @classmethod
-    def of(cls, key: str) -> _Place:
-        """Keys come with and without scheme, and with the path of a registry's API."""
+    def parse(cls, key: str) -> _Scope:
+        """Parse a key, which may have a scheme, and the path of a registry's API."""
         bare = key.partition("://")[2] or key
         host, _, path = bare.strip("/").partition("/")
         host = "docker.io" if host in _HUB else host
         return cls(host, "" if path in ("v1", "v2") else path.removeprefix("v1/").removeprefix("v2/"))
 
-    def fits(self, reference: Reference) -> bool:
-        """Whether the image is there.  A ``*`` stands for (a part of) one label of the name, as a kubelet has it."""
+    def matches(self, reference: Reference) -> bool:
+        """Return whether the key applies to the image.  As in a kubelet, ``*`` is (a part of) one label of a name."""
         ours, theirs = self.host.split("."), reference.domain.split(".")
         if len(ours) != len(theirs) or not all(map(fnmatchcase, theirs, ours)):
             return False

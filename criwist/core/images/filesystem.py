@@ -1,14 +1,13 @@
-"""How much room images take, without walking a tree.
+"""ImageFsInfo: the disk space that images use, computed without walking a directory tree.
 
-``used_bytes`` is the sum of the sizes of all layers, a layer that several images share counted once: what removing
-all images would free.  The sizes are those the engine tells in an image's history, which is asked once an image; the
-layers that images share are told by their digests.  ``inodes_used`` is that of the file system which holds the layers,
-all its files included, as kubelet's own cAdvisor told it for Docker: no engine counts inodes, and counting them here
-would be the very walk that makes a node slow.
+``used_bytes`` is the sum of the sizes of all layers, each layer that several images share counted once: what removing
+all images would free.  The sizes are those in the images' histories, each read once; shared layers are recognized by
+their digests.  ``inodes_used`` is that of the whole file system which holds the layers, as kubelet's own cAdvisor
+reported it for Docker: no engine counts inodes, and counting them here would be the very walk that makes a node slow.
 
-``fs_id`` is the directory of the layers: with a graph driver below the engine's root; with the containerd image store
-in containerd's, which the engine does not tell, so the usual places are looked at.  Writable layers of containers lie
-in the same file system, so ``container_filesystems`` is left out, which tells a kubelet just that.
+``fs_id`` is the directory of the layers.  With a graph driver it is below the engine's root; with the containerd image
+store it is in containerd's root, which the engine does not report, so the usual places are tried.  Containers' writable
+layers are in the same file system, which an empty ``container_filesystems`` means to a kubelet.
 """
 
 from __future__ import annotations
@@ -29,16 +28,16 @@ _SNAPSHOTTER = "io.containerd.snapshotter.v1."
 
 @define(eq=False)
 class ImageFilesystem:
-    """Answers ImageFsInfo.  Safe in any thread."""
+    """Answers ImageFsInfo.  Any thread."""
 
-    #: Room of sets of images seen before: the last one.
+    #: The ids of the images of the last call, and the bytes that they use.
     _last: tuple[frozenset[str], int] = field(default=(frozenset(), 0), init=False)
 
     def info(self, facts: EngineFacts | None, images: Iterable[ImageEntry]) -> pb.ImageFsInfoResponse:
-        """The answer for these images.
+        """Return the response for these images.
 
         :param facts: of the engine; None if it has never answered.
-        :raises Unavailable: it has not.
+        :raises Unavailable: it has never answered.
         """
         if facts is None:
             raise Unavailable("Docker has not answered yet")
@@ -47,20 +46,20 @@ class ImageFilesystem:
         usage = pb.FilesystemUsage(
             timestamp=time.time_ns(),
             fs_id=pb.FilesystemIdentifier(mountpoint=directory),
-            used_bytes=pb.UInt64Value(value=self._room(list(images))),
+            used_bytes=pb.UInt64Value(value=self._used_bytes(list(images))),
             inodes_used=None if inodes is None else pb.UInt64Value(value=inodes),
         )
         return pb.ImageFsInfoResponse(image_filesystems=[usage])
 
-    def _room(self, images: Sequence[ImageEntry]) -> int:
+    def _used_bytes(self, images: Sequence[ImageEntry]) -> int:
         identifiers = frozenset(entry.id for entry in images)
         if identifiers != self._last[0]:
-            self._last = (identifiers, bytes_of(images))
+            self._last = (identifiers, used_bytes(images))
         return self._last[1]
 
 
 def layers_directory(facts: EngineFacts) -> str:
-    """Where layers lie, as far as can be told from here; the engine's root if it cannot."""
+    """Return the directory of the layers; the engine's root if no usual place exists on this machine."""
     root = facts.root_directory
     if facts.containerd_store:
         places = [
@@ -72,11 +71,11 @@ def layers_directory(facts: EngineFacts) -> str:
     return next((place for place in places if os.path.isdir(place)), root)
 
 
-def bytes_of(images: Iterable[ImageEntry]) -> int:
-    """What these images take together.
+def used_bytes(images: Iterable[ImageEntry]) -> int:
+    """Return the bytes that these images use together.
 
-    With the containerd image store an image has what was pulled beside what was unpacked, and its size is the sum.
-    Layers are taken to share in that by their size.
+    The containerd image store keeps an image's compressed layers beside the unpacked ones, and the image's size is the
+    sum.  The compressed bytes are spread over the layers in proportion to their size.
     """
     layers: dict[tuple[str, ...], int] = {}
     for entry in images:
@@ -84,7 +83,7 @@ def bytes_of(images: Iterable[ImageEntry]) -> int:
         sizes = [int(layer.get("Size") or 0) for layer in reversed(entry.history)]
         filled = [size for size in sizes if size > 0][: len(chain)]
         unpacked = sum(filled)
-        if not unpacked:  # nothing is told of the layers
+        if not unpacked:  # the engine reports no sizes of layers
             layers.setdefault(chain, int(entry.image.size))
             continue
         factor = max(1.0, entry.image.size / unpacked)
@@ -94,7 +93,7 @@ def bytes_of(images: Iterable[ImageEntry]) -> int:
 
 
 def _inodes_used(directory: str) -> int | None:
-    """Of the file system at *directory*; None if the engine's files are not to be seen from here."""
+    """Return the used inodes of the file system at *directory*; None if *directory* is not visible from here."""
     try:
         status = os.statvfs(directory)
     except OSError:

@@ -1,6 +1,6 @@
-"""Images: pulled, removed, and looked up in a copy that the engine's events keep right.
+"""Images: pulled, removed, and looked up in a cache that the engine's events keep up to date.
 
-Our own pulls and removals are looked at before they return, so who pulls sees the image at once.
+A pull or a removal refreshes the image in the cache before it returns, so the caller sees its own change at once.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from criwist.api.runtime.v1 import api_pb2 as pb
 from criwist.config import Config
 from criwist.core.images.credentials import DockerConfigs, engine_credentials
 from criwist.core.images.filesystem import ImageFilesystem
-from criwist.core.images.image_copy import ImageCopy, names
+from criwist.core.images.image_cache import ImageCache, names
 from criwist.core.images.pulls import Pulls
 from criwist.core.images.snapshot import ImageSnapshot
 from criwist.docker.error_responses import is_image_in_use
@@ -30,16 +30,16 @@ from criwist.translate.image import is_pinned
 class Images:
     """The images of the engine.
 
-    :param configs: where credentials of the node are; by default where the file system alone has some.
-    :param spared: ids of images that may not be removed now, since something of ours has them mounted.
+    :param configs: finds the node's own credentials; the default reads files in ``/`` and ``/.docker`` alone.
+    :param mounted: returns the ids of the images that are mounted as image volumes, so that they are not removed.
     """
 
     _docker: IDocker
     _config: Config
     _clock: IReactorTime
     _configs: DockerConfigs = field(factory=DockerConfigs)
-    _spared: Callable[[], Collection[str]] = field(default=tuple)
-    _copy: ImageCopy = field(init=False)
+    _mounted: Callable[[], Collection[str]] = field(default=tuple)
+    _cache: ImageCache = field(init=False)
     _pulls: Pulls = field(init=False)
     _filesystem: ImageFilesystem = field(factory=ImageFilesystem, init=False)
     _log: Logger = field(factory=Logger, init=False)
@@ -48,39 +48,39 @@ class Images:
         config = self._config
         sandbox = parse(config.pod_infra_container_image or PAUSE_REFERENCE, "pod-infra-container-image")
         patterns = (*config.pinned_images, sandbox.specific().familiar)
-        self._copy = ImageCopy(
-            self._docker, lambda told: is_pinned(told, patterns=patterns, labels=config.pinned_image_labels)
+        self._cache = ImageCache(
+            self._docker, lambda document: is_pinned(document, patterns=patterns, labels=config.pinned_image_labels)
         )
-        self._pulls = Pulls(self._docker, self._clock, config.image_pull_progress_deadline, self._learn)
+        self._pulls = Pulls(self._docker, self._clock, config.image_pull_progress_deadline, self._refresh_pulled)
 
-    # -- Looking up
+    # -- Reads
 
     @property
     def snapshot(self) -> ImageSnapshot:
-        """All images as last seen.  May be read in any thread."""
-        return self._copy.snapshot
+        """All images, as in the cache.  May be read from any thread."""
+        return self._cache.snapshot
 
     async def refresh(self) -> None:
-        """List all images anew."""
-        await self._copy.refresh()
+        """List all images and update the cache."""
+        await self._cache.refresh()
 
     def event(self, event: JSONObject) -> None:
-        """Take notice of an event about images."""
-        self._copy.event(event)
+        """Update the cache after an image event of the engine's feed."""
+        self._cache.event(event)
 
     def image(self, identifier: str) -> JSONObject | None:
-        """The engine's document of the image with this id, as last seen; None if there is none."""
+        """Return the engine's document of the image with this id, from the cache; None if there is none."""
         entry = self.snapshot.images.get(identifier)
         return entry.inspected if entry is not None else None
 
     def filesystem(self) -> pb.ImageFsInfoResponse:
-        """What ImageFsInfo answers, see :mod:`criwist.core.images.filesystem`.  May be called from any thread."""
+        """Return the response to ImageFsInfo, see :mod:`criwist.core.images.filesystem`.  Any thread."""
         return self._filesystem.info(self._docker.facts, self.snapshot.images.values())
 
     # -- Changes
 
     async def pull(self, spec: pb.ImageSpec, auth: pb.AuthConfig | None) -> str:
-        """Pull an image; returns its id, under which ``status`` has it when this returns.
+        """Pull an image; return its id, under which the snapshot has it when this returns.
 
         :raises InvalidArgument: no reference, or malformed credentials.
         :raises DeadlineExceeded, Unavailable, PermissionDenied: see :meth:`Pulls.pull`.
@@ -88,7 +88,7 @@ class Images:
         return await self._pulls.pull(parse(spec.image).specific(), engine_credentials(auth))
 
     async def ensure(self, reference: str) -> str:
-        """The id of the image, which is pulled with the node's own credentials if it is not there."""
+        """Return the image's id.  An image that is absent is pulled, with each of the node's credentials in turn."""
         found = self.snapshot.find(reference)
         if found is not None:
             return found.id
@@ -98,11 +98,11 @@ class Images:
             try:
                 return await self._pulls.pull(wanted, auth)
             except CriwistError as error:
-                self._log.info("{image} with other credentials now: {error}", image=reference, error=str(error))
+                self._log.info("pulling {image} with other credentials: {error}", image=reference, error=str(error))
         return await self._pulls.pull(wanted, credentials[-1] if credentials else None)
 
     async def remove(self, reference: str) -> None:
-        """Remove the image that *reference* names, with all its tags and digests.  None there: success.
+        """Remove the image that *reference* names, with all its tags and digests.  An absent image is no error.
 
         An image that a container uses loses its names; the container is not touched.
 
@@ -113,7 +113,7 @@ class Images:
         except NotFound:
             return
         identifier = str(found.get("Id", ""))
-        if identifier in self._spared():
+        if identifier in self._mounted():
             raise FailedPrecondition(f"image {reference} is mounted as a volume of a container")
         references = [*names(found, "RepoTags"), *names(found, "RepoDigests")]
         try:
@@ -121,13 +121,13 @@ class Images:
                 await self._untag(name)
             await self._remove_nameless(identifier, had_names=bool(references))
         finally:
-            await self._copy.look_at(identifier)
+            await self._cache.refresh_image(identifier)
 
     async def _untag(self, name: str) -> None:
         """Remove one reference, and with the last one the image if no container uses it.
 
-        The engine keeps the last reference of an image that is in use, unless forced.  Forced, it keeps the image as
-        long as a container of it runs, and the layers as long as there is one: no container is harmed.
+        The engine keeps the last reference of an image in use, unless forced.  Forced, it still keeps the image as long
+        as a container of it runs, and the layers as long as a container of it exists: no container is harmed.
         """
         try:
             await self._docker.remove_image(name, force=False, prune=True)
@@ -151,16 +151,16 @@ class Images:
             if not (had_names and is_image_in_use(error)):
                 raise
 
-    async def _learn(self, reference: Reference) -> str:
-        """Look at an image that was pulled; returns its id."""
-        identifier = await self._copy.look_at(str(reference))
+    async def _refresh_pulled(self, reference: Reference) -> str:
+        """Refresh an image that was pulled; return its id."""
+        identifier = await self._cache.refresh_image(str(reference))
         if identifier is None:
-            raise NotFound("image", reference.familiar, "it was pulled, and removed at once")
+            raise NotFound("image", reference.familiar, "it was pulled, but removed before it could be inspected")
         return identifier
 
 
 def _engine_name(text: str) -> str:
-    """*text*, which names an image in a request, as the engine is to be asked for it.
+    """Return the name under which the engine has the image that *text* in a request names.
 
     :raises InvalidArgument: it is neither a reference nor an id.
     """

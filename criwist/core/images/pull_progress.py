@@ -1,11 +1,11 @@
-"""Whether a pull gets on: a model fed with the engine's progress messages and the time.
+"""The progress deadline of a pull: a model of the engine's progress messages and the time.
 
-Progress is any change of status or bytes in any layer.  A message that says nothing new is none, so a registry that
-keeps a connection open and sends nothing is found out however much the engine repeats itself.  While a layer is
-verified or extracted the clock rests: that is the node's own work, of which the engine may tell little.  The time
-counts from the request on: a registry that never answers makes no progress either.
+Progress is any change of status or bytes in any layer.  A message that repeats an earlier one is no progress, so a
+registry that keeps a connection open and sends nothing is detected, however often the engine repeats itself.  The
+clock stops while a layer is verified or extracted: that is the node's own work, on which the engine may report little.
+The clock starts with the request: a registry that never answers makes no progress either.
 
-Engines 20.10 to 28 tell bytes while extracting, later ones seconds; the latter change and count alike.
+Engines 20.10 to 28 report bytes while extracting, later ones seconds.  Both change, and count alike.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from attrs import define, field, frozen
 
 from criwist.interfaces.engine import JSONObject
 
-#: Statuses of a layer on which the node works, by their beginning: ``Verifying Checksum``, ``Extracting``.
-_AT_WORK = ("Verifying", "Extracting")
-#: Statuses after which nothing more is to come for a layer.
+#: Beginnings of the statuses of a layer on which the node works: ``Verifying Checksum``, ``Extracting``.
+_LOCAL_WORK = ("Verifying", "Extracting")
+#: Final statuses of a layer.
 _DONE = ("Pull complete", "Already exists")
 
 
 @frozen
 class LayerState:
-    """What the engine last said of a layer.  ``layer`` is ``""`` for what it says of the pull as a whole."""
+    """The engine's last message about a layer, or about the pull as a whole, whose ``layer`` is ``""``."""
 
     layer: str
     status: str
@@ -32,13 +32,13 @@ class LayerState:
     total: int | None = None
 
     @property
-    def at_work(self) -> bool:
-        """The node works on it."""
-        return self.status.startswith(_AT_WORK)
+    def local_work(self) -> bool:
+        """Whether the node verifies or extracts the layer."""
+        return self.status.startswith(_LOCAL_WORK)
 
     @property
     def done(self) -> bool:
-        """Nothing more is to come for it."""
+        """Whether the layer is complete."""
         return self.status in _DONE
 
     def __str__(self) -> str:
@@ -50,10 +50,10 @@ class LayerState:
 
 @define(eq=False)
 class PullProgress:
-    """The state of one pull.
+    """The progress of one pull.
 
-    :param deadline: seconds without progress after which the pull is to be given up; 0: never.
-    :param now: the time of the request, on the clock that all later times are of.
+    :param deadline: seconds without progress after which the pull has stalled; 0: never.
+    :param last_change: the time of the request, in seconds on the clock of all later times.
     """
 
     deadline: float
@@ -61,8 +61,8 @@ class PullProgress:
     #: Layers in the order in which they last changed.
     _layers: dict[str, LayerState] = field(factory=dict, init=False)
 
-    def message(self, message: JSONObject, now: float) -> None:
-        """Take in a progress message of the engine."""
+    def update(self, message: JSONObject, now: float) -> None:
+        """Record a progress message of the engine."""
         state = _state(message)
         if state is None or self._layers.get(state.layer) == state:
             return
@@ -71,13 +71,13 @@ class PullProgress:
         self._last_change = now
 
     def remaining(self, now: float) -> float | None:
-        """Seconds until the pull is to be given up if nothing changes; 0 or less: now.  None: not while this lasts."""
-        if self.deadline <= 0 or any(state.at_work for state in self._layers.values()):
+        """Return the seconds until the pull has stalled, 0 or less if it has; None while the clock stops."""
+        if self.deadline <= 0 or any(state.local_work for state in self._layers.values()):
             return None
         return self._last_change + self.deadline - now
 
-    def last(self) -> str:
-        """The last progress, in words that name the layer that waits, if one does."""
+    def describe(self) -> str:
+        """Return the last progress in words, of a layer that is not complete if there is one."""
         if not self._layers:
             return "the registry has not answered"
         latest = list(reversed(self._layers.values()))

@@ -1,7 +1,7 @@
-"""The copy of the engine's images: immutable, replaced whole, readable from any thread.
+"""A snapshot of the engine's images: immutable, replaced whole, readable from any thread.
 
 An image is found as Docker finds it: by id, by tag or digest in short or full form, a bare name meaning ``latest``,
-or by the beginning of an id if only one begins so.
+or by an id prefix that only one image has.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from criwist.interfaces.engine import JSONObject
 from criwist.reference import Reference, is_identifier, parse
 from criwist.translate.image import image_info
 
-#: Fewer hex digits are no id: there is a repository ``cafe``, and one digit fits too much.
+#: Fewer hex digits are no id prefix: they match too many images, and may be a repository's name, like ``cafe``.
 _SHORTEST_PREFIX = 4
 _PREFIX = "sha256:"
 _DIGITS = 64
@@ -55,7 +55,7 @@ class ImageSnapshot:
         return {name: entry for entry in self.images.values() for name in entry.references}
 
     def find(self, text: str) -> ImageEntry | None:
-        """The image that *text* names, or None.
+        """Return the image that *text* names, or None.
 
         :raises InvalidArgument: it is neither a reference nor an id.
         """
@@ -67,7 +67,7 @@ class ImageSnapshot:
         return self._by_name(parse(text).specific()) or self._by_prefix(digits)
 
     def status(self, reference: str) -> pb.Image | None:
-        """The image that *reference*, a reference or an id, names; None if there is none.  Not to be changed.
+        """Return the image that *reference*, a reference or an id, names; None if there is none.  Do not change it.
 
         :raises InvalidArgument: it is neither.
         """
@@ -75,7 +75,7 @@ class ImageSnapshot:
         return entry.image if entry is not None else None
 
     def response(self, reference: str, *, verbose: bool) -> pb.ImageStatusResponse:
-        """The answer to ImageStatus: without an image if there is none, which is no error to a kubelet."""
+        """Return the response to ImageStatus.  Without an image if there is none, which is no error for a kubelet."""
         entry = self.find(reference)
         if entry is None:
             return pb.ImageStatusResponse()
@@ -85,9 +85,9 @@ class ImageSnapshot:
         )
 
     def list(self, filter_image: str = "") -> Sequence[pb.Image]:
-        """The images that *filter_image* names, all if it is empty.  Not to be changed.
+        """Return the images that *filter_image* names, all if it is empty.  Do not change them.
 
-        A name without tag and digest stands for all images of the repository.
+        A name without tag and digest matches all images of the repository.
 
         :raises InvalidArgument: it is neither a reference nor an id.
         """
@@ -119,6 +119,6 @@ class ImageSnapshot:
 
 
 def _has_name(names: Iterable[str], reference: Reference) -> bool:
-    """Whether one of *names*, in short form, is of the reference's repository."""
+    """Return whether one of *names*, in short form, is of the reference's repository."""
     start = reference.familiar_name
     return any(name.startswith((f"{start}:", f"{start}@")) for name in names)

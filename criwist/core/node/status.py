@@ -16,7 +16,7 @@ from criwist import __version__
 from criwist.api.runtime.v1 import api_pb2 as pb
 from criwist.config import Config
 from criwist.core.state.cache import Cache
-from criwist.core.state.engine_facts import KnownEngine
+from criwist.core.state.engine_profile import EngineProfile
 from criwist.core.state.not_ready import NotReady
 from criwist.interfaces.engine import EngineFacts, IDocker
 from criwist.interfaces.network import IPodNetwork
@@ -37,7 +37,7 @@ class NodeStatus:
 
     _config: Config
     _docker: IDocker
-    _engine: KnownEngine
+    _engine: EngineProfile
     _cache: Cache
     _network: IPodNetwork
 
@@ -81,7 +81,7 @@ class NodeStatus:
         return pb.RuntimeConfigResponse(linux=pb.LinuxRuntimeConfiguration(cgroup_driver=driver))
 
     def _runtime_ready(self) -> pb.RuntimeCondition:
-        away = self._cache.away
+        away = self._cache.disconnect_reason
         if self._cache.snapshot.fresh:
             return pb.RuntimeCondition(type="RuntimeReady", status=True)
         return pb.RuntimeCondition(

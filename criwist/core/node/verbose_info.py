@@ -13,7 +13,7 @@ import attrs
 from attrs import define
 
 from criwist import errors
-from criwist.core.state.engine_facts import KnownEngine
+from criwist.core.state.engine_profile import EngineProfile
 from criwist.core.state.entries import ContainerEntry, SandboxEntry
 from criwist.interfaces.engine import JSONObject
 from criwist.interfaces.records import ISandboxRecords
@@ -34,7 +34,7 @@ class VerboseInfo:
     :param inspect: inspects a container and waits for it; called in a thread that may wait.
     """
 
-    _engine: KnownEngine
+    _engine: EngineProfile
     _records: ISandboxRecords
     _inspect: Callable[[str], JSONObject]
 

@@ -10,7 +10,7 @@ from twisted.internet.defer import DeferredLock
 from twisted.logger import Logger
 
 from criwist.core.images.images import Images
-from criwist.core.state.engine_facts import KnownEngine
+from criwist.core.state.engine_profile import EngineProfile
 from criwist.interfaces.engine import IDocker, JSONObject
 from criwist.pause.image import PAUSE_REFERENCE, pause_archive
 
@@ -25,7 +25,7 @@ class PauseImage:
     reference: str
     _docker: IDocker
     _images: Images
-    _engine: KnownEngine
+    _engine: EngineProfile
     _one: DeferredLock = field(factory=DeferredLock, init=False)
     _log = Logger()
 

@@ -25,7 +25,7 @@ from criwist.api.runtime.v1 import api_pb2 as pb
 from criwist.core.host_files import make_directory, read_files
 from criwist.core.name_conflict import create_named
 from criwist.core.state.cache import Cache
-from criwist.core.state.engine_facts import KnownEngine
+from criwist.core.state.engine_profile import EngineProfile
 from criwist.core.state.entries import SandboxEntry
 from criwist.core.state.pod_networks import PodNetworks
 from criwist.core.undo import Undo, all_or_nothing, in_parallel
@@ -56,7 +56,7 @@ class Sandboxes:
 
     _docker: IDocker
     _cache: Cache
-    _engine: KnownEngine
+    _engine: EngineProfile
     _records: ISandboxRecords
     _networks: PodNetworks
     _locks: Locks
@@ -128,7 +128,7 @@ class Sandboxes:
                 sandbox_id = await self._create_and_start(attempt, config, name, handler, network, body)
             except errors.CriwistError as error:
                 await attempt.unwind()
-                if self._engine.learns_from(error, int(body["HostConfig"].get("OomScoreAdj") or 0)):
+                if self._engine.raise_oom_score_floor(error, int(body["HostConfig"].get("OomScoreAdj") or 0)):
                     continue
                 raise
             except Exception:

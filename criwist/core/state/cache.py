@@ -73,14 +73,14 @@ class Snapshot:
         return tuple(sorted(self.containers.values(), key=lambda entry: (-entry.created_at, entry.id)))
 
     @cached_property
-    def all_sandboxes(self) -> bytes:
+    def list_sandboxes_response(self) -> bytes:
         """A serialized ListPodSandboxResponse of all."""
-        return listing(self.newest_sandboxes)
+        return list_response(self.newest_sandboxes)
 
     @cached_property
-    def all_containers(self) -> bytes:
+    def list_containers_response(self) -> bytes:
         """A serialized ListContainersResponse of all."""
-        return listing(self.newest_containers)
+        return list_response(self.newest_containers)
 
     def containers_of(self, sandbox_id: str) -> list[ContainerEntry]:
         """The containers of one sandbox, newest first."""
@@ -101,7 +101,7 @@ class Snapshot:
         return _one("container", self.containers, identifier)
 
 
-def listing(entries: Iterable[Entry]) -> bytes:
+def list_response(entries: Iterable[Entry]) -> bytes:
     """A serialized List response, whose items are its field 1."""
     return repeated_field(_FIRST_FIELD, (entry.item for entry in entries))
 
@@ -120,14 +120,14 @@ class Cache:
     _refreshes: dict[str, _Refresh] = field(factory=dict, init=False)
     _waiting: list[Deferred[None]] = field(factory=list, init=False)
     #: Why a reader should not wait for the engine; None while waiting makes sense.
-    _away: str | None = field(default=None, init=False)
+    _disconnect_reason: str | None = field(default=None, init=False)
     _listeners: list[Callable[[Entry | None, Entry | None], None]] = field(factory=list, init=False)
     _log = Logger()
 
     @property
-    def away(self) -> str | None:
+    def disconnect_reason(self) -> str | None:
         """Why the engine cannot be reached; None while it can.  Any thread."""
-        return self._away
+        return self._disconnect_reason
 
     def subscribe(self, listener: Callable[[Entry | None, Entry | None], None]) -> None:
         """Call *listener* with the old and the new entry of whatever changes; None where there is none."""
@@ -150,25 +150,25 @@ class Cache:
         """
         if self.snapshot.fresh:
             return
-        if self._away is not None:
-            raise errors.Unavailable(self._away)
+        if self._disconnect_reason is not None:
+            raise errors.Unavailable(self._disconnect_reason)
         waiter: Deferred[None] = Deferred()
         self._waiting.append(waiter)
         await waiter
 
-    def engine_away(self, why: str) -> None:
+    def disconnected(self, why: str) -> None:
         """The event feed broke, or the engine cannot be reached: what we have may be out of date."""
-        self._away = why
+        self._disconnect_reason = why
         self.snapshot = evolve(self.snapshot, fresh=False)
         waiting, self._waiting = self._waiting, []
         for waiter in waiting:
             waiter.errback(errors.Unavailable(why))
 
-    def engine_back(self) -> None:
-        """The engine answers again; readers may wait for :meth:`take_over`."""
-        self._away = None
+    def connected(self) -> None:
+        """The engine answers again; readers may wait for :meth:`resync`."""
+        self._disconnect_reason = None
 
-    async def take_over(self, before_use: Callable[[], Awaitable[None]]) -> None:
+    async def resync(self, before_use: Callable[[], Awaitable[None]]) -> None:
         """List everything of ours, refresh it all, drop what is gone, and be fresh.
 
         :param before_use: awaited when the copy is complete, before anybody is told that it is fresh.

@@ -28,8 +28,8 @@ from criwist.core.state.cache import Cache
 from criwist.interfaces.engine import EngineFacts, IDocker, JSONObject
 
 #: Seconds between attempts to reach the engine: the first, and the longest.
-FIRST_PAUSE = 0.1
-LONGEST_PAUSE = 5.0
+MIN_BACKOFF = 0.1
+MAX_BACKOFF = 5.0
 
 #: Container events after which a container may look different.  All others (exec_*, top, attach, health…) do not
 #: change anything that the CRI shows.
@@ -57,7 +57,7 @@ class EventFeed:
     _image_event: Callable[[JSONObject], None]
     _running: Deferred[None] | None = field(default=None, init=False)
     _since: str = field(default="", init=False)
-    _pause: float = field(default=FIRST_PAUSE, init=False)
+    _pause: float = field(default=MIN_BACKOFF, init=False)
     _said: str = field(default="", init=False)
     #: Fails when something shows that the copy is out of date though the feed stands.
     _doubt: Deferred[None] = field(factory=Deferred, init=False)
@@ -104,11 +104,11 @@ class EventFeed:
                 self._log.failure("following the engine failed")
                 self._went_away("the engine's answers cannot be understood; see criwist's log")
             await deferLater(self._clock, self._pause, lambda: None)
-            self._pause = min(self._pause * 2, LONGEST_PAUSE)
+            self._pause = min(self._pause * 2, MAX_BACKOFF)
 
     async def _follow(self) -> None:
         facts = await self._docker.connect()
-        self._cache.engine_back()
+        self._cache.connected()
         await self._connected(facts)
         standing: Deferred[None] = Deferred()
         self._doubt = Deferred()
@@ -124,8 +124,8 @@ class EventFeed:
 
     async def _take_over(self, facts: EngineFacts, standing: Deferred[None]) -> None:
         await standing
-        await self._cache.take_over(self._before_use)
-        self._pause = FIRST_PAUSE
+        await self._cache.resync(self._before_use)
+        self._pause = MIN_BACKOFF
         self._said = ""
         self._log.info(
             "Docker {version} (API {major}.{minor}): {sandboxes} pods, {containers} containers",
@@ -143,7 +143,7 @@ class EventFeed:
 
     def _went_away(self, why: str) -> None:
         told = why if why.startswith("Docker ") else f"Docker is away: {why}"
-        self._cache.engine_away(told)
+        self._cache.disconnected(told)
         if told != self._said:  # once, not at every attempt
             self._said = told
             self._log.warn("{why}; trying again", why=told)

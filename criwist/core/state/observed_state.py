@@ -26,7 +26,7 @@ from criwist.translate.engine_json import flag, number, text, text_map
 
 
 @frozen
-class Observed:
+class ObservedState:
     """What the kernel says of a running container; None where it could not be asked."""
 
     resources: pb.LinuxContainerResources | None = None
@@ -38,16 +38,16 @@ _MOST_CONTAINERS = 4096
 
 
 @define(eq=False)
-class Observer:
+class ObservedStateReader:
     """Looks at containers, and remembers as whom they ran when they have ended.
 
     :param look: what the kernel says of one.
     """
 
-    _look: Callable[[JSONObject], Observed]
+    _look: Callable[[JSONObject], ObservedState]
     _users: OrderedDict[str, pb.LinuxContainerUser] = field(factory=OrderedDict, init=False)
 
-    def __call__(self, inspected: JSONObject) -> Observed:
+    def __call__(self, inspected: JSONObject) -> ObservedState:
         """What the kernel says of an inspected container, or of whom it last said that it ran."""
         found, identifier = self._look(inspected), text(inspected, "Id")
         if found.user is not None:
@@ -59,11 +59,11 @@ class Observer:
         return evolve(found, user=self._users.get(identifier))
 
 
-def observe(inspected: JSONObject) -> Observed:
+def read_observed_state(inspected: JSONObject) -> ObservedState:
     """Look at the first process of an inspected container, if it runs on this machine."""
     identifier, pid = text(inspected, "Id"), number(inspected, "State", "Pid")
     if not flag(inspected, "State", "Running") or pid <= 0 or not belongs_to(pid, identifier):
-        return Observed()
+        return ObservedState()
     host_config = inspected.get("HostConfig") or {}
     try:
         who = read_identity(pid)
@@ -72,8 +72,8 @@ def observe(inspected: JSONObject) -> Observed:
         unified = read_unified(cgroup, recorded_writes(text_map(inspected, "Config", "Labels")).unified)
         score = read_oom_score_adj(pid)
     except errors.NotFound:
-        return Observed()  # it has ended since
-    return Observed(
+        return ObservedState()  # it has ended since
+    return ObservedState(
         resources=_resources(limits, unified, score or 0),
         user=pb.LinuxContainerUser(uid=who.uid, gid=who.gid, supplemental_groups=who.groups),
     )

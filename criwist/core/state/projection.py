@@ -13,10 +13,10 @@ from twisted.logger import Logger
 
 from criwist import errors, labels
 from criwist.api.runtime.v1 import api_pb2 as pb
-from criwist.core.state.engine_facts import KnownEngine
+from criwist.core.state.engine_profile import EngineProfile
 from criwist.core.state.entries import ContainerEntry, SandboxEntry
 from criwist.core.state.image_volume import ImageVolume
-from criwist.core.state.observed_state import Observed
+from criwist.core.state.observed_state import ObservedState
 from criwist.core.state.pod_networks import PodNetworks
 from criwist.interfaces.engine import JSONObject
 from criwist.interfaces.network import PodNetworkRequest
@@ -45,11 +45,11 @@ class Projection:
     :param observe: what the kernel says of an inspected container.
     """
 
-    _engine: KnownEngine
+    _engine: EngineProfile
     _records: ISandboxRecords
     _networks: PodNetworks
     _image: Callable[[str], JSONObject | None]
-    _observe: Callable[[JSONObject], Observed]
+    _observe: Callable[[JSONObject], ObservedState]
     _volume_at: Callable[[str], ImageVolume | None]
     _own_directory: str
     _log = Logger()

@@ -17,7 +17,7 @@ from tests.doubles.memory_processes import Process, Program
 
 
 class Output(Protocol):
-    """Keeps what comes."""
+    """Collects output."""
 
     def __init__(self) -> None:
         self.received = b""
@@ -30,8 +30,8 @@ class Output(Protocol):
         self.ended.callback(None)
 
 
-class StreamsTests(PodsTestCase):
-    """Exec, attach and ports."""
+class StreamingRuntimeTests(PodsTestCase):
+    """Exec, attach and port-forward."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -49,19 +49,19 @@ class StreamsTests(PodsTestCase):
         return socket.socketpair()[0]
 
     def command(self, *words: str, **flags: bool) -> RemoteCommand:
-        """A request."""
+        """Return a request with this command line."""
         return RemoteCommand(self.container_id, words, **flags)
 
     def result(self, coroutine: Any) -> Any:
-        """What it returns at once."""
+        """Return the coroutine's result, which must be there at once."""
         return self.successResultOf(self.node.run(coroutine))
 
     def failure(self, coroutine: Any, kind: type[Exception]) -> str:
-        """The text of its error."""
+        """Return the text of the coroutine's error."""
         return str(self.failureResultOf(self.node.run(coroutine), kind).value)
 
     def started(self, *words: str, program: Program, **flags: bool) -> tuple[Any, Output]:
-        """A started exec and its output."""
+        """Return a started exec and its output."""
         self.node.docker.programs[words] = program
         process = self.result(self.streams.exec(self.command(*words, **flags)))
         output = Output()
@@ -70,13 +70,13 @@ class StreamsTests(PodsTestCase):
         return process, output
 
     def test_the_interface(self) -> None:
-        """It is a streaming runtime."""
+        """StreamingRuntime provides IStreamingRuntime."""
         verifyObject(IStreamingRuntime, self.streams)
 
-    # -- Whether
+    # -- Admission
 
     def test_admitted_with_the_full_id(self) -> None:
-        """An id prefix is completed."""
+        """An admitted request has the full id in place of its prefix."""
         request = RemoteCommand(self.container_id[:12], ("ls",), stdout=True)
         self.assertEqual(self.result(self.streams.admit_exec(request)).container_id, self.container_id)
         attach = RemoteCommand(self.container_id[:12], stdout=True)
@@ -84,7 +84,7 @@ class StreamsTests(PodsTestCase):
         self.assertEqual(self.result(self.streams.admit_port_forward(self.sandbox_id[:12])), self.sandbox_id)
 
     def test_illegal_streams(self) -> None:
-        """No stream at all, and a terminal with stderr, are wrong in themselves; the field is named."""
+        """No stream at all, and a terminal with stderr, are InvalidArgument, which names the field."""
         for admit, words in ((self.streams.admit_exec, ("ls",)), (self.streams.admit_attach, ())):
             nothing = self.failure(admit(self.command(*words)), errors.InvalidArgument)
             self.assertIn("stdin, stdout, stderr", nothing)
@@ -92,16 +92,16 @@ class StreamsTests(PodsTestCase):
             self.assertIn("stderr", self.failure(admit(both), errors.InvalidArgument))
 
     def test_no_command(self) -> None:
-        """An exec has a command."""
+        """An exec without a command is InvalidArgument."""
         self.assertIn("cmd", self.failure(self.streams.admit_exec(self.command(stdout=True)), errors.InvalidArgument))
 
     def test_attach_with_another_terminal_than_the_container_s(self) -> None:
-        """The container has none."""
+        """A terminal on a container without one is InvalidArgument."""
         request = self.command(stdout=True, tty=True)
         self.assertIn("tty", self.failure(self.streams.admit_attach(request), errors.InvalidArgument))
 
     def test_what_does_not_exist_or_run(self) -> None:
-        """NotFound, and FailedPrecondition."""
+        """An unknown container is NotFound, a stopped one is FailedPrecondition."""
         unknown = RemoteCommand("f" * 64, ("ls",), stdout=True)
         self.failure(self.streams.admit_exec(unknown), errors.NotFound)
         self.failure(self.streams.admit_attach(unknown), errors.NotFound)
@@ -114,7 +114,7 @@ class StreamsTests(PodsTestCase):
     # -- Exec
 
     def test_an_exec_with_its_streams(self) -> None:
-        """The engine is asked for the streams that were asked for, and for detach keys that nobody types."""
+        """The exec is created with the streams of the request, and with detach keys that nobody types."""
         self.started("run", program=Program(exit_code=0), stdin=True, stdout=True)
         (one,) = self.node.docker.execs.all.values()
         asked = {key: one.config[key] for key in ("AttachStdin", "AttachStdout", "AttachStderr", "Tty")}
@@ -122,13 +122,13 @@ class StreamsTests(PodsTestCase):
         self.assertNotIn("ctrl-p", one.config["DetachKeys"])
 
     def test_the_exit_code(self) -> None:
-        """It is there when the process has ended and the engine said so."""
+        """``ended`` returns the code when the engine has reported the end."""
         process, output = self.started("run", program=Program(exit_code=7, stdout=b"out"), stdout=True)
         self.assertEqual(self.result(process.ended(output.ended)), 7)
         self.assertIn(b"out", output.received)
 
     def test_the_end_comes_with_the_event(self) -> None:
-        """A process that has closed its output, and runs on, has not ended."""
+        """A process that closes its output and runs on has not ended."""
         process, output = self.started("run", program=Program(), stdout=True)
         ended = self.node.run(process.ended(output.ended))
         output.transport.loseConnection()  # type: ignore[union-attr]
@@ -140,20 +140,20 @@ class StreamsTests(PodsTestCase):
         self.assertEqual(self.successResultOf(ended), 5)
 
     def test_a_refusal_of_the_runtime(self) -> None:
-        """What cannot be started says so in the output, and has the shell's code for it."""
+        """A command that cannot be started has the reason in its output, and the shell's exit code for it."""
         process, output = self.started("nope", program=Program(refusal="no such program"), stdout=True)
         self.assertEqual(self.result(process.ended(output.ended)), 126)
         self.assertIn(b"no such program", output.received)
 
     def test_resize(self) -> None:
-        """It reaches the exec."""
+        """The size reaches the exec."""
         process, _ = self.started("sh", program=Program(), stdout=True, tty=True)
         self.result(process.resize(height=24, width=80))
         (one,) = self.node.docker.execs.all.values()
         self.assertEqual(one.size, (24, 80))
 
     def test_resize_before_the_terminal_is_there(self) -> None:
-        """It is tried again; for a process that has ended it is no error."""
+        """A resize is retried until the terminal is there; for a process that has ended it is no error."""
         process, _ = self.started("sh", program=Program(), stdout=True, tty=True)
         (one,) = self.node.docker.execs.all.values()
         self.node.docker.fail("POST /exec/.*/resize", 409, "not yet")
@@ -169,16 +169,16 @@ class StreamsTests(PodsTestCase):
         self.result(process.resize(height=1, width=1))
 
     def test_only_a_terminal_has_no_half(self) -> None:
-        """The engine takes the end of a terminal's input for the end of the session."""
+        """An exec with a terminal does not half-close: there the engine takes the end of input for the session's."""
         process, _ = self.started("sh", program=Program(), stdout=True, tty=True)
         self.assertFalse(process.half_closes)
         process, _ = self.started("sh", program=Program(), stdout=True)
         self.assertTrue(process.half_closes)
 
-    # -- Going away
+    # -- The end of a client
 
     def test_hanging_up(self) -> None:
-        """A process with a terminal is hung up on by its pid on the host; one without only loses its streams."""
+        """A process with a terminal gets SIGHUP, by its pid on the host; one without only loses its streams."""
         process, output = self.started("sh", program=Program(), stdout=True)
         self.result(process.hang_up())
         self.assertEqual((self.hung_up, output.ended.called), ([], True))
@@ -188,13 +188,13 @@ class StreamsTests(PodsTestCase):
         self.assertEqual((self.hung_up, output.ended.called), ([pid], True))
 
     def test_hanging_up_on_what_has_ended(self) -> None:
-        """Nobody else's process is signalled."""
+        """No signal is sent for a process that has ended, whose pid may be another's."""
         process, _ = self.started("sh", program=Program(exit_code=0), stdout=True, tty=True)
         self.result(process.hang_up())
         self.assertEqual(self.hung_up, [])
 
     def test_a_client_that_goes_while_the_command_is_started(self) -> None:
-        """Its connection is dropped; what is started all the same, a moment later, is hung up on."""
+        """Its connection is dropped; a process that is started a moment later all the same gets SIGHUP."""
         self.node.docker.programs[("sh",)] = Program()
         self.node.docker.hold("POST /exec/.*/start")
         starting = self.node.run(self.streams.exec(self.command("sh", stdout=True, tty=True)))
@@ -209,7 +209,7 @@ class StreamsTests(PodsTestCase):
         self.assertEqual(self.hung_up, [4321])
 
     def test_a_client_that_goes_before_the_command_is_started(self) -> None:
-        """What was never started is not waited for for ever."""
+        """A command that is never started is polled for a limited time."""
         self.node.docker.hold("POST /exec/.*/start")
         starting = self.node.run(self.streams.exec(self.command("sh", stdout=True, tty=True)))
         starting.cancel()
@@ -222,7 +222,7 @@ class StreamsTests(PodsTestCase):
     # -- Attach, ports
 
     def test_attach(self) -> None:
-        """Its session ends with its streams and has no exit code."""
+        """An attach session ends with its streams and has no exit code."""
         process = self.result(self.streams.attach(self.command(stdout=True)))
         output = Output()
         process.stream.start(output)
@@ -233,14 +233,14 @@ class StreamsTests(PodsTestCase):
         self.result(process.resize(height=1, width=1))
 
     def test_detaching(self) -> None:
-        """The container runs on."""
+        """The container runs on after a detach."""
         process = self.result(self.streams.attach(self.command(stdout=True)))
         process.stream.start(Output())
         self.result(process.hang_up())
         self.assertTrue(self.node.cache.snapshot.container(self.container_id).running)
 
     def test_ports(self) -> None:
-        """A port is connected to in the network namespace of the sandbox's pause."""
+        """The connection is made in the network namespace of the sandbox's pause."""
         connected = self.result(self.streams.connect_port(self.sandbox_id, 80))
         connected.close()
         pid = self.node.cache.snapshot.sandbox(self.sandbox_id).pid

@@ -1,4 +1,4 @@
-"""Credentials come to the engine as they were given."""
+"""Credentials are converted to the engine's form, and found in Docker's configuration files."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from criwist.reference import parse
 
 
 def pair(text: str) -> str:
-    """As ``auth`` members hold it."""
+    """Return *text* as an ``auth`` member has it."""
     return base64.b64encode(text.encode()).decode()
 
 
 class EngineCredentialsTests(SynchronousTestCase):
-    """What a PullImage request's AuthConfig becomes."""
+    """The AuthConfig of a PullImage request."""
 
     def test_nothing_given_is_nothing(self) -> None:
-        """No object, an empty one, and one of a server alone: an anonymous pull."""
+        """None, an empty AuthConfig, and one with a server alone are an anonymous pull."""
         self.assertIsNone(engine_credentials(None))
         self.assertIsNone(engine_credentials(pb.AuthConfig()))
         self.assertIsNone(engine_credentials(pb.AuthConfig(server_address="registry.example")))
 
     def test_user_and_password(self) -> None:
-        """With the server they are for."""
+        """User and password are passed on with their server."""
         auth = pb.AuthConfig(username="me", password="p:w", server_address="https://registry.example")
         self.assertEqual(
             engine_credentials(auth),
@@ -42,13 +42,13 @@ class EngineCredentialsTests(SynchronousTestCase):
         )
 
     def test_auth_is_user_and_password(self) -> None:
-        """In base64; the password may have a colon and may be padded."""
+        """``auth`` is user and password in base64; the password may contain a colon and may be padded."""
         self.assertEqual(
             engine_credentials(pb.AuthConfig(auth=pair("me:p:w\0"))), {"username": "me", "password": "p:w"}
         )
 
     def test_plain_members_go_before_auth(self) -> None:
-        """Who gives both means the plain ones."""
+        """With both, the plain members are used."""
         auth = pb.AuthConfig(username="me", password="pw", auth=pair("other:x"))
         self.assertEqual(engine_credentials(auth), {"username": "me", "password": "pw"})
 
@@ -58,7 +58,7 @@ class EngineCredentialsTests(SynchronousTestCase):
         self.assertEqual(engine_credentials(pb.AuthConfig(registry_token="t")), {"registrytoken": "t"})
 
     def test_malformed_auth_is_refused_and_not_shown(self) -> None:
-        """The error names the field and gives nothing of it away."""
+        """The error names the field and does not contain its value."""
         for text in ("not base64!", pair("no colon"), pair(":pw"), base64.b64encode(b"\xff:\xff").decode()):
             error = self.assertRaises(InvalidArgument, engine_credentials, pb.AuthConfig(auth=text))
             self.assertEqual(error.field, "auth.auth")
@@ -69,7 +69,7 @@ class DockerConfigsTests(SynchronousTestCase):
     """The node's own credentials."""
 
     def setUp(self) -> None:
-        """A home and a working directory."""
+        """Make a home and a working directory."""
         scratch = tempfile.TemporaryDirectory()
         self.addCleanup(scratch.cleanup)
         self.home, self.directory = Path(scratch.name, "home"), Path(scratch.name, "work")
@@ -78,51 +78,51 @@ class DockerConfigsTests(SynchronousTestCase):
         self.configs = DockerConfigs({"HOME": str(self.home)}, str(self.directory))
 
     def write(self, path: Path, document: object) -> None:
-        """A file with this JSON."""
+        """Write *document* to a file as JSON."""
         path.write_text(json.dumps(document))
 
     def found(self, reference: str) -> Any:
-        """The credentials for an image."""
+        """Return the credentials for an image."""
         return self.successResultOf(Deferred.fromCoroutine(self.configs.credentials_for(parse(reference))))
 
     def users(self, reference: str) -> list[str]:
-        """User names of the credentials for an image."""
+        """Return the user names of the credentials for an image."""
         return [str(one["username"]) for one in self.found(reference)]
 
     def config(self, **users: str) -> None:
-        """A config.json with the user for each key, and the password ``pw``."""
+        """Write a config.json with the user for each key, and the password ``pw``."""
         auths = {key: {"auth": pair(f"{user}:pw")} for key, user in users.items()}
         self.write(self.home / ".docker" / "config.json", {"auths": auths})
 
     def test_no_file_no_credentials(self) -> None:
-        """An anonymous pull."""
+        """Without a file there are no credentials."""
         self.assertEqual(self.users("registry.example/a"), [])
 
     def test_the_registry_s_credentials(self) -> None:
-        """By name and port, and no other registry's."""
+        """A key matches by host and port, and no other registry."""
         self.config(**{"registry.example:5000": "me", "https://other.example/v2/": "other"})
         self.assertEqual(self.users("registry.example:5000/a/b:1"), ["me"])
         self.assertEqual(self.users("other.example/a"), ["other"])
         self.assertEqual(self.users("registry.example/a"), [])
 
     def test_the_hub_has_many_names(self) -> None:
-        """``https://index.docker.io/v1/`` is where docker login puts them."""
+        """``https://index.docker.io/v1/``, where docker login stores them, is Docker Hub."""
         self.config(**{"https://index.docker.io/v1/": "me"})
         self.assertEqual(self.users("busybox"), ["me"])
 
     def test_the_longest_path_goes_first(self) -> None:
-        """All that fit are there, the closest first; a path ends at a slash."""
+        """All matching credentials are returned, the closest first; a path matches whole components."""
         self.config(**{"r.example": "all", "r.example/team": "team", "r.example/team/app": "app", "r.example/te": "no"})
         self.assertEqual(self.users("r.example/team/app:1"), ["app", "team", "all"])
 
     def test_a_star_stands_for_a_label(self) -> None:
-        """Not for two, and a name goes before a pattern."""
+        """``*`` matches one label of a name, not two; an exact name goes before a pattern."""
         self.config(**{"*.example.com": "star", "a.example.com": "name"})
         self.assertEqual(self.users("a.example.com/x"), ["name", "star"])
         self.assertEqual(self.users("a.b.example.com/x"), [])
 
     def test_plain_members_and_tokens(self) -> None:
-        """Entries without ``auth`` are read too."""
+        """Entries with plain members or tokens are read too."""
         auths = {"a.example": {"username": "me", "password": "pw"}, "b.example": {"identitytoken": "t"}}
         self.write(self.home / ".docker" / "config.json", {"auths": auths})
         self.assertEqual(
@@ -132,12 +132,12 @@ class DockerConfigsTests(SynchronousTestCase):
         self.assertEqual(self.found("b.example/x"), [{"identitytoken": "t", "serveraddress": "b.example"}])
 
     def test_the_older_form(self) -> None:
-        """``.dockercfg`` holds the entries themselves."""
+        """``.dockercfg`` is an object of entries itself."""
         self.write(self.home / ".dockercfg", {"a.example": {"auth": pair("me:pw"), "email": "x"}})
         self.assertEqual(self.users("a.example/x"), ["me"])
 
     def test_the_first_file_counts(self) -> None:
-        """DOCKER_CONFIG, working directory, home; config.json before .dockercfg."""
+        """The order is DOCKER_CONFIG, working directory, home; config.json before .dockercfg."""
         self.config(**{"a.example": "home"})
         self.write(self.directory / ".dockercfg", {"a.example": {"auth": pair("older:pw")}})
         self.assertEqual(self.users("a.example/x"), ["home"])
@@ -148,15 +148,15 @@ class DockerConfigsTests(SynchronousTestCase):
         )
         self.assertEqual(self.users("a.example/x"), ["home"])
 
-    def test_programs_that_keep_credentials(self) -> None:
-        """The registry's own, else that for all; after what the file holds itself; the hub has a name of its own."""
-        asked: list[tuple[str, str]] = []
+    def test_credential_helpers(self) -> None:
+        """The registry's helper is run, else that for all, after the file's own; Docker Hub is a URL there."""
+        runs: list[tuple[str, str]] = []
 
-        async def ask(program: str, server: str) -> JSONObject | None:
-            asked.append((program, server))
-            return {"username": program} if program != "empty" else None
+        async def run_helper(helper: str, server: str) -> JSONObject | None:
+            runs.append((helper, server))
+            return {"username": helper} if helper != "empty" else None
 
-        self.configs = evolve(self.configs, ask=ask)
+        self.configs = evolve(self.configs, run_helper=run_helper)
         document = {
             "auths": {"a.example": {"auth": pair("me:pw")}, "b.example": {}},
             "credsStore": "pass",
@@ -168,9 +168,9 @@ class DockerConfigsTests(SynchronousTestCase):
         self.assertEqual(self.users("c.example/x"), [])
         self.assertEqual(self.users("busybox"), ["pass"])
         servers = ["a.example", "b.example", "c.example", "https://index.docker.io/v1/"]
-        self.assertEqual(asked, list(zip(("own", "pass", "empty", "pass"), servers, strict=True)))
+        self.assertEqual(runs, list(zip(("own", "pass", "empty", "pass"), servers, strict=True)))
 
-    def test_what_cannot_be_understood_is_passed_over(self) -> None:
+    def test_malformed_files_and_entries_are_skipped(self) -> None:
         """A damaged file or entry hides neither the next file nor the other entries."""
         (self.directory / "config.json").write_text("{")
         self.write(

@@ -1,4 +1,4 @@
-"""Images are looked up in memory, and the copy is right after every change."""
+"""Images are looked up in memory, and the cache is up to date after every change."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from criwist.api.runtime.v1 import api_pb2 as pb
 from criwist.config import Config
 from criwist.core.images.credentials import DockerConfigs
-from criwist.core.images.filesystem import bytes_of
+from criwist.core.images.filesystem import used_bytes
 from criwist.core.images.images import Images
 from criwist.core.images.snapshot import ImageEntry
 from criwist.errors import EngineFailure, FailedPrecondition, InvalidArgument, NotFound, Unavailable
@@ -24,10 +24,10 @@ NAME = "registry.example/app:1"
 
 
 class ImagesCase(SynchronousTestCase):
-    """An engine in memory, and its images as the core sees them."""
+    """The images of an engine in memory."""
 
     def setUp(self) -> None:
-        """Connected, with the event feed delivered to the images."""
+        """Connect, and deliver the event feed to the images."""
         self.clock = Clock()
         self.memory = MemoryDocker(self.clock)
         self.images = self.make()
@@ -38,24 +38,24 @@ class ImagesCase(SynchronousTestCase):
         self.addCleanup(self.feed.cancel)
 
     def make(self, **config: Any) -> Images:
-        """Images with these options."""
+        """Return Images with these options."""
         return Images(self.memory.client, Config(**config), self.clock, DockerConfigs())
 
     def result(self, call: Any) -> Any:
-        """What the call returns."""
+        """Return the call's result."""
         return self.successResultOf(Deferred.fromCoroutine(call))
 
     def failure(self, call: Any, kind: type[Exception]) -> Any:
-        """What the call raises."""
+        """Return the call's error."""
         return self.failureResultOf(Deferred.fromCoroutine(call), kind).value
 
     def names(self) -> set[str]:
-        """All tags and digests in the copy."""
+        """Return all tags and digests in the cache."""
         self.memory.network.settle()
         return {name for entry in self.images.snapshot.images.values() for name in entry.references}
 
     def pull(self, name: str = NAME, **remote: Any) -> str:
-        """Offer the image and pull it."""
+        """Add the image to the registry and pull it."""
         self.memory.registry[str(parse(name).specific())] = RemoteImage(**remote)
         return str(self.result(self.images.pull(pb.ImageSpec(image=name), None)))
 
@@ -64,7 +64,7 @@ class LookupTests(ImagesCase):
     """ImageStatus and ListImages."""
 
     def setUp(self) -> None:
-        """Three images, one without a name."""
+        """Add three images, one without a name."""
         super().setUp()
         self.busybox = self.memory.images.add("busybox:latest", config={"User": "1003:users", "Labels": {"a": "b"}})
         self.app = self.memory.images.add(NAME, config={"User": "me"}, size=7)
@@ -74,12 +74,12 @@ class LookupTests(ImagesCase):
         self.memory.requests.clear()
 
     def found(self, reference: str) -> str:
-        """The id under which the image is found, or ``""``."""
+        """Return the id of the image that *reference* names, or ``""``."""
         image = self.images.snapshot.status(reference)
         return "" if image is None else str(image.id)
 
     def test_an_image_is_found_by_all_its_names(self) -> None:
-        """Id with and without prefix, beginning of an id, tag, digest, short, full and bare names."""
+        """Id with and without ``sha256:``, id prefix, tag, digest, short, full and bare names find it."""
         identifier = self.busybox.id
         for name in ("busybox", "busybox:latest", "docker.io/library/busybox", "index.docker.io/busybox:latest"):
             self.assertEqual(self.found(name), identifier, name)
@@ -91,25 +91,25 @@ class LookupTests(ImagesCase):
         self.assertEqual(self.found(self.nameless.id), self.nameless.id)
 
     def test_what_is_absent_is_none(self) -> None:
-        """No error, as a kubelet wants it."""
+        """An absent image is no error, as a kubelet expects."""
         for name in ("busybox:1", "absent", "sha256:" + "0" * 64, "0" * 12, "registry.example/app", "other/app:1"):
             self.assertEqual(self.found(name), "", name)
         self.assertFalse(self.images.snapshot.response("absent", verbose=True).HasField("image"))
 
     def test_malformed_names_are_refused(self) -> None:
-        """With the field."""
+        """A malformed name is InvalidArgument."""
         for name in ("", "App", "a b"):
             self.assertRaises(InvalidArgument, self.images.snapshot.status, name)
 
     def test_fields(self) -> None:
-        """Names, size and user."""
+        """Status has names, size and user."""
         image = self.images.snapshot.status("busybox")
         self.assertEqual((list(image.repo_tags), image.uid.value, image.username), (["busybox:latest"], 1003, ""))
         image = self.images.snapshot.status(NAME)
         self.assertEqual((image.size, image.HasField("uid"), image.username), (7, False, "me"))
 
     def test_verbose(self) -> None:
-        """Labels, configuration and history, as JSON."""
+        """Verbose status has labels, configuration and history, as JSON."""
         info = json.loads(self.images.snapshot.response("busybox", verbose=True).info["info"])
         self.assertEqual(info["labels"], {"a": "b"})
         self.assertEqual(info["config"]["User"], "1003:users")
@@ -117,7 +117,7 @@ class LookupTests(ImagesCase):
         self.assertEqual(dict(self.images.snapshot.response("busybox", verbose=False).info), {})
 
     def test_lists(self) -> None:
-        """All of them, nameless ones too; one; those of a repository; none."""
+        """A list has all images, nameless ones too; or one; or those of a repository; or none."""
 
         def listed(name: str) -> set[str]:
             return {image.id for image in self.images.snapshot.list(name)}
@@ -138,13 +138,13 @@ class LookupTests(ImagesCase):
         self.images.filesystem()
         self.assertEqual(self.memory.requests, [])
 
-    def test_a_refresh_asks_for_what_is_new_alone(self) -> None:
-        """A second refresh is one list."""
+    def test_a_refresh_inspects_new_images_alone(self) -> None:
+        """A second refresh is one request, the list."""
         self.result(self.images.refresh())
         self.assertEqual(self.memory.requests, ["GET /images/json"])
 
     def test_a_refresh_fails_with_docker(self) -> None:
-        """And the copy stays as it is."""
+        """The cache stays as it is then."""
         self.memory.fail("GET /images/json", 500, "no")
         self.failure(self.images.refresh(), EngineFailure)
         self.assertEqual(self.found("busybox"), self.busybox.id)
@@ -153,7 +153,7 @@ class LookupTests(ImagesCase):
         self.assertEqual(self.found("busybox"), self.busybox.id)
 
     def test_a_damaged_image_hides_nothing(self) -> None:
-        """One that cannot be inspected is shown as it is listed; one without a history has none."""
+        """An image that cannot be inspected is shown as it is listed; one without a history has none."""
         images = self.make()
         self.memory.fail(f"GET /images/{self.busybox.id}/json", 500, "damaged")
         self.memory.fail(f"GET /images/{self.app.id}/history", 404, "no config")
@@ -163,16 +163,16 @@ class LookupTests(ImagesCase):
         self.assertEqual(len(images.snapshot.list()), 3)
 
     def test_the_document_of_an_image(self) -> None:
-        """By id."""
+        """``image`` returns the engine's document by id."""
         self.assertEqual(self.images.image(self.app.id)["Config"], {"User": "me"})
         self.assertIsNone(self.images.image("sha256:0"))
 
 
 class EventTests(ImagesCase):
-    """Changes behind our back."""
+    """Changes by other clients of the engine."""
 
-    def test_the_engine_s_events_change_the_copy(self) -> None:
-        """Tag, untag, pull and delete by somebody else show."""
+    def test_the_engine_s_events_update_the_cache(self) -> None:
+        """Another client's tag, untag, pull and delete are in the cache."""
         image = self.memory.images.add("busybox")
         self.assertEqual(self.names(), {"busybox:latest"})
         self.memory.images.tag(image, parse("other:1"))
@@ -186,7 +186,7 @@ class EventTests(ImagesCase):
         self.assertEqual(list(self.images.snapshot.images), [parse_id(self.images, NAME)])
 
     def test_a_tag_moves(self) -> None:
-        """The image that had it keeps its other names."""
+        """The image that had the tag keeps its other names."""
         first = self.memory.images.add("busybox", content="first")
         self.memory.images.tag(first, parse("other:1"))
         second = self.memory.images.add("busybox", content="second")
@@ -194,8 +194,8 @@ class EventTests(ImagesCase):
         self.assertEqual(self.images.snapshot.status("busybox").id, second.id)
         self.assertEqual(list(self.images.snapshot.status(first.id).repo_tags), ["other:1"])
 
-    def test_a_storm_of_events_is_one_look(self) -> None:
-        """Events of one image that come while it is waited for are one."""
+    def test_a_storm_of_events_is_one_inspection(self) -> None:
+        """Events of one image that arrive while its inspection is pending are coalesced."""
         image = self.memory.images.add("busybox")
         self.memory.network.settle()
         held = self.memory.hold("GET /images/.*/json")
@@ -207,15 +207,15 @@ class EventTests(ImagesCase):
         self.assertEqual(len(self.names()), 21)
         self.assertEqual(len(self.memory.requests), 1)
 
-    def test_other_events_are_nothing(self) -> None:
-        """Saving an image, or an event without a name, makes nobody look."""
+    def test_other_events_are_ignored(self) -> None:
+        """A save, and an event without a name, lead to no request."""
         self.memory.requests.clear()
         self.images.event({"Action": "save", "Actor": {"ID": "sha256:1"}})
         self.images.event({"Action": "tag"})
         self.assertEqual(self.memory.requests, [])
 
-    def test_a_look_that_fails_is_logged_and_made_good_later(self) -> None:
-        """The next event of the image makes us look again."""
+    def test_an_inspection_that_fails_is_made_up_for_later(self) -> None:
+        """The next event of the image leads to another inspection."""
         self.memory.fail("GET /images/.*/json", 500, "no")
         image = self.memory.images.add("busybox")
         self.assertEqual(self.names(), set())
@@ -227,7 +227,7 @@ class PullTests(ImagesCase):
     """PullImage."""
 
     def test_a_pull_returns_the_id_that_status_has(self) -> None:
-        """At once, by tag; the digest is a name too."""
+        """The cache has the image when the pull returns, by tag and by digest."""
         identifier = self.pull()
         image = self.images.snapshot.status(NAME)
         self.assertEqual(image.id, identifier)
@@ -235,35 +235,35 @@ class PullTests(ImagesCase):
         self.assertEqual(self.images.snapshot.status(image.repo_digests[0]).id, identifier)
 
     def test_a_bare_name_is_pulled_as_latest(self) -> None:
-        """Not all tags of the repository, which the engine would pull if asked for the name alone."""
+        """The engine, given the name alone, would pull all tags of the repository."""
         self.pull("busybox")
         self.assertIn("busybox:latest", self.names())
 
     def test_a_pull_by_digest(self) -> None:
-        """A tag beside the digest is left out; the image has its digest for a name."""
+        """A tag beside the digest is ignored; the image has its digest as a name."""
         digest = RemoteImage().manifest_digest
         self.memory.registry[f"docker.io/library/busybox@{digest}"] = RemoteImage()
         spec = pb.ImageSpec(image=f"busybox:1@{digest}")
         identifier = self.result(self.images.pull(spec, None))
         self.assertEqual(self.images.snapshot.status(f"busybox@{digest}").id, identifier)
 
-    def test_credentials_come_to_the_engine(self) -> None:
-        """And wrong ones do not do."""
+    def test_credentials_reach_the_engine(self) -> None:
+        """Wrong credentials fail."""
         self.memory.registry[NAME] = RemoteImage(username="me", password="pw")
         spec = pb.ImageSpec(image=NAME)
         self.result(self.images.pull(spec, pb.AuthConfig(username="me", password="pw")))
         self.failure(self.images.pull(spec, pb.AuthConfig(username="me", password="no")), Exception)
 
-    def test_malformed_requests_ask_docker_nothing(self) -> None:
-        """No reference, an id, an empty text, malformed credentials."""
+    def test_malformed_requests_do_not_reach_docker(self) -> None:
+        """An empty text, a malformed reference, an id and malformed credentials are InvalidArgument."""
         for name in ("", "App", "sha256:" + "0" * 64):
             self.failure(self.images.pull(pb.ImageSpec(image=name), None), InvalidArgument)
         auth = pb.AuthConfig(auth="!")
         self.failure(self.images.pull(pb.ImageSpec(image=NAME), auth), InvalidArgument)
         self.assertEqual(self.memory.requests[1:], [])
 
-    def test_ensure_pulls_what_is_absent_alone(self) -> None:
-        """With the image there, no call is made."""
+    def test_ensure_pulls_only_an_absent_image(self) -> None:
+        """``ensure`` of an image that exists makes no request."""
         self.memory.registry[NAME] = RemoteImage()
         identifier = self.result(self.images.ensure(NAME))
         self.memory.requests.clear()
@@ -271,7 +271,7 @@ class PullTests(ImagesCase):
         self.assertEqual(self.memory.requests, [])
 
     def test_ensure_tries_the_node_s_credentials_in_turn(self) -> None:
-        """The next one if one is refused; the last refusal is the error."""
+        """Rejected credentials are followed by the next; the last rejection is the error."""
 
         class Configs(DockerConfigs):
             async def credentials_for(self, reference: object) -> Any:
@@ -289,11 +289,11 @@ class RemoveTests(ImagesCase):
     """RemoveImage."""
 
     def remove(self, name: str) -> None:
-        """Remove it."""
+        """Remove the image."""
         self.result(self.images.remove(name))
 
-    def test_all_names_go_whichever_is_given(self) -> None:
-        """Tag, digest, id or a beginning of it: the image is gone, and at once from the copy."""
+    def test_all_names_are_removed_whichever_is_given(self) -> None:
+        """By tag, digest, id or id prefix, the image is removed, and at once from the cache."""
         for form in ("tag", "digest", "id", "prefix"):
             identifier = self.pull()
             image = self.memory.images.all[identifier]
@@ -304,17 +304,17 @@ class RemoveTests(ImagesCase):
             self.assertEqual(self.memory.images.all, {}, form)
             self.assertEqual(dict(self.images.snapshot.images), {}, form)
 
-    def test_nothing_there_is_success(self) -> None:
-        """By every form of name."""
+    def test_an_absent_image_is_success(self) -> None:
+        """Removing an absent image succeeds, by every form of name."""
         for name in ("absent", "absent@sha256:" + "0" * 64, "sha256:" + "0" * 64, "0" * 12):
             self.remove(name)
 
     def test_malformed_names_are_refused(self) -> None:
-        """With the field."""
+        """A malformed name is InvalidArgument."""
         self.failure(self.images.remove("App"), InvalidArgument)
 
     def test_an_image_in_use_loses_its_names(self) -> None:
-        """The container runs on, the image stays until that is gone, and asking again by id is refused."""
+        """The container runs on, the image stays as long as it, and a removal by id is FailedPrecondition."""
         identifier = self.pull()
         container = self.result(self.memory.client.create_container("c", {"Image": NAME}))
         self.result(self.memory.client.start_container(container))
@@ -325,15 +325,15 @@ class RemoveTests(ImagesCase):
         self.failure(self.images.remove(identifier), FailedPrecondition)
         self.remove(NAME)
 
-    def test_an_image_that_is_mounted_is_kept_whole(self) -> None:
-        """Its names too."""
+    def test_a_mounted_image_is_not_touched(self) -> None:
+        """A mounted image keeps its names too."""
         identifier = self.pull()
         images = Images(self.memory.client, Config(), self.clock, DockerConfigs(), lambda: {identifier})
         self.failure(images.remove(NAME), FailedPrecondition)
         self.assertIn(NAME, self.memory.images.all[identifier].tags)
 
-    def test_other_failures_are_told(self) -> None:
-        """A conflict that is not about use, or a failing engine."""
+    def test_other_failures_are_reported(self) -> None:
+        """A conflict for another reason, and a failing engine, are errors."""
         self.pull()
         self.memory.fail("DELETE /images/.*", 409, "something else")
         self.failure(self.images.remove(NAME), FailedPrecondition)
@@ -342,23 +342,23 @@ class RemoveTests(ImagesCase):
 
 
 class PinTests(ImagesCase):
-    """Images that a kubelet is to leave alone."""
+    """Images that a kubelet's garbage collection must not remove."""
 
     def pinned(self, **config: Any) -> set[str]:
-        """Tags of pinned images."""
+        """Return the tags of pinned images."""
         images = self.make(**config)
         self.result(images.refresh())
         return {tag for image in images.snapshot.list() if image.pinned for tag in image.repo_tags}
 
     def test_the_sandbox_image_is_pinned(self) -> None:
-        """Our own, or the operator's, in whatever spelling."""
+        """criwist's own sandbox image, or the operator's in any spelling, is pinned."""
         self.memory.images.add("criwist/pause:1.0")
         self.memory.images.add("my/pause")
         self.assertEqual(self.pinned(), {"criwist/pause:1.0"})
         self.assertEqual(self.pinned(pod_infra_container_image="docker.io/my/pause:latest"), {"my/pause:latest"})
 
     def test_patterns_and_labels(self) -> None:
-        """Of short and full names, and of labels with and without value."""
+        """Patterns match short and full names; labels match with and without a value."""
         self.memory.images.add("busybox:1", config={"Labels": {"keep": "yes"}})
         self.memory.images.add(NAME, config={"Labels": {"keep": "no"}})
         self.assertEqual(self.pinned(pinned_images=("docker.io/library/*",)), {"busybox:1"})
@@ -371,35 +371,35 @@ class FilesystemTests(ImagesCase):
     """ImageFsInfo."""
 
     def entry(self, identifier: str, *layers: tuple[str, int], size: int = 0) -> ImageEntry:
-        """An image of these layers, lowest first."""
+        """Return an image of these layers, lowest first."""
         history = [{"Size": bytes_} for _, bytes_ in reversed(layers)] + [{"Size": 0}]
         inspected = {"RootFS": {"Layers": [digest for digest, _ in layers]}}
         return ImageEntry(pb.Image(id=identifier, size=size or sum(one for _, one in layers)), inspected, history)
 
     def test_shared_layers_count_once(self) -> None:
-        """A layer on the same layers is one; the same digest on other layers is another."""
+        """A layer is shared if the layers below it are the same; else it counts by itself."""
         base = ("base", 100)
-        self.assertEqual(bytes_of([self.entry("1", base, ("a", 10)), self.entry("2", base, ("b", 5))]), 115)
-        self.assertEqual(bytes_of([self.entry("1", base), self.entry("2", ("x", 1), base)]), 201)
-        self.assertEqual(bytes_of([]), 0)
+        self.assertEqual(used_bytes([self.entry("1", base, ("a", 10)), self.entry("2", base, ("b", 5))]), 115)
+        self.assertEqual(used_bytes([self.entry("1", base), self.entry("2", ("x", 1), base)]), 201)
+        self.assertEqual(used_bytes([]), 0)
 
-    def test_compressed_content_beside_the_layers_counts(self) -> None:
-        """As the containerd image store keeps it."""
-        self.assertEqual(bytes_of([self.entry("1", ("a", 10), size=14)]), 14)
+    def test_compressed_layers_count(self) -> None:
+        """The containerd image store's compressed layers count beside the unpacked ones."""
+        self.assertEqual(used_bytes([self.entry("1", ("a", 10), size=14)]), 14)
 
-    def test_shared_content_counts_once(self) -> None:
-        """The compressed layers that images share are the same files, too."""
+    def test_shared_compressed_layers_count_once(self) -> None:
+        """The compressed layers that images share are the same files too."""
         base = ("base", 100)
         images = [self.entry("1", base, size=130), self.entry("2", base, ("b", 10), size=143), self.entry("3", base)]
-        self.assertEqual(bytes_of(images), 143)
+        self.assertEqual(used_bytes(images), 143)
 
     def test_image_without_a_history(self) -> None:
-        """An image of which the engine tells no layers takes what it says, once for the same layers."""
+        """An image without sizes of layers counts with its own size, once for the same layers."""
         nameless = [ImageEntry(pb.Image(id=one, size=50), {"RootFS": {"Layers": ["a"]}}, ()) for one in ("1", "2")]
-        self.assertEqual(bytes_of(nameless), 50)
+        self.assertEqual(used_bytes(nameless), 50)
 
     def test_size_with_the_containerd_image_store(self) -> None:
-        """An image takes what was pulled, which its inspection tells, and what was unpacked, as the history has it."""
+        """The size is the pulled bytes, of the inspection, and the unpacked bytes, of the history."""
         self.memory.info["DriverStatus"] = [["driver-type", "io.containerd.snapshotter.v1"]]
         self.result(self.memory.client.connect())
         self.memory.images.add("busybox", size=70)
@@ -408,8 +408,8 @@ class FilesystemTests(ImagesCase):
         self.assertEqual(image.size if image else 0, 140)
         self.assertEqual(self.images.filesystem().image_filesystems[0].used_bytes.value, 140)
 
-    def test_the_answer(self) -> None:
-        """One file system, where the engine has its layers; inodes only if it can be seen."""
+    def test_the_response(self) -> None:
+        """One file system, at the engine's layers; with inodes only if that is visible."""
         self.memory.images.add("busybox", size=70)
         self.result(self.images.refresh())
         self.assertRaises(Unavailable, self.images.filesystem)
@@ -426,7 +426,7 @@ class FilesystemTests(ImagesCase):
 
 
 def parse_id(images: Images, name: str) -> str:
-    """The id of the image called so."""
+    """Return the id of the image with this name."""
     found = images.snapshot.status(name)
     if found is None:
         raise NotFound("image", name)

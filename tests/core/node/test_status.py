@@ -33,5 +33,5 @@ class StatusTests(PodsTestCase):
 
     def test_engine_away(self) -> None:
         """A node without its engine is told so at once."""
-        self.node.cache.engine_away("no socket")
+        self.node.cache.disconnected("no socket")
         self.assertFalse(self.conditions()["RuntimeReady"])

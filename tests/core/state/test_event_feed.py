@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from criwist import errors
 from criwist.api.runtime.v1 import api_pb2 as pb
 from criwist.core.state.cache import Cache
-from criwist.core.state.event_feed import LONGEST_PAUSE
+from criwist.core.state.event_feed import MAX_BACKOFF
 from criwist.core.state.not_ready import NotReady
 from tests.core.memory_node import MemoryNode, NotedLogs
 from tests.core.sandboxes.test_sandboxes import PodsTestCase
@@ -29,7 +29,7 @@ class SteadyStateTests(PodsTestCase):
         self.node.docker.requests.clear()
         snapshot = self.node.cache.current()
         self.assertEqual(len(snapshot.newest_containers), 1)
-        self.assertTrue(snapshot.all_containers)
+        self.assertTrue(snapshot.list_containers_response)
         self.assertEqual(self.node.docker.requests, [])
 
     def test_changes_behind_our_back_show(self) -> None:
@@ -79,7 +79,7 @@ class EngineAwayTests(PodsTestCase):
         self.node.settle()
         self.node.docker.back()
         self.node.docker.kill(PAUSE_NAME)
-        self.node.clock.advance(LONGEST_PAUSE)
+        self.node.clock.advance(MAX_BACKOFF)
         self.node.settle()
         self.assertFalse(self.node.cache.current().sandbox(sandbox_id).ready)
 
@@ -91,7 +91,7 @@ class EngineAwayTests(PodsTestCase):
         node.start()
         self.failureResultOf(node.run(node.cache.ready()), errors.Unavailable)
         node.docker.back()
-        node.clock.advance(LONGEST_PAUSE)
+        node.clock.advance(MAX_BACKOFF)
         node.settle()
         self.successResultOf(node.run(node.cache.ready()))
 
@@ -102,7 +102,7 @@ class EngineAwayTests(PodsTestCase):
         node.docker.version["ApiVersion"] = "not a version"
         node.start()
         del node.docker.version["ApiVersion"]
-        node.clock.advance(LONGEST_PAUSE)
+        node.clock.advance(MAX_BACKOFF)
         node.settle()
         self.flushLoggedErrors()
         self.successResultOf(node.run(node.cache.ready()))
@@ -122,7 +122,7 @@ class HalfAnEngineTests(PodsTestCase):
 
     def meet(self) -> None:
         """Wait until the engine is tried again."""
-        self.node.clock.advance(LONGEST_PAUSE)
+        self.node.clock.advance(MAX_BACKOFF)
         self.node.settle()
 
     def test_listing_that_failed_is_repeated(self) -> None:
@@ -130,7 +130,7 @@ class HalfAnEngineTests(PodsTestCase):
         self.node.docker.fail("GET /containers/json", 500, "out of memory")
         self.meet()
         self.assertRaises(NotReady, self.node.cache.current)
-        self.assertIn("out of memory", str(self.node.cache.away))
+        self.assertIn("out of memory", str(self.node.cache.disconnect_reason))
         self.meet()
         self.assertFalse(self.node.cache.current().sandbox(self.sandbox_id).ready)
 
@@ -191,7 +191,7 @@ class StrangeContainerTests(SynchronousTestCase):
         docker.network.settle()
         container_id = self.successResultOf(creating)
         refreshing = Deferred.fromCoroutine(cache.refresh(container_id))
-        taking_over = Deferred.fromCoroutine(cache.take_over(_nothing))
+        taking_over = Deferred.fromCoroutine(cache.resync(_nothing))
         docker.network.settle()
         self.failureResultOf(refreshing, errors.Internal)
         self.successResultOf(taking_over)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from criwist.api.runtime.v1 import api_pb2 as pb
-from criwist.core.state.observed_state import Observed, Observer
+from criwist.core.state.observed_state import ObservedState, ObservedStateReader
 from criwist.interfaces.engine import JSONObject
 
-ALICE = Observed(pb.LinuxContainerResources(cpu_shares=2), pb.LinuxContainerUser(uid=1003, gid=100))
+ALICE = ObservedState(pb.LinuxContainerResources(cpu_shares=2), pb.LinuxContainerUser(uid=1003, gid=100))
 
 
 class ObserverTests(SynchronousTestCase):
@@ -16,22 +16,22 @@ class ObserverTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """A container that runs."""
-        self.said: dict[str, Observed] = {"a": ALICE}
-        self.observer = Observer(self.look)
+        self.said: dict[str, ObservedState] = {"a": ALICE}
+        self.observer = ObservedStateReader(self.look)
 
-    def look(self, inspected: JSONObject) -> Observed:
+    def look(self, inspected: JSONObject) -> ObservedState:
         """What the kernel says."""
-        return self.said.get(inspected["Id"], Observed())
+        return self.said.get(inspected["Id"], ObservedState())
 
     def test_the_user_outlives_the_process(self) -> None:
         """As whom a container ran is told when it has ended; what it was limited to is not in force any more."""
         self.assertEqual(self.observer({"Id": "a"}), ALICE)
         self.said.clear()
-        self.assertEqual(self.observer({"Id": "a"}), Observed(None, ALICE.user))
+        self.assertEqual(self.observer({"Id": "a"}), ObservedState(None, ALICE.user))
 
     def test_nobody_was_seen(self) -> None:
         """Of a container that was never seen running nothing is said."""
-        self.assertEqual(self.observer({"Id": "b"}), Observed())
+        self.assertEqual(self.observer({"Id": "b"}), ObservedState())
 
     def test_memory_is_bounded(self) -> None:
         """A node that makes containers for years remembers the last thousands."""

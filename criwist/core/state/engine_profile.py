@@ -22,7 +22,7 @@ _REFUSAL = "can't get final child's PID from pipe"
 
 
 @define(eq=False)
-class KnownEngine:
+class EngineProfile:
     """The engine's facts, and what it may do.
 
     :param read_floor: the least oom_score_adj that the engine may set, or None if that cannot be told from here.
@@ -55,7 +55,7 @@ class KnownEngine:
         if floor is not None:
             self._lower_bound(floor)
 
-    def learns_from(self, error: errors.CriwistError, oom_score_adj: int) -> bool:
+    def raise_oom_score_floor(self, error: errors.CriwistError, oom_score_adj: int) -> bool:
         """Whether a start failed since *oom_score_adj* is too low; the floor is 0 from then on.
 
         True asks the caller to create the container again; it is said at most once for an engine.
