@@ -1,18 +1,19 @@
-# criwist: everything a developer or a curious user needs, on Debian 12 or later.
+# criwist: all commands of a developer or a curious user, for Debian 12 or later.
 #
-#   make run      a Docker engine if there is none, and criwist in the foreground   (root)
-#   make demo     run etc/examples/hello.yaml through the CRI; POD=file for another
-#   make test     every test, those on a real engine included                       (root)
-#   make unit     the unit tests alone, in seconds, as any user
-#   make lint     ruff and mypy
-#   make bench    criwist beside containerd's CRI plugin; ONLY=lists for one scenario   (root)
-#   make proto    the CRI modules from criwist/api/runtime/v1/api.proto
-#   make pause    the pause programs from criwist/pause/pause.c                     (root, for the compilers)
-#   make engines  newer engines for the tests, fetched once; make test does it
-#   make node-test    the tests on a whole Debian 13 node in an emulated machine; TESTS=… for a part   (root)
-#   make node-shell   a shell on such a node                                        (root)
+#   make run      start criwist in the foreground, and a Docker engine if none answers   (root)
+#   make demo     run etc/examples/hello.yaml through the CRI; POD=file runs another manifest
+#   make test     lint and type checks, then every test, on a real engine too            (root)
+#   make unit     run the unit tests alone, in about a minute, as any user
+#   make lint     run ruff and mypy
+#   make coverage run the unit tests and report the branches of wire/, translate/, netconf/ that none of them takes
+#   make bench    measure criwist beside containerd's CRI plugin; ONLY=lists runs one scenario   (root)
+#   make proto    generate the CRI modules from criwist/api/runtime/v1/api.proto
+#   make pause    build the pause programs from criwist/pause/pause.c            (root, to install the compilers)
+#   make engines  fetch newer engines for the tests, once; make test does it too
+#   make node-test    run tests on a whole Debian 13 node in an emulated machine; TESTS=… runs a part   (root)
+#   make node-shell   open a shell on such a node                                        (root)
 #
-# The first three install what is missing with apt-get, once.  ARGS="…" is passed on to twistd or pytest.
+# run, demo and test install missing packages with apt-get, once.  ARGS="…" is passed on to twistd or pytest.
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
@@ -22,8 +23,10 @@ export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 POD ?= etc/examples/hello.yaml
 ARGS ?=
 TESTS ?= tests
+# Workers that share the functional tests.  Most of their time they wait for an engine.
+JOBS ?= $(shell n=$$(nproc); echo $$((n > 4 ? 8 : 2 * n)))
 
-.PHONY: run demo test unit lint bench proto pause clean
+.PHONY: run demo test unit lint coverage bench proto pause clean
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -37,10 +40,11 @@ demo: $(READY)
 	@scripts/packages.sh demo
 	@exec $(PYTHON) tools/run.py --demo $(POD)
 
-test: $(READY)
+# Lint and type checks come first: they take seconds, and need neither packages nor engines.
+test: lint
 	@scripts/packages.sh tests pause
 	@$(PYTHON) -m tools.engines
-	CRIWIST_TEST_REQUIRED=1 $(PYTHON) -m pytest $(TESTS) $(ARGS)
+	CRIWIST_TEST_REQUIRED=1 $(PYTHON) -m pytest -n $(JOBS) --durations=10 --durations-min=1 $(TESTS) $(ARGS)
 
 unit: $(READY)
 	$(PYTHON) -m pytest -m "not functional" $(ARGS)
@@ -49,6 +53,10 @@ lint: $(READY)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+
+coverage: $(READY)
+	$(PYTHON) -m coverage run -m pytest -q -m "not functional" $(ARGS)
+	$(PYTHON) -m coverage report
 
 bench: $(READY)
 	@scripts/packages.sh tests
@@ -61,20 +69,20 @@ pause: $(READY)
 	@scripts/packages.sh pause
 	$(PYTHON) tools/build_pause.py
 
-# Made anew when what it holds is asked for differently.
-$(READY): setup.cfg pyproject.toml scripts/venv.sh
+# The environment is renewed when the files that list its contents change.
+$(READY): setup.cfg pyproject.toml scripts/venv.sh scripts/constraints.txt
 	@scripts/venv.sh $(VENV)
 	@touch $@
 
-# Newer engines for the tests, see docs/testing.md.
+# See docs/testing.md, "Functional tests".
 .PHONY: engines
 engines: $(READY)
 	@$(PYTHON) -m tools.engines
 
 clean:
-	rm -rf $(VENV) .cache build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .cache build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
 
-# A whole node, see docs/testing.md.  TESTS is what is tested there, of all by default.
+# See docs/testing.md, "A whole node".  TESTS names the tests to run there; without it a selection runs.
 .PHONY: node-image node-test node-shell
 node-image: $(READY)
 	$(PYTHON) -m tools.node image

@@ -1,4 +1,4 @@
-"""``python -m bench [SCENARIO…]``: run scenarios, all if none is named, and print their tables as they come."""
+"""``python -m bench [SCENARIO…]``: run the named scenarios, or all, and print each table when it is complete."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from bench.ground import ground
 
 
 def main(arguments: list[str]) -> int:
-    """Run; returns the exit status."""
+    """Run the command line, and return the exit status."""
     known = {module.name: module.name for module in pkgutil.iter_modules(scenarios.__path__)}
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("scenario", nargs="*", help=", ".join(known))
-    parser.add_argument("--list", action="store_true", help="say what there is")
+    parser.add_argument("--list", action="store_true", help="list the scenarios")
     options = parser.parse_args(arguments)
     chosen = [_module(name) for name in options.scenario or known if name in known]
     if unknown := [name for name in options.scenario if name not in known]:
-        parser.error(f"no scenario {', '.join(unknown)}; there are {', '.join(known)}")
+        parser.error(f"unknown scenario {', '.join(unknown)}; known are {', '.join(known)}")
     if options.list:
         for module in chosen:
             print(f"{_name(module):12} {(module.__doc__ or '').splitlines()[0]}")

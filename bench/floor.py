@@ -1,4 +1,4 @@
-"""A gRPC server that does nothing, in a process of its own: what no server on grpcio can be faster than.
+"""A gRPC server that does nothing, in a process of its own: no server on grpcio can be faster.
 
 ``python -m bench.floor SOCKET`` serves every method with an empty answer.
 """
@@ -19,17 +19,17 @@ import grpc
 _METHOD = "/bench.Floor/Nothing"
 
 
-class _Everything(grpc.GenericRpcHandler):
-    """Answers every method."""
+class _Everything(grpc.GenericRpcHandler):  # type: ignore[misc] # grpcio has no types
+    """Serves every method with an empty response."""
 
     def service(self, handler_call_details: Any) -> grpc.RpcMethodHandler:
-        """The one handler."""
+        """Return the same handler for each method."""
         return grpc.unary_unary_rpc_method_handler(lambda request, context: b"")
 
 
 @contextmanager
 def floor(socket: Path) -> Iterator[Any]:
-    """A call to such a server, and its process id: ``(call, pid)``."""
+    """Start such a server; yield a call to it and its process id: ``(call, pid)``."""
     server = subprocess.Popen([sys.executable, "-m", "bench.floor", str(socket)])
     try:
         with grpc.insecure_channel(f"unix://{socket}") as channel:

@@ -1,4 +1,4 @@
-"""Both runtimes on one machine, as the functional tests start them, and pods to measure them with."""
+"""Start both runtimes on one machine, as the functional tests do, and make pods to measure."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from tests.harness.engine import Engine
 from tests.harness.leftovers import remove_session, session_directory
 from tests.harness.namespaces import enter
 
-#: Pods that are made at once; more only makes the engine's queue longer.
+#: Pods that are made in parallel; more only make the engine's queue longer.
 _AT_ONCE = 4
 
 
 @define
 class Ground:
-    """What a scenario finds."""
+    """The running engine and runtimes of a scenario."""
 
     root: Path
     engine: Engine
@@ -34,22 +34,22 @@ class Ground:
     runtimes: list[CRI] = field(factory=list)
 
     def pid(self, cri: CRI) -> int:
-        """The process whose CPU and memory count for a runtime; containers' shims are left out on both sides."""
+        """Return the process whose CPU and memory count for a runtime; on both sides containers' shims do not."""
         return self.criwist.pid if cri.name == "criwist" else self.containerd.program.pid
 
     def client(self, name: str) -> CRI:
-        """The client of a runtime."""
+        """Return the client of a runtime."""
         return next(cri for cri in self.runtimes if cri.name == name)
 
     def restart_criwist(self, docker_endpoint: str = "") -> float:
-        """Start criwist again, perhaps on another path to the engine; returns the seconds until it served."""
+        """Restart criwist, on another path to the engine if given, and return the seconds until it served."""
         self.criwist.stop()
         self.criwist.options["docker_endpoint"] = docker_endpoint or self.engine.endpoint
         return self.criwist.start()
 
 
 def have_pods(cri: CRI, count: int) -> None:
-    """See to it that there are *count* pods, each with one container that sleeps."""
+    """Make pods until there are *count*, each with one container that sleeps."""
     missing = count - len(cri.pod_ids())
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         list(pool.map(lambda _: cri.run_in_pod("sleep", "1000000"), range(max(missing, 0))))
@@ -66,7 +66,7 @@ def no_pods(cri: CRI) -> None:
 
 @contextmanager
 def ground() -> Iterator[Ground]:
-    """Start everything; end and remove it afterwards, whatever happened."""
+    """Start everything; stop and remove it at the end, also after an error."""
     enter()
     root = session_directory(Path(os.environ.get("CRIWIST_TEST_DIRECTORY", "/var/tmp")))
     with ExitStack() as stack:

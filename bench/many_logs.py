@@ -1,7 +1,7 @@
-"""``python -m bench.many_logs DIRECTORY COUNT``: what it costs to follow many logs that get a line a second.
+"""``python -m bench.many_logs DIRECTORY COUNT``: measure the cost of following many logs that grow by a line a second.
 
-A child process writes entries as Docker would.  Prints JSON: CPU seconds per second of this process, and what it has
-resident more than before the first was followed.
+A child process writes entries as Docker would.  Prints JSON: CPU seconds per second of this process, and the growth of
+its resident memory since before the first log was followed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from bench.measure import resident
 from criwist.config import Config
 from criwist.interfaces.engine import EngineFacts
 from criwist.interfaces.logs import LoggedContainer
-from criwist.logs.containers import ContainerLogs
+from criwist.logs.container_logs import ContainerLogs
 from criwist.wire.crilog import time_text
 
 _SECONDS = 10
@@ -28,13 +28,13 @@ _SECONDS = 10
 
 @frozen
 class _Engine:
-    """As much of IDocker as is asked for where files can be read."""
+    """The part of IDocker that the followers of files use."""
 
     facts: EngineFacts
 
 
 def main(directory: Path, count: int) -> None:
-    """Measure and print."""
+    """Measure, and print the result."""
     from twisted.internet import reactor
 
     identifiers = [f"{number:064x}" for number in range(count)]
@@ -62,7 +62,7 @@ def main(directory: Path, count: int) -> None:
 
 
 def _write(directory: Path, identifiers: list[str]) -> None:
-    """A line a second to each, spread over the second."""
+    """Write a line a second to each log, spread over the second."""
     files = [
         os.open(directory / "containers" / one / f"{one}-json.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         for one in identifiers

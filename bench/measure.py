@@ -1,4 +1,4 @@
-"""Latency of calls, and the CPU time and memory of processes."""
+"""Measure the latency of calls, and the CPU time and memory of processes."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ _SCHED = 2
 
 @frozen
 class Calls:
-    """What a series of equal calls took; seconds."""
+    """The latencies of a series of equal calls; seconds."""
 
     latencies: tuple[float, ...]
     #: CPU time of the runtime's process, per call.
     cpu: float
 
     def percentile(self, part: int) -> float:
-        """The latency that *part* per cent of the calls stay within."""
+        """Return the latency that *part* per cent of the calls do not exceed."""
         ordered = sorted(self.latencies)
         return ordered[min(len(ordered) * part // 100, len(ordered) - 1)]
 
 
 def measure(call: Callable[[], object], pid: int, *, count: int, warm_up: int = 20) -> Calls:
-    """Make *count* calls, one after the other, after some that do not count."""
+    """Make *count* calls, one after the other, after *warm_up* calls that do not count."""
     for _ in range(warm_up):
         call()
     latencies = []
@@ -40,11 +40,11 @@ def measure(call: Callable[[], object], pid: int, *, count: int, warm_up: int = 
 
 
 def cpu_seconds(pid: int) -> float:
-    """CPU time that a process has used, with all its threads, to the nanosecond."""
+    """Return the CPU time of a process with all its threads, in seconds, to the nanosecond."""
     return time.clock_gettime((~pid << 3) | _SCHED)
 
 
 def resident(pid: int) -> int:
-    """Bytes of memory that a process has resident."""
+    """Return the resident memory of a process, in bytes."""
     status = Path(f"/proc/{pid}/status").read_text()
     return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmRSS:"))

@@ -1,4 +1,4 @@
-"""Results as a table of text, which is also a table in reStructuredText."""
+"""Results as a table of text, which is a table of reStructuredText too."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from attrs import define, field
 
 @define
 class Table:
-    """A title, names of columns, and rows of text; numbers are formatted by whoever adds them."""
+    """A title, names of columns, and rows of text; the caller formats numbers."""
 
     title: str
     columns: Sequence[str]
@@ -36,15 +36,15 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def microseconds(seconds: float) -> str:
-    """Seconds as µs."""
+    """Return seconds as text in µs."""
     return f"{seconds * 1e6:,.0f} µs"
 
 
 def milliseconds(seconds: float) -> str:
-    """Seconds as ms."""
+    """Return seconds as text in ms."""
     return f"{seconds * 1e3:,.1f} ms"
 
 
 def mebibytes(size: float) -> str:
-    """Bytes as MiB."""
+    """Return bytes as text in MiB."""
     return f"{size / (1 << 20):,.1f} MiB"

@@ -63,7 +63,7 @@ from criwist.kernel.netns import connect
 from criwist.kernel.oom_score_floor import local_oom_score_floor
 from criwist.kernel.processes import Processes
 from criwist.locks import Locks
-from criwist.logs.containers import ContainerLogs
+from criwist.logs.container_logs import ContainerLogs
 from criwist.network.providers import pod_networks
 from criwist.network.resolvconf import ResolvConfs
 from criwist.records.sandboxes import SandboxRecords, mirror_directory

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Install the Debian packages of a purpose that are missing here:  scripts/packages.sh python|engine|demo|tests|pause|node…
 #
-# What counts is the program, not the package: an engine of Docker's own packages is as good as Debian's.
+# The program counts, not the package: an engine of Docker's own packages is as good as Debian's.
 set -eu
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
@@ -25,7 +25,7 @@ static_busybox() {
     [ -x /bin/busybox ] && ! ldd /bin/busybox
 }
 
-# dockerd insists on loading its profile where the kernel has AppArmor.
+# dockerd must load its profile if the kernel has AppArmor.
 no_apparmor_or_parser() {
     ! grep -q Y /sys/module/apparmor/parameters/enabled || has apparmor_parser
 }
@@ -43,7 +43,7 @@ engine() {
     need cgroupfs-mount cgroups_mounted
 }
 
-# The C compiler for an architecture, native or not; Debian names both alike.
+# The C compiler for an architecture, native or not; in Debian both have the same form of name.
 compiler() {
     case $(dpkg --print-architecture)/$1 in
         amd64/x86_64 | arm64/aarch64) need gcc has "$1-linux-gnu-gcc" ;;
@@ -96,12 +96,12 @@ done
 [ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" != 0 ]; then
-    echo "missing here:$missing" >&2
-    echo "as root:  apt-get update && apt-get install --no-install-recommends$missing" >&2
+    echo "missing packages:$missing" >&2
+    echo "install them as root:  apt-get update && apt-get install --no-install-recommends$missing" >&2
     exit 1
 fi
 if ! has apt-get >/dev/null; then
-    echo "missing here, and there is no apt-get to install it with:$missing" >&2
+    echo "missing packages, and no apt-get to install them:$missing" >&2
     exit 1
 fi
 

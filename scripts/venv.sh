@@ -1,8 +1,8 @@
 #!/bin/sh
-# Make or renew the virtual environment that criwist is run and tested from:  scripts/venv.sh DIRECTORY
+# Make or renew the virtual environment that runs and tests criwist:  scripts/venv.sh DIRECTORY
 #
-# Takes the first Python >= 3.11 that can make one: $PYTHON, python3 in PATH, the system's own.  As root it installs
-# Debian's python3-venv when there is none.
+# It uses the first Python >= 3.11 that has venv: $PYTHON_FOR_VENV, python3 in PATH, the system's own.  As root it installs
+# Debian's python3-venv if there is none.
 set -eu
 
 venv=${1:?directory}
@@ -37,6 +37,8 @@ fi
 
 echo "installing criwist and its tools into $venv"
 pip="$venv/bin/python -m pip --disable-pip-version-check --quiet"
-$pip install "setuptools>=70.1"  # which can make wheels by itself
-# Editable by a plain path: twistd looks for plugins in the directories of sys.path.
-$pip install --no-build-isolation --config-settings editable_mode=compat --editable "$root[dev]"
+$pip install "setuptools>=70.1"  # from this version on it builds wheels by itself
+# The versions that the tests have passed with: a later ruff, mypy or library must not turn a green commit red.
+# Editable by a plain path: twistd searches for plugins in the directories of sys.path.
+$pip install --no-build-isolation --config-settings editable_mode=compat \
+    --constraint "$root/scripts/constraints.txt" --editable "$root[dev]"

@@ -1,10 +1,10 @@
-"""Build the pause program for every architecture criwist ships it for, or check what is shipped.
+"""Build the pause programs that criwist ships, one for each architecture, or check them.
 
     python tools/build_pause.py            write criwist/pause/pause-amd64 and pause-arm64
-    python tools/build_pause.py --check    build and compare; exit status 1 names what differs
+    python tools/build_pause.py --check    build and compare; exit status 1 if a program differs
 
 The compilers are those of Debian 12: gcc 12 for both, one of them a cross compiler (``gcc-x86-64-linux-gnu`` or
-``gcc-aarch64-linux-gnu``).  Another version may well generate other instructions, so ``--check`` insists on it.
+``gcc-aarch64-linux-gnu``).  Another version may generate other instructions, so ``--check`` requires this one.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ FLAGS = (
 
 
 def build(architecture: str) -> bytes:
-    """The pause program of an architecture, as an ELF file."""
+    """Return the pause program of an architecture, an ELF file."""
     with tempfile.TemporaryDirectory() as directory:
         output = Path(directory, "pause")
         # A relative source path: the compiler could put an absolute one into the result.
@@ -62,7 +62,7 @@ def build(architecture: str) -> bytes:
 
 
 def obstacle(architecture: str) -> str:
-    """Why this machine cannot reproduce the shipped program; ``""`` if it can."""
+    """Return why this machine cannot reproduce the shipped program; ``""`` if it can."""
     compiler = COMPILERS[architecture]
     if shutil.which(compiler) is None:
         return f"{compiler} is not installed"
@@ -73,9 +73,9 @@ def obstacle(architecture: str) -> str:
 
 
 def main() -> int:
-    """Build or check, as the command line says."""
+    """Build or check, and return the exit status."""
     parser = argparse.ArgumentParser(description="Build the pause program.")
-    parser.add_argument("--check", action="store_true", help="compare with what is shipped instead of writing")
+    parser.add_argument("--check", action="store_true", help="compare with the shipped programs and write nothing")
     check: bool = parser.parse_args().check
     status = 0
     for architecture in COMPILERS:
@@ -88,7 +88,7 @@ def main() -> int:
             shipped.write_bytes(built)
             print(f"{shipped.name}: {len(built)} bytes")
         elif not shipped.exists() or shipped.read_bytes() != built:
-            print(f"{shipped.name} is not what pause.c builds to", file=sys.stderr)
+            print(f"{shipped.name} differs from a build of pause.c", file=sys.stderr)
             status = 1
     return status
 

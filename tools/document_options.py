@@ -1,7 +1,7 @@
-"""Write the table of options in README.rst anew from criwist.command_line.table.
+"""Write the table of options in README.rst from criwist.command_line.table.
 
-python tools/document_options.py            write it
-python tools/document_options.py --check    exit status 1 if it is not what it should be
+python tools/document_options.py            write the table
+python tools/document_options.py --check    exit with status 1 if the table is out of date
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _END = ".. options: to here\n"
 
 
 def table() -> str:
-    """The options as a list-table of reStructuredText."""
+    """Return the options as a list-table of reStructuredText."""
     lines = [".. list-table::", "   :header-rows: 1", "   :widths: 30 20 50", "", *_row("Option", "Default", "Meaning")]
     for option in OPTIONS:
         default = f"``{option.default}``" if option.default else ""
@@ -26,11 +26,14 @@ def table() -> str:
 
 
 def documented(readme: str) -> str:
-    """The README with the table as it should be; ValueError if it has no place for it."""
+    """Return the README with an up-to-date table.
+
+    :raises ValueError: the README lacks the markers of the table.
+    """
     before, begin, rest = readme.partition(_BEGIN)
     _, end, after = rest.partition(_END)
     if not (begin and end):
-        raise ValueError("README.rst has no place for the table of options")
+        raise ValueError("README.rst lacks the markers of the table of options")
     return f"{before}{begin}\n{table()}\n{end}{after}"
 
 
@@ -39,7 +42,7 @@ def _row(option: str, default: str, meaning: str) -> list[str]:
 
 
 def main() -> int:
-    """Write or check."""
+    """Write or check the table, and return the exit status."""
     old = README.read_text(encoding="utf-8")
     new = documented(old)
     if "--check" in sys.argv[1:]:

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Write the Python modules of ``criwist/api/runtime/v1/api.proto`` anew.
+"""Generate the Python modules of ``criwist/api/runtime/v1/api.proto``.
 
-Generated code dictates which protobuf and grpcio may run it: what protoc makes since protobuf 5.27 refuses every
-runtime that is older, and every one that is two major versions newer.  Code of protobuf 4.25 carries no such check
-and runs on all later ones.  So the modules are made by one fixed, old grpcio-tools, in a virtual environment of
-its own, because that release does not live beside a newer protobuf.
+Generated code decides which protobuf and grpcio can run it: code generated since protobuf 5.27 refuses every older
+runtime, and every runtime that is two major versions newer.  Code of protobuf 4.25 carries no such check and runs on
+all later ones.  So one fixed, old grpcio-tools generates the modules, in a virtual environment of its own, because
+that release conflicts with a newer protobuf.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ENVIRONMENT = ROOT / ".cache" / f"grpcio-tools-{GRPCIO_TOOLS}"
 
 
 def compiler() -> Path:
-    """The Python that has our grpcio-tools; installed at first use."""
+    """Return the Python that has this grpcio-tools; install it at first use."""
     python = ENVIRONMENT / "bin" / "python"
     if not (ENVIRONMENT / "complete").exists():
         venv.create(ENVIRONMENT, with_pip=True, clear=True)

@@ -1,10 +1,10 @@
 """Run criwist in the foreground on the engine of this machine: ``make run`` and ``make demo``.
 
     python tools/run.py [OPTION…]          options are criwist's
-    python tools/run.py --demo POD.yaml    run a manifest, on the criwist that serves or on one for the occasion
+    python tools/run.py --demo POD.yaml    run a manifest on a running criwist, or start one for it
 
-The engine is the one that answers at DOCKER_HOST or /var/run/docker.sock.  If none does, and DOCKER_HOST is not set,
-Debian's is installed and started: by systemd where that runs, else as our child, which ends when we do.
+The engine is the one that answers at DOCKER_HOST or /var/run/docker.sock.  If none answers, and DOCKER_HOST is not set,
+this program installs Debian's and starts it: by systemd where that runs, else as a child that ends with this program.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ CRIWIST_LOG = Path("/var/log/criwist-demo.log")
 _START_LIMIT = 120.0
 
 
-#: twistd ends in order and then by the signal that it was sent.
+#: twistd shuts down in order and then ends by the signal that it received.
 _ASKED_TO_END = (-signal.SIGINT, -signal.SIGTERM)
 
 
 class Trouble(Exception):
-    """Something the user has to see to; the text says what."""
+    """A problem that the user has to solve; the text names it."""
 
 
 def engine_answers(endpoint: str) -> bool:
-    """Whether a Docker engine answers; one behind TLS is believed to if it accepts a connection."""
+    """Return whether a Docker engine answers; with TLS, an accepted connection is enough."""
     address = urllib.parse.urlsplit(endpoint)
     try:
         if address.scheme == "unix":
@@ -64,7 +64,7 @@ def engine_answers(endpoint: str) -> bool:
 
 @contextlib.contextmanager
 def engine() -> Iterator[None]:
-    """See to it that an engine answers; one that was started here as a child is stopped at the end."""
+    """Start an engine if none answers.  An engine started as a child is stopped at the end of the context."""
     named = os.environ.get("DOCKER_HOST", "")
     if engine_answers(named or DOCKER_SOCKET):
         yield
@@ -72,9 +72,9 @@ def engine() -> Iterator[None]:
     if named:
         raise Trouble(f"no Docker engine answers at DOCKER_HOST={named}")
     if os.geteuid() != 0:
-        raise Trouble(f"no Docker engine answers at {DOCKER_SOCKET}; as root this command would install and start one")
+        raise Trouble(f"no Docker engine answers at {DOCKER_SOCKET}; run this command as root to install and start one")
     subprocess.run([ROOT / "scripts" / "packages.sh", "engine"], check=True)
-    if engine_answers(DOCKER_SOCKET):  # started by its installation
+    if engine_answers(DOCKER_SOCKET):  # the installation has started it
         yield
     elif Path("/run/systemd/system").is_dir():
         subprocess.run(["systemctl", "start", "docker.service"], check=True)
@@ -89,7 +89,7 @@ def engine() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _child(command: Sequence[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A program that logs to a file and is ended at the end; Ctrl-C at the terminal does not reach it."""
+    """Run a program that logs to a file, and end it with the context.  Ctrl-C at the terminal does not reach it."""
     with log.open("ab") as output:
         child = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
@@ -108,23 +108,23 @@ def _wait_for(ready: Callable[[], bool], what: str, program: subprocess.Popen[by
     deadline = time.monotonic() + _START_LIMIT
     while not ready():
         if program is not None and program.poll() is not None:
-            raise Trouble(f"ended with status {program.returncode} instead of starting: {what}")
+            raise Trouble(f"did not start, but ended with status {program.returncode}: {what}")
         if time.monotonic() > deadline:
-            raise Trouble(f"not there after {_START_LIMIT:g} s: {what}")
+            raise Trouble(f"did not start within {_START_LIMIT:g} s: {what}")
         time.sleep(0.1)
 
 
 def criwist_command(options: Sequence[str]) -> list[str]:
-    """How criwist is started; unless the options say otherwise on Docker's own bridge, which needs no set-up."""
+    """Return criwist's command line.  Without ``--network-plugin`` it uses Docker's bridge, which needs no set-up."""
     twistd = str(Path(sys.executable).with_name("twistd"))
     plugin = [] if any(option.startswith("--network-plugin") for option in options) else ["--network-plugin", "bridge"]
     return [twistd, "--nodaemon", "--pidfile=", "criwist", *plugin, *options]
 
 
 def run(options: Sequence[str]) -> int:
-    """Run criwist in the foreground until it ends; returns its exit status."""
+    """Run criwist in the foreground until it ends, and return its exit status."""
     with engine():
-        # Ctrl-C reaches criwist as well; it is criwist that decides when to end.
+        # Ctrl-C reaches criwist as well; this program waits until criwist has ended.
         criwist = subprocess.Popen(criwist_command(options), cwd=ROOT)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, lambda number, frame: criwist.terminate())
@@ -142,7 +142,7 @@ def _serves() -> bool:
 
 
 def demo(manifest: str) -> int:
-    """Run a manifest; returns the demo's exit status."""
+    """Run a manifest, and return the demo's exit status."""
     command = [sys.executable, "-m", "criwist.demo", "--endpoint", f"unix://{SOCKET}", "--load-busybox", manifest]
     with contextlib.ExitStack() as stack:
         stack.enter_context(engine())
@@ -154,7 +154,7 @@ def demo(manifest: str) -> int:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Do as the command line says."""
+    """Run the command line, and return the exit status."""
     if shutil.which("twistd", path=str(Path(sys.executable).parent)) is None:
         raise Trouble(f"criwist is not installed for {sys.executable}; use make")
     if arguments[:1] == ["--demo"] and len(arguments) == 2:
@@ -167,7 +167,7 @@ if __name__ == "__main__":
         sys.exit(main(sys.argv[1:]))
     except Trouble as trouble:
         sys.exit(f"criwist: {trouble}")
-    except subprocess.CalledProcessError as error:  # which has said itself what is wrong
+    except subprocess.CalledProcessError as error:  # the program has printed the reason
         sys.exit(error.returncode)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -1,3 +1,3 @@
-"""One module for each scenario; the first line of its docstring says what it shows."""
+"""One module for each scenario; the first line of its docstring names the measurement."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What it takes to make and remove a pod of one container, one at a time and eight at a time."""
+"""Time to make and remove a pod of one container, one at a time and eight at a time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _STEPS = ("RunPodSandbox", "CreateContainer", "StartContainer", "ExecSync", "Sto
 
 
 def run(ground: Ground) -> Iterator[Table]:
-    """A table of steps, and one of whole pods per second."""
+    """Yield a table of steps, and one of whole pods per second."""
     for cri in ground.runtimes:
         no_pods(cri)
     steps = Table(f"median of {_PODS} pods, one after the other", ("step", *(cri.name for cri in ground.runtimes)))
@@ -47,7 +47,7 @@ def _at_once(ground: Ground, cri: CRI) -> tuple[float, float]:
 
 
 def _live(cri: CRI, took: Callable[[str, float], object]) -> None:
-    """The life of a pod; tells what each step took."""
+    """Make and remove a pod; report the duration of each step to *took*."""
     clock = time.perf_counter
     pod, times = cri.pod(), [clock()]
     pod_id = cri.run_pod(pod)

@@ -15,12 +15,12 @@ from tests.harness.counting_proxy import CountingProxy
 
 PODS = (10, 50, 110)
 _CALLS = 300
-#: Events of the last changes have passed, and garbage is collected, by then.
+#: Seconds until the events of the last changes are handled and garbage is collected.
 _SETTLE = 3.0
 
 
 def run(ground: Ground) -> Iterator[Table]:
-    """One table for each number of pods, then memory, then calls to Docker."""
+    """Yield one table for each number of pods, then memory, then calls to Docker."""
     memory = Table("resident memory of the daemon", ("pods", *(cri.name for cri in ground.runtimes)))
     for pods in PODS:
         for cri in ground.runtimes:
@@ -34,7 +34,7 @@ def run(ground: Ground) -> Iterator[Table]:
 
 
 def calls(cri: CRI) -> Mapping[str, Callable[[], object]]:
-    """The calls by name; those for one pod or container ask for the same one each time."""
+    """Return the calls by name; those for one pod or container name the same one each time."""
     pod_id, container_id = cri.pod_ids()[0], cri.container_ids()[0]
     runtime, image_service = cri.runtime, cri.images
     version, status, pods = api.VersionRequest(), api.StatusRequest(), api.ListPodSandboxRequest()
@@ -72,7 +72,7 @@ def _latencies(ground: Ground, pods: int) -> Table:
 
 
 def _floor(ground: Ground) -> Table:
-    """What is grpcio's share of criwist's latencies, and not ours."""
+    """Measure grpcio's own share of criwist's latencies."""
     with floor(ground.root / "floor.sock") as (nothing, pid):
         least = measure(nothing, pid, count=_CALLS)
     table = Table("an RPC that does nothing, served by grpcio alone", ("median", "p99", "CPU"))
@@ -81,7 +81,7 @@ def _floor(ground: Ground) -> Table:
 
 
 def _docker_calls(ground: Ground) -> Table:
-    """Requests that criwist makes to the engine while it is asked; it is started again behind a proxy for this."""
+    """Count criwist's requests to the engine for each call.  criwist is restarted behind a proxy for this."""
     proxy = CountingProxy(ground.root / "counted.sock", ground.engine.socket)
     ground.restart_criwist(proxy.endpoint)
     cri = ground.client("criwist")

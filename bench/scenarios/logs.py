@@ -1,9 +1,9 @@
 """Logs: floods from container to CRI file, by each source and beside containerd; and many quiet ones.
 
-A flood is written as fast as its writer can; the clock runs from StartContainer until the CRI file is whole.  CPU is
-that of the daemon that writes the CRI file and, for criwist, of dockerd, which has to take what the container writes,
-keep it and, through the API, send it again: their ratio is what is to be small.  containerd does it all by itself.
-Meanwhile the daemon is asked for the container's status four times a second.
+The container writes a flood as fast as it can; the clock runs from StartContainer until the CRI file is whole.  CPU is
+that of the daemon that writes the CRI file and, for criwist, of dockerd, which receives the container's output, stores
+it and, through the API, sends it again: their ratio should be small.  containerd does it all by itself.  Meanwhile the
+benchmark reads the container's status four times a second.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from tests.harness.client import CRI
 from tests.harness.daemon import Daemon
 from tests.harness.far import FarDaemon
 
-#: Seconds that one flood may take.
+#: Time limit of one flood, in seconds.
 _LIMIT = 600.0
-#: The file is looked at that often, and the runtime is asked that often whether the container has ended; every
-#: question costs it, too.
-_LOOK = 0.02
-_ASK = 0.25
-#: What a line has that a newline ended; nothing that is written here has it in itself.
+#: Seconds between reads of the file, and between reads of the container's status, each of which costs the runtime
+#: CPU, too.
+_FILE_POLL = 0.02
+_STATUS_POLL = 0.25
+#: The mark of a line that a newline ended; the written content does not contain it.
 _ENDS_LINE = b" stdout F "
 _BLOCK = 4 << 20
 
@@ -47,7 +47,7 @@ class Flood:
 
     @property
     def command(self) -> Sequence[str]:
-        """What writes them: blocks of about 64 KiB, so that the writer is not what is measured."""
+        """The command that writes them, in blocks of about 64 KiB, so that the writer is not the bottleneck."""
         each = max(65536 // self.width, 1)
         script = (
             f'BEGIN {{ line = sprintf("%{self.width - 1}s", ""); gsub(/ /, "x", line); '
@@ -58,13 +58,13 @@ class Flood:
 
     @property
     def count(self) -> int:
-        """Lines that are written: as many as fill blocks."""
+        """Number of written lines: as many as fill whole blocks."""
         each = max(65536 // self.width, 1)
         return self.lines // each * each
 
     @property
     def size(self) -> int:
-        """Bytes that are written."""
+        """Number of written bytes."""
         return self.count * self.width
 
 
@@ -73,19 +73,19 @@ FLOODS = (Flood(2_000_000, 100), Flood(16_384, 65_536))
 
 @frozen
 class Measured:
-    """What a flood cost, in seconds."""
+    """The cost of a flood, in seconds and bytes of memory."""
 
     written: float
     whole: float
     cpu: float
     dockerd: float
     memory: int
-    #: How long it took to answer ContainerStatus.
+    #: Latencies of ContainerStatus.
     answers: tuple[float, ...]
 
 
 def run(ground: Ground) -> Iterator[Table]:
-    """One table for each flood, and one for many quiet containers."""
+    """Yield one table for each flood, and one for many quiet containers."""
     for flood in FLOODS:
         yield _floods(ground, flood)
     yield _many(ground)
@@ -130,7 +130,7 @@ def _daemon(measured: Measured) -> tuple[str, str]:
 
 
 def measure_flood(cri: CRI, flood: Flood, pid: int, dockerd: int) -> Measured:
-    """Run a container that writes *flood*, and remove it."""
+    """Measure a container that writes *flood*, and remove it."""
     pod = cri.pod()
     pod_id = cri.run_pod(pod)
     container_id = cri.create(pod_id, cri.container(*flood.command), pod)
@@ -144,17 +144,17 @@ def measure_flood(cri: CRI, flood: Flood, pid: int, dockerd: int) -> Measured:
     while not (written and reader.ended == flood.count):
         if time.monotonic() - began > _LIMIT:
             raise RuntimeError(f"the log of {cri.name} is not whole after {_LIMIT:g} s: {path.stat().st_size} bytes")
-        time.sleep(_LOOK)
-        reader.look()
+        time.sleep(_FILE_POLL)
+        reader.read()
         memory = max(memory, resident(pid))
-        if not written and time.monotonic() - asked > _ASK:
+        if not written and time.monotonic() - asked > _STATUS_POLL:
             asked = time.monotonic()
             exited = cri.status(container_id).state == api.CONTAINER_EXITED
             answers.append(time.monotonic() - asked)
             if exited:
                 written = asked - began
     whole = time.monotonic() - began
-    # A whole file is recognized a while after it has become so.
+    # The poll recognizes a whole file a moment late.
     cpu = cpu_seconds(pid) - before[0], (cpu_seconds(dockerd) if dockerd else 0.0) - before[1]
     _check(path, flood)
     cri.remove(container_id)
@@ -166,15 +166,15 @@ def measure_flood(cri: CRI, flood: Flood, pid: int, dockerd: int) -> Measured:
 
 @define
 class _Reader:
-    """Looks at the end of a growing log, and at no byte twice: its CPU is taken from those who are measured."""
+    """Reads the end of a growing log, and no byte twice, because its CPU is taken from the measured daemons."""
 
     _path: Path
     _offset: int = 0
     #: Lines that have ended so far.
     ended: int = 0
 
-    def look(self) -> None:
-        """Count what has come."""
+    def read(self) -> None:
+        """Count the lines that were added."""
         with self._path.open("rb") as file:
             file.seek(self._offset)
             while data := file.read(_BLOCK):
@@ -187,7 +187,10 @@ class _Reader:
 
 
 def _check(path: Path, flood: Flood) -> None:
-    """Whether what the file holds is what was written, by its size; RuntimeError if not."""
+    """Compare the size of the file's content with the written size.
+
+    :raises RuntimeError: they differ.
+    """
     content = newlines = 0
     with path.open("rb") as file:
         for line in file:
@@ -199,7 +202,7 @@ def _check(path: Path, flood: Flood) -> None:
 
 
 def _many(ground: Ground) -> Table:
-    """Followers of files that grow as Docker's would; the engine itself could not run that many here."""
+    """Measure followers of files that grow as Docker's do; the engine could not run that many containers here."""
     table = Table(
         "containers that write a line a second each, criwist's followers alone",
         ("containers", "CPU per second", "memory for them"),

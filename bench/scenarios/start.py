@@ -14,7 +14,7 @@ _STARTS = 5
 
 
 def run(ground: Ground) -> Iterator[Table]:
-    """One table: a row for each number of pods."""
+    """Yield one table with a row for each number of pods."""
     columns = ["pods"]
     for cri in ground.runtimes:
         columns += [f"{cri.name} median", "slowest", "CPU"]
@@ -31,7 +31,7 @@ def run(ground: Ground) -> Iterator[Table]:
 
 
 def _start(ground: Ground, cri: CRI) -> tuple[float, float]:
-    """Seconds until it served, and seconds of processor time that it had used by then."""
+    """Start the daemon; return the seconds until it served, and the CPU seconds that it used by then."""
     if cri.name == "criwist":
         took = ground.restart_criwist()
     else:

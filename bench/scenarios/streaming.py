@@ -18,7 +18,7 @@ from tests.harness.clock import eventually
 from tests.harness.spdy_client import Client
 
 _GIGABYTE = 1 << 30
-#: Runs of each bulk transfer, the runtimes taking turns; the median counts.
+#: Runs of each bulk transfer, alternating between the runtimes; the median counts.
 _RUNS = 3
 _TRUES = 30
 _RUNS_OF_SMALL = 3
@@ -39,7 +39,7 @@ class Subject:
 
     @classmethod
     def make(cls, ground: Ground, cri: CRI) -> Subject:
-        """Make the pod."""
+        """Make the pod, and wait until its server listens."""
         no_pods(cri)
         script = f"mkdir /www; truncate -s 1G /www/big; echo hello > /www/small; httpd -f -p {_PORT} -h /www"
         sandbox, container = cri.run_in_pod("sh", "-c", script)
@@ -48,8 +48,8 @@ class Subject:
         return cls(ground, cri, sandbox, container)
 
     def exec(self, *command: str, stdin: bool = False) -> tuple[Client, dict[str, int]]:
-        """A client of an exec, and its streams by role."""
-        # Always with outputs, as kubectl does: containerd ends an exec that has none at once.
+        """Return a client of an exec, and its streams by role."""
+        # Always with outputs, as kubectl does: containerd at once ends an exec that has none.
         request = api.ExecRequest(container_id=self.container, cmd=command, stdin=stdin, stdout=True, stderr=True)
         client = Client(self.cri.runtime.Exec(request).url)
         roles = ["error", "stdout", "stderr", *(["stdin"] if stdin else [])]
@@ -57,19 +57,19 @@ class Subject:
         return client, dict(zip(roles, numbers, strict=True))
 
     def forward(self) -> Client:
-        """A client of a port-forward."""
+        """Return a client of a port-forward."""
         request = api.PortForwardRequest(pod_sandbox_id=self.sandbox)
         return Client(self.cri.runtime.PortForward(request).url, "portforward.k8s.io")
 
     def cpu(self) -> tuple[float, float]:
-        """CPU seconds so far: of the runtime's process, and of the engine behind it."""
+        """Return the CPU seconds so far: of the runtime's process, and of the engine behind it."""
         engine = cpu_seconds(self.ground.engine.program.pid) if self.cri.name == "criwist" else 0.0
         return cpu_seconds(self.ground.pid(self.cri)), engine
 
 
 @frozen
 class Transfer:
-    """What moving a gigabyte took."""
+    """The cost of moving a gigabyte, in seconds."""
 
     seconds: float
     cpu: float
@@ -82,7 +82,7 @@ class Transfer:
 
 
 def run(ground: Ground) -> Iterator[Table]:
-    """One table for what is large, one for what is small; the last column is how much better criwist is."""
+    """Yield tables of large transfers and of small ones; the last column is criwist's speed beside containerd's."""
     subjects = [Subject.make(ground, cri) for cri in ground.runtimes]
     columns = ("", *(cri.name for cri in ground.runtimes), "criwist as fast")
     bulk = Table(f"1 GiB, median of {_RUNS}, client and container on the same CPUs", columns)
@@ -91,9 +91,9 @@ def run(ground: Ground) -> Iterator[Table]:
     yield bulk
     small = Table("small ones", columns)
     _add_seconds(small, "exec of true, median", _medians(subjects, _true, _TRUES))
-    _add_engine_s_part(small, _medians(subjects[:1], _engine_true, _TRUES))
+    _add_engine_part(small, _medians(subjects[:1], _engine_true, _TRUES))
     _add_seconds(small, f"{_PARALLEL} execs of true at once", _medians(subjects, _at_once(_true), _RUNS_OF_SMALL))
-    _add_engine_s_part(small, _medians(subjects[:1], _at_once(_engine_true), _RUNS_OF_SMALL))
+    _add_engine_part(small, _medians(subjects[:1], _at_once(_engine_true), _RUNS_OF_SMALL))
     used = [subject.cpu()[0] for subject in subjects]
     _add_seconds(
         small, f"{_REQUESTS} HTTP requests, {_TOGETHER} at once", _medians(subjects, _requests, _RUNS_OF_SMALL)
@@ -115,17 +115,17 @@ def _add_seconds(table: Table, label: str, results: list[float]) -> None:
     table.add(label, *map(milliseconds, results), _times(theirs / ours))
 
 
-def _add_engine_s_part(table: Table, results: list[float]) -> None:
+def _add_engine_part(table: Table, results: list[float]) -> None:
     table.add("  the engine's own part", *map(milliseconds, results), "", "")
 
 
 def _times(factor: float) -> str:
-    """As fast as the other."""
+    """Return a factor as text."""
     return f"{factor:.2f} times"
 
 
 def _medians(subjects: list[Subject], measured: Callable[[Subject], float], count: int) -> list[float]:
-    """The median for each runtime, the runtimes taking turns."""
+    """Return the median for each runtime, with runs that alternate between them."""
     taken: list[list[float]] = [[] for _ in subjects]
     for _ in range(count):
         for subject, results in zip(subjects, taken, strict=True):
@@ -134,7 +134,7 @@ def _medians(subjects: list[Subject], measured: Callable[[Subject], float], coun
 
 
 def _transfers(subjects: list[Subject], transfer: Callable[[Subject], object]) -> list[Transfer]:
-    """The median transfer of each runtime, by its duration."""
+    """Return the median transfer of each runtime, by its duration."""
     taken: dict[str, list[Transfer]] = {subject.cri.name: [] for subject in subjects}
     for _ in range(_RUNS):
         for subject in subjects:
@@ -153,7 +153,7 @@ def _output(subject: Subject) -> None:
 
 
 def _input(subject: Subject) -> None:
-    # It begins when the command has: containerd 1.6 sometimes loses input that comes before.
+    # The input waits for the command's start: containerd 1.6 sometimes loses earlier input.
     client, streams = subject.exec("sh", "-c", "echo go; cat > /dev/null; echo done", stdin=True)
     client.wait_for_data(streams["stdout"])
     client.flood(streams["stdin"], _GIGABYTE)
@@ -171,7 +171,7 @@ def _download(subject: Subject) -> None:
 
 
 def _get(client: Client, path: str, count: int, first: int) -> list[int]:
-    """Send *count* requests, each on a connection of its own; returns the data streams."""
+    """Send *count* requests, each on a connection of its own, and return the data streams."""
     opened = [
         client.open_all(
             *({"streamtype": role, "port": str(_PORT), "requestid": str(number)} for role in ("error", "data"))
@@ -193,7 +193,7 @@ def _true(subject: Subject) -> float:
 
 
 def _engine_true(subject: Subject) -> float:
-    """What the same takes with nothing between the client and the engine."""
+    """Measure the same exec with nothing between the client and the engine."""
     engine, path = subject.ground.engine, f"/containers/{subject.container}/exec"
     began = time.perf_counter()
     created = engine.post(path, {"AttachStdout": True, "AttachStderr": True, "Cmd": ["true"]})
@@ -203,7 +203,7 @@ def _engine_true(subject: Subject) -> float:
 
 
 def _at_once(measured: Callable[[Subject], float]) -> Callable[[Subject], float]:
-    """The time until the last of several that begin together has ended."""
+    """Return a measurement of the time until the last of several parallel runs has ended."""
 
     def all_of_them(subject: Subject) -> float:
         began = time.perf_counter()
@@ -215,12 +215,12 @@ def _at_once(measured: Callable[[Subject], float]) -> Callable[[Subject], float]
 
 
 def _requests(subject: Subject) -> float:
-    """The time for all of them."""
+    """Measure the time for all requests."""
     client = subject.forward()
     began = time.perf_counter()
     for first in range(0, _REQUESTS, _TOGETHER):
         data = _get(client, "small", _TOGETHER, first)
-        # As HTTP clients do, which know where an answer ends: containerd 1.6 would keep others waiting for a second.
+        # HTTP clients know where a response ends, and finish then: containerd 1.6 would wait for a second.
         client.wait_for_data(*data, end=b"hello\n")
         client.finish(*data)
         client.wait_for(*data)
@@ -229,6 +229,6 @@ def _requests(subject: Subject) -> float:
     return seconds
 
 
-def _check(right: bool, words: str) -> None:
+def _check(right: bool, problem: str) -> None:
     if not right:
-        raise RuntimeError(words)
+        raise RuntimeError(problem)

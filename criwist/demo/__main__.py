@@ -1,4 +1,4 @@
-"""``python -m criwist.demo pod.yaml``: run a v1 Pod manifest through a CRI socket, show it, remove it."""
+"""``python -m criwist.demo pod.yaml``: run a v1 Pod manifest through a CRI socket, show its state, remove it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ except ImportError:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the demo; returns the exit status: 0, or 1 if a container failed."""
+    """Run the demo, and return the exit status: 0, or 1 if a container failed."""
     options = _parser().parse_args(arguments)
     directory = Path(tempfile.mkdtemp(prefix="criwist-demo-"))
     directory.chmod(0o755)
@@ -35,10 +35,10 @@ def main(arguments: Sequence[str]) -> int:
         for path in plan.not_applied:
             print(f"not applied: {path}")
         runner = Runner(options.endpoint, sys.stdout)
-        runner.say_who_answers()
+        runner.print_runtime()
         if options.load_busybox and not runner.has_image(BUSYBOX_REFERENCE):
             _load_busybox(options.docker_endpoint)
-            runner.await_image(BUSYBOX_REFERENCE)
+            runner.wait_for_image(BUSYBOX_REFERENCE)
         return runner.run(plan, seconds=options.seconds, keep=options.keep)
     finally:
         if not options.keep:
@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("manifest", help="a v1 Pod in YAML")
     parser.add_argument("--endpoint", default="unix:///run/criwist.sock", help="the CRI socket (%(default)s)")
     parser.add_argument("--seconds", type=float, default=30, help="how long the pod may run (%(default)s)")
-    parser.add_argument("--keep", action="store_true", help="leave the pod")
+    parser.add_argument("--keep", action="store_true", help="keep the pod")
     parser.add_argument(
         "--load-busybox", action="store_true", help=f"make {BUSYBOX_REFERENCE} of the machine's static busybox first"
     )

@@ -19,16 +19,22 @@ BUSYBOX = Path("/bin/busybox")
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _DIRECTORIES = ("bin", "dev", "etc", "proc", "root", "sys", "var")
-#: Small enough that progress is seen on a slow link, large enough to cost nothing on a socket.
+#: Small enough to show progress on a slow link, large enough to cost nothing on a socket.
 _CHUNK = 256 * 1024
 
 
 def busybox_image(program: Path = BUSYBOX) -> Image:
-    """A root file system with all applets of *program*; it has to be statically linked and to run here."""
+    """Return an image of a root file system with all applets of *program*.
+
+    :param program: a statically linked busybox that runs on this machine.
+    :raises FailedPrecondition: it does not run.
+    """
     try:
         applets = subprocess.run([program, "--list"], check=True, capture_output=True, text=True, timeout=30).stdout
     except (OSError, subprocess.SubprocessError) as error:
-        raise FailedPrecondition(f"no busybox to make an image of (Debian: busybox-static): {error}") from error
+        raise FailedPrecondition(
+            f"there is no busybox to build an image of (Debian: busybox-static): {error}"
+        ) from error
     entries = [Entry("bin/busybox", program.read_bytes(), mode=0o755)]
     entries += [Entry(f"bin/{name}", link="/bin/busybox") for name in applets.split() if name != "busybox"]
     entries += [Entry(name, mode=0o755, directory=True) for name in _DIRECTORIES]
@@ -42,7 +48,7 @@ def busybox_image(program: Path = BUSYBOX) -> Image:
 
 
 def load(archive: bytes, progress: Callable[[int, int], None], docker_endpoint: str = "") -> None:
-    """``docker load`` of *archive*; *progress* is called with bytes sent and bytes in all.
+    """Load *archive* into the engine, as ``docker load`` does; *progress* is called with bytes sent and total bytes.
 
     :param docker_endpoint: ``unix:///path`` or ``tcp://host:port``; ``""``: DOCKER_HOST, else the usual socket.
     """
@@ -61,11 +67,11 @@ def load(archive: bytes, progress: Callable[[int, int], None], docker_endpoint: 
         response = connection.getresponse()
         answer = response.read().decode(errors="replace").strip()
     except (OSError, http.client.HTTPException) as error:
-        raise Unavailable(f"the Docker engine at {endpoint} took no image: {error}") from error
+        raise Unavailable(f"cannot load an image into the Docker engine at {endpoint}: {error}") from error
     finally:
         connection.close()
     if response.status != 200 or '"error"' in answer:
-        raise FailedPrecondition(f"the Docker engine at {endpoint} took no image: {answer}")
+        raise FailedPrecondition(f"the Docker engine at {endpoint} refuses the image: {answer}")
 
 
 def _connect(endpoint: str) -> socket.socket:
@@ -76,4 +82,4 @@ def _connect(endpoint: str) -> socket.socket:
         return connected
     if address.scheme == "tcp":
         return socket.create_connection((address.hostname or "127.0.0.1", address.port or 2375))
-    raise OSError("neither unix:// nor tcp://")
+    raise OSError("the address is neither unix:// nor tcp://")

@@ -1,4 +1,4 @@
-"""A container of a Pod manifest as what kubelet would ask a CRI runtime for."""
+"""Translate a container of a Pod manifest to the CreateContainer request that kubelet would send."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _REFERENCE = re.compile(r"\$\$|\$\(([A-Za-z_][\w.-]*)\)")
 
 @frozen
 class ContainerPlan:
-    """One container: what CreateContainer is asked for, and when its image is pulled."""
+    """One container: the configuration for CreateContainer, and when its image is pulled."""
 
     config: api.ContainerConfig
     #: ``Always``, ``IfNotPresent``, ``Never``.
@@ -27,14 +27,14 @@ class ContainerPlan:
 
     @property
     def name(self) -> str:
-        """Its name in the pod."""
+        """The container's name in the pod."""
         return str(self.config.metadata.name)
 
 
 def read_container(section: Section, pod: api.PodSandboxConfig, volumes: Mapping[str, str]) -> ContainerPlan:
     """Read one container.
 
-    :param pod: gets the container's host ports, and is privileged if the container is.
+    :param pod: the container's host ports are added to it, and it becomes privileged if the container is.
     :param volumes: host paths by volume name.
     """
     name, image = section.required("name"), section.required("image")
@@ -73,7 +73,7 @@ def _environment(section: Section) -> dict[str, str]:
 
 
 def _expand(text: str, environment: Mapping[str, str]) -> str:
-    """Replace ``$(NAME)`` by the variable; a name that is not set stays as it is written."""
+    """Replace ``$(NAME)`` by the variable; a name that is not set stays as written."""
 
     def replacement(match: re.Match[str]) -> str:
         return "$" if match[0] == "$$" else environment.get(match[1], match[0])
@@ -142,7 +142,7 @@ def _resources(section: Section) -> api.LinuxContainerResources:
     limits, requests = section.section("limits"), section.section("requests")
     resources = api.LinuxContainerResources(cpu_period=quantities.CPU_PERIOD)
     cpu, memory, request = limits.scalar("cpu"), limits.scalar("memory"), requests.scalar("cpu")
-    requests.scalar("memory")  # for the scheduler alone
+    requests.scalar("memory")  # only the scheduler uses it
     try:
         if cpu:
             resources.cpu_quota = quantities.cpu_quota(cpu)

@@ -1,4 +1,4 @@
-"""A container's log as text, in the CRI's format or in that of Docker's json-file driver behind a link."""
+"""Read a container's log as text, in the CRI's format or, behind a link, in that of Docker's json-file driver."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-#: Enough to see what a container is about.
+#: Enough to show what a container does.
 _MAX_LINES = 1000
 
 
 def read_log(path: Path) -> Iterator[str]:
-    """Lines of a log without their time; a line that says so if there is none or it goes on and on.
+    """Yield the lines of a log without their times; a line in parentheses if there is no log or it is too long.
 
     The CRI's format is ``TIME STREAM TAG CONTENT``, where the tag ``P`` marks a line that the next one continues.
     """
@@ -36,7 +36,7 @@ def read_log(path: Path) -> Iterator[str]:
 
 
 def _content(line: bytes) -> tuple[bytes, bool]:
-    """What the container wrote, and whether the line ends there."""
+    """Return the bytes that the container wrote, and whether the line ends there."""
     if line.startswith(b"{"):
         try:
             text = str(json.loads(line)["log"]).encode()

@@ -1,7 +1,7 @@
-"""A v1 Pod manifest as what kubelet would ask a CRI runtime for.
+"""Translate a v1 Pod manifest to the CRI requests that kubelet would send.
 
-Fields that concern scheduling or what only a kubelet does are named and not applied.  Any other field that is not
-understood is an error: a pod that runs without its security context would be a lie.
+Fields for the scheduler or for kubelet itself are listed and not applied.  Any other unknown field is an error, because
+a pod must not run without, for example, its security context.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from criwist.demo.container_manifest import ContainerPlan, read_container
 from criwist.demo.sections import ManifestError, Section
 from criwist.demo.security_manifest import read_profile, set_user, supplemental_groups
 
-#: What a runtime has no part in.  Shell patterns over paths.
+#: Fields without a meaning for a runtime.  Shell patterns over paths.
 _NOT_APPLIED = (
     "status",
     "metadata.*",
@@ -42,25 +42,26 @@ _NOT_APPLIED = (
 
 @frozen
 class PodPlan:
-    """A pod: what RunPodSandbox is asked for, and its containers in order."""
+    """A pod: the configuration for RunPodSandbox, and its containers in order."""
 
     config: api.PodSandboxConfig
     init_containers: tuple[ContainerPlan, ...]
     containers: tuple[ContainerPlan, ...]
     #: Seconds between the stop signal and SIGKILL.
     grace: int
-    #: Paths of fields that were read but do nothing here.
+    #: Paths of fields that have no effect here.
     not_applied: tuple[str, ...] = field(default=())
 
 
 def read_pod(document: object, directory: Path) -> PodPlan:
     """Read a manifest that was parsed from YAML.
 
-    :param directory: an existing directory of this pod's own, for logs and ``emptyDir`` volumes.
+    :param directory: an existing directory for this pod alone, for logs and ``emptyDir`` volumes.
+    :raises ManifestError: it is malformed, or has a field that the demo does not know.
     """
     root = Section("", document)
     if (root.required("apiVersion"), root.required("kind")) != ("v1", "Pod"):
-        raise ManifestError("kind", "only Pod of apiVersion v1 can be run")
+        raise ManifestError("kind", "must be Pod of apiVersion v1")
     metadata, spec = root.section("metadata"), root.section("spec")
     config = _sandbox(metadata, spec, directory)
     volumes = _volumes(spec, directory)
@@ -72,7 +73,7 @@ def read_pod(document: object, directory: Path) -> PodPlan:
     not_applied = _without_effect(spec)
     for path in root.unread():
         if not any(fnmatchcase(path, pattern) for pattern in _NOT_APPLIED):
-            raise ManifestError(path, "is not understood by this demo")
+            raise ManifestError(path, "is not supported by this demo")
         not_applied.append(path)
     return PodPlan(config, init, containers, grace, tuple(not_applied))
 
@@ -80,7 +81,7 @@ def read_pod(document: object, directory: Path) -> PodPlan:
 def _without_effect(spec: Section) -> list[str]:
     found = []
     if spec.text("restartPolicy", "Always") != "Never":
-        found.append("spec.restartPolicy (nothing is started again)")
+        found.append("spec.restartPolicy (no container is restarted)")
     if spec.text("dnsPolicy", "Default") not in ("Default", "None"):
         found.append("spec.dnsPolicy (there is no cluster; the node's resolver is used)")
     return found
@@ -131,7 +132,7 @@ def _pid_mode(spec: Section) -> api.NamespaceMode:
 
 
 def _volumes(spec: Section, directory: Path) -> dict[str, str]:
-    """Host paths by volume name."""
+    """Return host paths by volume name."""
     paths: dict[str, str] = {}
     for volume in spec.sections("volumes"):
         name = volume.required("name")
@@ -140,7 +141,7 @@ def _volumes(spec: Section, directory: Path) -> dict[str, str]:
             host_path.text("type")
             paths[name] = host_path.required("path")
         else:
-            volume.section("emptyDir")  # which is also what a volume without a source is
+            volume.section("emptyDir")  # a volume without a source is an emptyDir, too
             empty = directory / "volumes" / name
             empty.mkdir(parents=True)
             empty.chmod(0o777)

@@ -1,4 +1,4 @@
-"""One line of progress: rewritten in place on a terminal, printed now and then where output is kept."""
+"""One line of progress: rewritten in place on a terminal, printed every few seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _FILE_INTERVAL = 5.0
 
 
 class Progress:
-    """A context in which something takes its time.
+    """A context for a step that takes long.
 
-    It shows *what*, how long it has taken, and what :meth:`update` said last; at the end one line stays that says
-    how long it took.
+    It shows *what*, the time so far, and the last detail of :meth:`update`; at the end one line with the total time
+    stays.
 
     :param monotonic: the clock, in seconds.
     """
@@ -30,22 +30,22 @@ class Progress:
         self._detail = ""
         self._began = 0.0
         self._ended = threading.Event()
-        self._shower = threading.Thread(target=self._show, daemon=True)
+        self._writer = threading.Thread(target=self._show, daemon=True)
 
     def update(self, detail: str) -> None:
-        """Say more; from any thread."""
+        """Set the detail; any thread."""
         self._detail = detail
 
     def __enter__(self) -> Progress:
-        """Begin to show."""
+        """Start showing the line."""
         self._began = self._monotonic()
-        self._shower.start()
+        self._writer.start()
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        """Leave the last line."""
+        """Write the last line, which stays."""
         self._ended.set()
-        self._shower.join()
+        self._writer.join()
         outcome = "failed after" if kind is not None else "done in"
         self._write(f"{self._what}: {outcome} {self._monotonic() - self._began:.1f} s", last=True)
 

@@ -19,20 +19,20 @@ from criwist.demo.progress import Progress
 
 #: The CRI's limit of message size, both ways.
 _OPTIONS = (("grpc.max_receive_message_length", 16 << 20), ("grpc.max_send_message_length", 16 << 20))
-#: A call that neither pulls nor stops answers within this, or something is wrong; seconds.
+#: Time limit of a call that neither pulls nor stops; seconds.
 _LIMIT = 120.0
 _PULL_LIMIT = 3600.0
 _POLL = 0.2
-#: Seconds until what others do to the engine shows in the runtime.
+#: Seconds until the runtime shows changes that others make in the engine.
 _SHOWN_WITHIN = 10.0
 
 
 class DemoError(Exception):
-    """The demo cannot go on; the text says why."""
+    """The demo cannot continue; the text says why."""
 
 
 class Runner:
-    """Runs pods on the runtime at *endpoint*, and tells what it does on *output*."""
+    """Runs pods on the runtime at *endpoint*, and prints each step to *output*."""
 
     def __init__(self, endpoint: str, output: TextIO) -> None:
         self._output = output
@@ -41,54 +41,60 @@ class Runner:
         self._images = api_pb2_grpc.ImageServiceStub(self._channel)  # type: ignore[no-untyped-call]  # generated
 
     def close(self) -> None:
-        """Drop the connection."""
+        """Close the connection."""
         self._channel.close()
 
-    def say_who_answers(self) -> None:
-        """Print the runtime and its conditions; DemoError if it cannot run pods."""
+    def print_runtime(self) -> None:
+        """Print the runtime's name and versions.
+
+        :raises DemoError: the runtime reports that it is not ready.
+        """
         version = self._runtime.Version(api.VersionRequest(), timeout=_LIMIT)
-        self._say(f"runtime:   {version.runtime_name} {version.runtime_version}, CRI {version.runtime_api_version}")
+        self._print(f"runtime:   {version.runtime_name} {version.runtime_version}, CRI {version.runtime_api_version}")
         status = self._runtime.Status(api.StatusRequest(), timeout=_LIMIT).status
         for condition in status.conditions:
             if not condition.status:
                 raise DemoError(f"{condition.type} is false: {condition.reason}: {condition.message}")
 
     def has_image(self, reference: str) -> bool:
-        """Whether the runtime has an image."""
+        """Return whether the runtime has an image."""
         request = api.ImageStatusRequest(image=api.ImageSpec(image=reference))
         return bool(self._images.ImageStatus(request, timeout=_LIMIT).HasField("image"))
 
-    def await_image(self, reference: str) -> None:
-        """Wait for an image that was loaded behind the runtime's back; DemoError if it does not show."""
+    def wait_for_image(self, reference: str) -> None:
+        """Wait for an image that was loaded into the engine directly.
+
+        :raises DemoError: the runtime does not list it in time.
+        """
         until = time.monotonic() + _SHOWN_WITHIN
         while not self.has_image(reference):
             if time.monotonic() > until:
-                raise DemoError(f"{reference} was loaded into the engine, and the runtime does not show it")
+                raise DemoError(f"{reference} was loaded into the engine, but the runtime does not list it")
             time.sleep(_POLL)
 
     def run(self, plan: PodPlan, *, seconds: float, keep: bool) -> int:
-        """Run the pod until its containers end or *seconds* have passed, and show what became of it.
+        """Run the pod until its containers end or *seconds* have passed, and print their states and logs.
 
-        Returns 0 if no container failed.  The pod is removed in any case, unless it is to be kept.
+        Returns 0 if no container failed, else 1.  The pod is removed in any case, unless *keep* is true.
         """
         for container in (*plan.init_containers, *plan.containers):
-            self._see_to_image(container, plan.config)
+            self._pull_if_needed(container, plan.config)
         with self._sandbox(plan, keep=keep) as pod_id:
-            self._say_where(pod_id)
+            self._print_sandbox(pod_id)
             for container in plan.init_containers:
                 container_id = self._start(pod_id, container, plan.config)
                 if self._wait([container_id], seconds) or self._report(container, container_id, plan.config):
                     raise DemoError(f"init container {container.name} did not succeed")
             started = [(self._start(pod_id, each, plan.config), each) for each in plan.containers]
             if running := self._wait([container_id for container_id, _ in started], seconds):
-                self._say(f"after {seconds:g} s {running} of {len(started)} containers run on")
+                self._print(f"{running} of {len(started)} containers still run after {seconds:g} s")
             return max(self._report(container, container_id, plan.config) for container_id, container in started)
 
-    def _see_to_image(self, container: ContainerPlan, pod: api.PodSandboxConfig) -> None:
+    def _pull_if_needed(self, container: ContainerPlan, pod: api.PodSandboxConfig) -> None:
         reference = container.config.image.image
         present = self.has_image(reference)
         if container.pull_policy == "Never" and not present:
-            raise DemoError(f"image {reference} is not there, and its imagePullPolicy is Never")
+            raise DemoError(f"image {reference} does not exist here, and its imagePullPolicy is Never")
         if container.pull_policy == "Always" or not present:
             request = api.PullImageRequest(image=container.config.image, sandbox_config=pod)
             with Progress(f"pulling {reference}", self._output):
@@ -104,13 +110,13 @@ class Runner:
             yield pod_id
         finally:
             if keep:
-                self._say(f"pod {pod_id} is kept")
+                self._print(f"pod {pod_id} is kept")
             else:
                 with Progress("removing the pod", self._output):
                     self._remove(pod_id, plan.grace)
 
     def _remove(self, pod_id: str, grace: int) -> None:
-        """Stop the containers with their grace, as kubelet does, then the pod."""
+        """Stop the containers with their grace period, as kubelet does, then the pod."""
         request = api.ListContainersRequest(filter=api.ContainerFilter(pod_sandbox_id=pod_id))
         for container in self._runtime.ListContainers(request, timeout=_LIMIT).containers:
             stop = api.StopContainerRequest(container_id=container.id, timeout=grace)
@@ -130,7 +136,7 @@ class Runner:
         return status
 
     def _wait(self, container_ids: list[str], seconds: float) -> int:
-        """Wait until none of the containers runs; returns how many still do when the time is up."""
+        """Wait until no container runs, and return how many still run at the time limit."""
         deadline = time.monotonic() + seconds
         while True:
             states = [self._status(container_id).state for container_id in container_ids]
@@ -139,25 +145,25 @@ class Runner:
                 return running
             time.sleep(_POLL)
 
-    def _say_where(self, pod_id: str) -> None:
+    def _print_sandbox(self, pod_id: str) -> None:
         request = api.PodSandboxStatusRequest(pod_sandbox_id=pod_id)
         status = self._runtime.PodSandboxStatus(request, timeout=_LIMIT).status
         addresses = [status.network.ip, *(each.ip for each in status.network.additional_ips)]
-        self._say(f"pod:       {pod_id}")
-        self._say(f"state:     {api.PodSandboxState.Name(status.state)}")
-        self._say(f"address:   {', '.join(filter(None, addresses)) or 'that of the host'}")
+        self._print(f"pod:       {pod_id}")
+        self._print(f"state:     {api.PodSandboxState.Name(status.state)}")
+        self._print(f"address:   {', '.join(filter(None, addresses)) or 'the address of the host'}")
 
     def _report(self, container: ContainerPlan, container_id: str, pod: api.PodSandboxConfig) -> int:
-        """Print a container's state and log; returns 1 if it has failed."""
+        """Print a container's state and log, and return 1 if it failed, else 0."""
         status = self._status(container_id)
         state = api.ContainerState.Name(status.state).removeprefix("CONTAINER_").lower()
         ended = status.state == api.CONTAINER_EXITED
         outcome = f" {status.exit_code}, {status.reason} {status.message}".rstrip() if ended else ""
-        self._say(f"container: {container.name}: {state}{outcome}")
+        self._print(f"container: {container.name}: {state}{outcome}")
         for line in read_log(Path(pod.log_directory, container.config.log_path)):
-            self._say(f"    {line}")
+            self._print(f"    {line}")
         return int(ended and status.exit_code != 0)
 
-    def _say(self, line: str) -> None:
+    def _print(self, line: str) -> None:
         self._output.write(line + "\n")
         self._output.flush()

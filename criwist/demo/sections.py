@@ -1,7 +1,7 @@
-"""Reading a manifest without losing a word of it.
+"""Read a manifest and find the fields that nothing has read.
 
-A :class:`Section` is one YAML mapping with its path.  Every value is asked for by name and type; what nobody asked
-for is told by :meth:`Section.unread` at the end, so that no field is ignored in silence.
+A :class:`Section` is one YAML mapping with its path.  Every value is read by name and type.  At the end
+:meth:`Section.unread` lists the values that nothing has read, so that no field is ignored silently.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _T = TypeVar("_T")
 
 
 class ManifestError(Exception):
-    """The manifest is wrong or asks for what cannot be done here: ``path: what is wrong``."""
+    """The manifest is malformed, or wants something that the demo cannot do: ``path: problem``."""
 
     def __init__(self, path: str, problem: str) -> None:
         super().__init__(f"{path}: {problem}")
@@ -31,35 +31,35 @@ class Section:
         self._children: list[Section] = []
 
     def at(self, key: str) -> str:
-        """The path of a member."""
+        """Return the path of a member."""
         return f"{self.path}.{key}" if self.path else key
 
     def __contains__(self, key: str) -> bool:
         return self._values.get(key) is not None
 
     def text(self, key: str, default: str = "") -> str:
-        """A string; numbers are not turned into strings, as Kubernetes does not."""
+        """Return a string; as in Kubernetes, a number is not converted to a string but refused."""
         return self._typed(key, str, "a string", default)
 
     def required(self, key: str) -> str:
-        """A string that has to be there."""
+        """Return a string that must be set."""
         if key not in self or not (value := self.text(key)):
             raise ManifestError(self.at(key), "is required")
         return value
 
     def whole(self, key: str, default: int = 0) -> int:
-        """A whole number."""
+        """Return a whole number."""
         value = self._typed(key, int, "a whole number", default)
         if isinstance(value, bool):
             raise ManifestError(self.at(key), "must be a whole number, not true or false")
         return value
 
     def flag(self, key: str, *, default: bool = False) -> bool:
-        """True or false."""
+        """Return true or false."""
         return self._typed(key, bool, "true or false", default)
 
     def scalar(self, key: str) -> str:
-        """A string or number as text; ``""`` if absent.  Quantities are written both ways."""
+        """Return a string or number as text, ``""`` if absent: quantities are written both ways."""
         value = self._take(key)
         if value is None:
             return ""
@@ -68,33 +68,33 @@ class Section:
         return str(value)
 
     def section(self, key: str) -> Section:
-        """A mapping; an empty one if absent."""
+        """Return a mapping; an empty one if absent."""
         child = Section(self.at(key), self._take(key) or {})
         self._children.append(child)
         return child
 
     def sections(self, key: str) -> Iterator[Section]:
-        """The mappings of a list."""
+        """Yield the mappings of a list."""
         for index, item in enumerate(self._list(key)):
             child = Section(f"{self.at(key)}[{index}]", item)
             self._children.append(child)
             yield child
 
     def texts(self, key: str) -> list[str]:
-        """A list of strings."""
+        """Return a list of strings."""
         return [self._member(key, index, item, str, "a string") for index, item in enumerate(self._list(key))]
 
     def wholes(self, key: str) -> list[int]:
-        """A list of whole numbers."""
+        """Return a list of whole numbers."""
         return [self._member(key, index, item, int, "a whole number") for index, item in enumerate(self._list(key))]
 
     def strings(self, key: str) -> dict[str, str]:
-        """A mapping of strings to strings: labels, annotations."""
+        """Return a mapping of strings to strings: labels, annotations."""
         section = self.section(key)
         return {name: section.text(name) for name in section._values}
 
     def unread(self) -> Iterator[str]:
-        """Paths of all members, here and below, that were never asked for."""
+        """Yield the paths of all members, here and below, that were never read."""
         for key, value in self._values.items():
             if key not in self._read and value is not None:
                 yield self.at(str(key))

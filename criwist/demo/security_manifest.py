@@ -1,4 +1,4 @@
-"""The parts of a security context that pods and containers have in common."""
+"""Read the parts of a security context that pods and containers share."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from criwist.demo.sections import ManifestError, Section
 
 
 def set_user(security: api.LinuxSandboxSecurityContext | api.LinuxContainerSecurityContext, context: Section) -> None:
-    """Set user and group where the manifest names them."""
+    """Set user and group if the manifest names them."""
     if "runAsUser" in context:
         security.run_as_user.value = context.whole("runAsUser")
     if "runAsGroup" in context:
@@ -15,13 +15,13 @@ def set_user(security: api.LinuxSandboxSecurityContext | api.LinuxContainerSecur
 
 
 def supplemental_groups(context: Section) -> list[int]:
-    """The pod's supplemental groups, of which the owner of its volumes is one."""
+    """Return the pod's supplemental groups; ``fsGroup``, which owns its volumes, is one of them."""
     groups = context.wholes("supplementalGroups")
     return [*groups, context.whole("fsGroup")] if "fsGroup" in context else groups
 
 
 def read_profile(context: Section, default: api.SecurityProfile.ProfileType) -> api.SecurityProfile:
-    """The seccomp profile, *default* if the manifest has none."""
+    """Return the seccomp profile, *default* if the manifest has none."""
     section = context.section("seccompProfile")
     kind = section.text("type", api.SecurityProfile.ProfileType.Name(default))
     if kind not in ("RuntimeDefault", "Unconfined"):

@@ -1,3 +1,3 @@
-"""CRI log files, written from what the engine recorded."""
+"""CRI log files, converted from Docker's own logs."""
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
-"""Turns: many followers, one thread, and nobody waits long.
+"""A cooperative scheduler: many followers share the reactor's thread, and none delays the others for long.
 
-A follower does its work in steps of a millisecond or two at most.  Those that have work stand in a queue; each turn of
-the reactor takes steps from its front until a millisecond is over, and who is not done goes to its end.  One that
-floods therefore costs the others a step each, and the rest of the daemon no more than a turn.  (In a thread of their
-own the steps would hold up the reactor for longer: it would wait for the interpreter's lock, several times for each
-RPC.)
+A follower works in steps of a millisecond or two at most.  Followers with work stand in a run queue.  Each iteration of
+the reactor takes steps from the queue's front until a time slice of a millisecond is over; a follower that has more
+work goes to the queue's end.  A container that floods its log therefore costs each other follower one step, and the
+rest of the daemon no more than a time slice.  (In a thread of their own the steps would hold up the reactor for longer:
+it would wait for the interpreter's lock, several times for each RPC.)
 
-A follower that is done is called when something happens to its file, and then not again for a while: a container that
-writes a thousand lines a second is looked at ten times a second, one that writes a line a second once, one that is
-silent never.  There are three timers, whatever the number of followers: for those that were called too soon, for those
-that cannot write (a full disk), and for those that cannot be called (the kernel has no watches left).
+A follower that has done all its work is woken when its file changes, but not before it has rested for a while: a
+container that writes a thousand lines a second costs ten wake-ups a second, one that writes a line a second costs one,
+and a silent one costs none.  There are three timers, however many followers there are: for those that rest, for those
+that are blocked (a full disk), and for those that have to poll (the kernel has no watches left).
 """
 
 from __future__ import annotations
@@ -23,109 +23,123 @@ from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 
-#: Seconds that steps are taken for before the reactor gets its turn.
-TURN: Final = 0.001
-#: Seconds between a follower's looks at its file.  Who reads along waits that long for a line; a flood is read in
-#: pieces of that size.
+#: Seconds of steps in one iteration of the reactor.
+TIME_SLICE: Final = 0.001
+#: Seconds for which a follower rests after it has done all its work.  A reader that follows a busy log gets a line that
+#: much later; a flood is read in pieces of that size.
 REST: Final = 0.1
-#: Seconds until a follower that could not write tries again.
-RETRY: Final = 1.0
-#: Seconds between the looks of a follower that nobody calls.
-POLL: Final = 1.0
+#: Seconds until a blocked follower tries again.
+RETRY_INTERVAL: Final = 1.0
+#: Seconds between the polls of a follower that gets no notification.
+POLL_INTERVAL: Final = 1.0
 
 
 class Progress(Enum):
     """How a step ended."""
 
-    #: There may be more to do.
+    #: There may be more work.
     MORE = "more"
-    #: All is done.
+    #: All work is done.
     DONE = "done"
-    #: Something is in the way; trying again later makes sense.
-    STUCK = "stuck"
+    #: The step failed; a later retry may succeed.
+    BLOCKED = "blocked"
 
 
-class IStepper(Protocol):
-    """Who takes turns."""
+class Wakeup(Enum):
+    """How a follower that has done all its work learns about more."""
+
+    #: It wakes itself through :meth:`Scheduler.wake`.
+    NOTIFIED = "notified"
+    #: There is more work already.
+    IMMEDIATE = "immediate"
+    #: Nothing notifies it: it has to poll.
+    POLLED = "polled"
+
+
+class ITask(Protocol):
+    """A follower, as the scheduler runs it."""
 
     def step(self) -> Progress:
-        """Do a little."""
+        """Work for a millisecond or two."""
 
-    def rest(self) -> bool | None:
-        """All is done.  Ask to be called when there is more; True: there is already; None: nobody will call."""
+    def subscribe(self) -> Wakeup:
+        """Subscribe to changes, after a step that ended with ``DONE``."""
 
 
 @define(eq=False)
-class _Place:
-    """Where a follower is."""
+class _State:
+    """A task's place in the scheduler."""
 
-    queued: bool = False
-    resting: bool = False
-    last: float = float("-inf")
-    waiting: list[Deferred[None]] = field(factory=list)
+    is_queued: bool = False
+    is_resting: bool = False
+    done_at: float = float("-inf")
+    waiters: list[Deferred[None]] = field(factory=list)
 
 
 @define(eq=False)
 class Scheduler:
-    """The turns of all followers; *reactor* is IReactorTime, with its own monotonic clock for what a turn takes."""
+    """Runs the steps of all tasks; *reactor* is IReactorTime, and its monotonic clock measures the time slice."""
 
     _reactor: Any
-    _queue: deque[IStepper] = field(factory=deque, init=False)
-    _places: dict[IStepper, _Place] = field(factory=dict, init=False)
-    _resting: list[IStepper] = field(factory=list, init=False)
-    _stuck: list[IStepper] = field(factory=list, init=False)
-    _uncalled: list[IStepper] = field(factory=list, init=False)
+    _queue: deque[ITask] = field(factory=deque, init=False)
+    _states: dict[ITask, _State] = field(factory=dict, init=False)
+    _resting: list[ITask] = field(factory=list, init=False)
+    _blocked: list[ITask] = field(factory=list, init=False)
+    _polling: list[ITask] = field(factory=list, init=False)
     _timers: dict[str, IDelayedCall] = field(factory=dict, init=False)
 
-    def call(self, stepper: IStepper) -> None:
-        """There is something to do for *stepper*: at once, or when it has rested."""
-        place = self._places.setdefault(stepper, _Place())
-        if place.queued or place.resting:
+    def wake(self, task: ITask) -> None:
+        """Queue *task*: at once, or when it has rested.  Idempotent."""
+        state = self._states.setdefault(task, _State())
+        if state.is_queued or state.is_resting:
             return
-        if self._reactor.seconds() - place.last < REST:
-            place.resting = True
-            self._resting.append(stepper)
-            self._schedule("rest", REST, self._wake)
+        if self._reactor.seconds() - state.done_at < REST:
+            state.is_resting = True
+            self._resting.append(task)
+            self._schedule("rest", REST, self._queue_rested)
         else:
-            self._enqueue(stepper, place)
+            self._enqueue(task, state)
 
-    def finish(self, stepper: IStepper) -> Deferred[None]:
-        """Let *stepper* go first; fires when it has done all that there was, or was left out.  May be cancelled."""
-        place = self._places.setdefault(stepper, _Place())
-        waiting: Deferred[None] = Deferred(place.waiting.remove)
-        place.waiting.append(waiting)
-        if place.queued:
-            self._queue.remove(stepper)
-        place.queued = True
-        self._queue.appendleft(stepper)
-        self._schedule("turn", 0, self._turn)
-        return waiting
+    def drain(self, task: ITask) -> Deferred[None]:
+        """Run *task* before all others until its work is done.
 
-    def leave_out(self, stepper: IStepper) -> None:
-        """*stepper* takes no more turns."""
-        place = self._places.pop(stepper, None)
-        if place is None:
+        The Deferred fires with None when *task* has done all its work or is removed.  It may be cancelled.
+        """
+        state = self._states.setdefault(task, _State())
+        waiter: Deferred[None] = Deferred(state.waiters.remove)
+        state.waiters.append(waiter)
+        if state.is_queued:
+            self._queue.remove(task)
+        state.is_queued = True
+        self._queue.appendleft(task)
+        self._schedule("time slice", 0, self._run_time_slice)
+        return waiter
+
+    def remove(self, task: ITask) -> None:
+        """Take no more steps of *task*.  Idempotent."""
+        state = self._states.pop(task, None)
+        if state is None:
             return
-        for line in (self._queue, self._resting, self._stuck, self._uncalled):
-            if stepper in line:
-                line.remove(stepper)
-        self._release(place)
+        for tasks in (self._queue, self._resting, self._blocked, self._polling):
+            if task in tasks:
+                tasks.remove(task)
+        self._release_waiters(state)
 
     def stop(self) -> None:
-        """No more turns."""
+        """Remove all tasks and cancel all timers."""
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
-        for stepper in list(self._places):
-            self.leave_out(stepper)
+        for task in list(self._states):
+            self.remove(task)
 
-    def _enqueue(self, stepper: IStepper, place: _Place) -> None:
-        place.queued = True
-        self._queue.append(stepper)
-        self._schedule("turn", 0, self._turn)
+    def _enqueue(self, task: ITask, state: _State) -> None:
+        state.is_queued = True
+        self._queue.append(task)
+        self._schedule("time slice", 0, self._run_time_slice)
 
-    def _turn(self) -> None:
-        end = self._reactor.seconds() + TURN
+    def _run_time_slice(self) -> None:
+        end = self._reactor.seconds() + TIME_SLICE
         try:
             while self._queue:
                 self._step(self._queue.popleft())
@@ -133,46 +147,46 @@ class Scheduler:
                     break
         finally:
             if self._queue:
-                self._schedule("turn", 0, self._turn)
+                self._schedule("time slice", 0, self._run_time_slice)
 
-    def _step(self, stepper: IStepper) -> None:
-        place = self._places[stepper]
-        place.queued = False
-        progress = stepper.step()
-        if stepper not in self._places:
+    def _step(self, task: ITask) -> None:
+        state = self._states[task]
+        state.is_queued = False
+        progress = task.step()
+        if task not in self._states:
             return
         if progress is Progress.MORE:
-            # Those who are waited for stay in front.
-            place.queued = True
-            if place.waiting:
-                self._queue.appendleft(stepper)
+            # A task with waiters stays in front.
+            state.is_queued = True
+            if state.waiters:
+                self._queue.appendleft(task)
             else:
-                self._queue.append(stepper)
-        elif progress is Progress.STUCK:
-            if stepper not in self._stuck:
-                self._stuck.append(stepper)
-            self._schedule("stuck", RETRY, self._retry)
+                self._queue.append(task)
+        elif progress is Progress.BLOCKED:
+            if task not in self._blocked:
+                self._blocked.append(task)
+            self._schedule("retry", RETRY_INTERVAL, self._queue_blocked)
         else:
-            self._done(stepper, place)
+            self._finish_work(task, state)
 
-    def _done(self, stepper: IStepper, place: _Place) -> None:
-        place.last = self._reactor.seconds()
-        more = stepper.rest()
-        if more is None and stepper not in self._uncalled:
-            self._uncalled.append(stepper)
-            self._schedule("uncalled", POLL, self._poll)
-        if more and place.waiting:
-            place.queued = True
-            self._queue.appendleft(stepper)
-        elif more:
-            self.call(stepper)
+    def _finish_work(self, task: ITask, state: _State) -> None:
+        state.done_at = self._reactor.seconds()
+        wakeup = task.subscribe()
+        if wakeup is Wakeup.POLLED and task not in self._polling:
+            self._polling.append(task)
+            self._schedule("poll", POLL_INTERVAL, self._queue_polling)
+        if wakeup is not Wakeup.IMMEDIATE:
+            self._release_waiters(state)
+        elif state.waiters:
+            state.is_queued = True
+            self._queue.appendleft(task)
         else:
-            self._release(place)
+            self.wake(task)
 
-    def _release(self, place: _Place) -> None:
-        waiting, place.waiting = place.waiting, []
-        for deferred in waiting:
-            deferred.callback(None)
+    def _release_waiters(self, state: _State) -> None:
+        waiters, state.waiters = state.waiters, []
+        for waiter in waiters:
+            waiter.callback(None)
 
     def _schedule(self, name: str, delay: float, call: Callable[[], None]) -> None:
         if name in self._timers:
@@ -184,24 +198,22 @@ class Scheduler:
 
         self._timers[name] = self._reactor.callLater(delay, due)
 
-    def _wake(self) -> None:
+    def _queue_rested(self) -> None:
         rested, self._resting = self._resting, []
-        for stepper in rested:
-            place = self._places[stepper]
-            place.resting = False
-            if not place.queued:
-                self._enqueue(stepper, place)
+        for task in rested:
+            self._states[task].is_resting = False
+        self._enqueue_all(rested)
 
-    def _retry(self) -> None:
-        stuck, self._stuck = self._stuck, []
-        self._enqueue_all(stuck)
+    def _queue_blocked(self) -> None:
+        blocked, self._blocked = self._blocked, []
+        self._enqueue_all(blocked)
 
-    def _poll(self) -> None:
-        uncalled, self._uncalled = self._uncalled, []
-        self._enqueue_all(uncalled)
+    def _queue_polling(self) -> None:
+        polling, self._polling = self._polling, []
+        self._enqueue_all(polling)
 
-    def _enqueue_all(self, steppers: list[IStepper]) -> None:
-        for stepper in steppers:
-            place = self._places[stepper]
-            if not place.queued:
-                self._enqueue(stepper, place)
+    def _enqueue_all(self, tasks: list[ITask]) -> None:
+        for task in tasks:
+            state = self._states[task]
+            if not state.is_queued:
+                self._enqueue(task, state)

@@ -1,4 +1,4 @@
-"""The log of a container whose log driver cannot be read back: one line that says so, where the log is looked for."""
+"""The log of a container whose log driver cannot be read back: one line in the CRI file explains that."""
 
 from __future__ import annotations
 
@@ -6,50 +6,58 @@ from attrs import define, field
 
 from criwist.interfaces.logs import LoggedContainer
 from criwist.logs.cri_file.cri_file import CriFile
-from criwist.logs.reports import Reports
+from criwist.logs.problem_reports import ProblemReports
 from criwist.wire.crilog import Line, encode, time_text
 
 
-def notice(driver: str, moment: int) -> bytes:
-    """The line.  It is on stderr: a reader of the container's output proper does not get it."""
-    text = f"criwist: the log driver {driver} keeps nothing of what this container writes that could be shown here"
+def unreadable_driver_line(driver: str, moment: int) -> bytes:
+    """Return the CRI line that explains why the log is empty.
+
+    It is on stderr, so that a reader of the container's stdout does not get it.
+
+    :param moment: the time of the line, nanoseconds since the epoch.
+    """
+    text = f"criwist: the log driver {driver} keeps none of this container's output in a form that can be read back"
     return encode(Line(time_text(moment), b"stderr", False, text.encode("utf-8", "replace").replace(b"\n", b" ")))
 
 
 @define(eq=False)
 class UnreadableLog:
-    """One container's notice, written at *moment*, nanoseconds since the epoch, unless the file has something."""
+    """Writes the explanation for one container, with the time *moment*, unless the file already has lines.
+
+    :param moment: nanoseconds since the epoch.
+    """
 
     _container: LoggedContainer
-    _output: CriFile
+    _cri_file: CriFile
     _moment: int
-    _reports: Reports
-    _written: bool = field(default=False, init=False)
+    _problems: ProblemReports
+    _is_written: bool = field(default=False, init=False)
 
     def follow(self, container: LoggedContainer) -> None:
-        """Write the notice."""
-        if self._written:
+        """Write the line, if that is not done."""
+        if self._is_written:
             return
-        self._reports.unreadable(container.driver, "")
+        self._problems.driver_unreadable(container.driver, "")
         try:
-            self._output.open()
-            if not self._output.length:
-                self._output.append(notice(container.driver, self._moment))
-            self._written = True
+            self._cri_file.open()
+            if not self._cri_file.length:
+                self._cri_file.append(unreadable_driver_line(container.driver, self._moment))
+            self._is_written = True
         except OSError as error:
-            self._reports.stuck(error)
+            self._problems.blocked(error)
 
     async def settled(self) -> None:
-        """There is nothing to wait for."""
+        """Return at once: no more lines come."""
 
     async def reopen(self) -> None:
-        """Open the file anew."""
-        self._output.reopen()
+        """Open the file at the path again."""
+        self._cri_file.reopen()
 
     async def forget(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self.stop()
 
     def stop(self) -> None:
-        """Let go of the file."""
-        self._output.close()
+        """Close the file."""
+        self._cri_file.close()

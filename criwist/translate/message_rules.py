@@ -82,9 +82,9 @@ def _check_map(entry: Descriptor, values: Any, path: str) -> None:
     key_check, value_check = (_checks(entry.fields_by_name[name]) for name in ("key", "value"))
     for key in values:
         where = f"{path}[{quoted(key)}]"
-        if key_check is not None:
+        if key_check is not None:  # pragma: no branch - keys of the CRI's maps are strings
             key_check(key, where)
-        if value_check is not None:
+        if value_check is not None:  # pragma: no branch - values of the CRI's maps are strings
             value_check(values[key], where)
 
 

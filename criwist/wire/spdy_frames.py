@@ -230,7 +230,7 @@ def _decode(known: FrameType, flags: int, payload: bytes) -> ControlFrame:
         case FrameType.GOAWAY:
             last, status = _HEAD.unpack(payload)
             return GoAway(last & MAX_STREAM_ID, status)
-        case FrameType.WINDOW_UPDATE:
+        case FrameType.WINDOW_UPDATE:  # pragma: no branch - it is the last of the types
             stream_id, delta = _HEAD.unpack(payload)
             return WindowUpdate(stream_id & MAX_STREAM_ID, delta & MAX_STREAM_ID)
 

@@ -96,7 +96,7 @@ class UpgradeRequest:
             self._refusal += event.data
             if len(self._refusal) > MAX_REFUSAL:
                 return Refused(self._status, bytes(self._refusal[:MAX_REFUSAL]))
-        elif isinstance(event, h11.ConnectionClosed):
+        elif isinstance(event, h11.ConnectionClosed):  # pragma: no cover - h11 raises before, in each state of ours
             raise UpgradeError("the connection was closed before the answer")
         return None
 

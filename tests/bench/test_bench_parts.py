@@ -1,4 +1,4 @@
-"""What the benchmark counts with."""
+"""The measurements and tables of the benchmark."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from bench.table import Table, mebibytes, microseconds, milliseconds
 
 
 class MeasureTests(SynchronousTestCase):
-    """Latencies and the use of a process."""
+    """Latencies, and the CPU time and memory of a process."""
 
     def test_percentiles(self) -> None:
-        """The median is the middle of the ordered latencies, and no percentile is beyond the largest."""
+        """The median is the middle of the ordered latencies, and no percentile exceeds the largest."""
         calls = Calls(tuple(float(number) for number in range(100, 0, -1)), 0.0)
         self.assertEqual([calls.percentile(part) for part in (0, 50, 99, 100)], [1.0, 51.0, 100.0, 100.0])
 
     def test_warm_up_does_not_count(self) -> None:
-        """Every call that counts has a latency, those before have none."""
+        """Every call after the warm-up has a latency, those before have none."""
         made: list[float] = []
         calls = measure(lambda: made.append(0.0), os.getpid(), count=5, warm_up=3)
         self.assertEqual((len(made), len(calls.latencies)), (8, 5))
 
     def test_processor_time(self) -> None:
-        """The clock of a process runs while it works: this one's is the one that Python knows."""
+        """The CPU time of this process is the time that Python reports."""
         self.assertLess(abs(cpu_seconds(os.getpid()) - time.process_time()), 0.1)
 
     def test_memory(self) -> None:
-        """A Python has some MiB resident."""
+        """A Python process has some MiB of resident memory."""
         self.assertGreater(resident(os.getpid()), 5 << 20)
 
 

@@ -34,10 +34,10 @@ spec:
 
 
 class ManifestTests(SynchronousTestCase):
-    """What a manifest asks a runtime for."""
+    """The requests that a manifest becomes."""
 
     def setUp(self) -> None:
-        """A directory of the pod's own."""
+        """Make a directory for the pod."""
         directory = tempfile.TemporaryDirectory()
         self.addCleanup(directory.cleanup)
         self.directory = Path(directory.name)
@@ -47,11 +47,11 @@ class ManifestTests(SynchronousTestCase):
         return read_pod(_manifest(spec, container), self.directory)
 
     def refused(self, spec: str = "", container: str = "") -> str:
-        """The words in which such a pod is refused."""
+        """Return the error text for such a pod."""
         return str(self.assertRaises(ManifestError, self.read, spec, container))
 
     def test_examples_are_understood(self) -> None:
-        """Every manifest in etc/examples can be read, and nothing in it is without effect."""
+        """Every manifest in etc/examples can be read, and each of its fields has an effect."""
         examples = sorted(EXAMPLES.glob("*.yaml"))
         self.assertTrue(examples)
         for number, example in enumerate(examples):
@@ -69,7 +69,7 @@ class ManifestTests(SynchronousTestCase):
         self.assertEqual((config.metadata.namespace, config.hostname), ("default", "web"))
 
     def test_namespaces(self) -> None:
-        """Without a word a container has its own process ids; the host's and the pod's are had by asking."""
+        """By default a container has its own process ids; a pod may choose the host's or shared ones."""
         modes = {"": api.CONTAINER, "hostPID: true": api.NODE, "shareProcessNamespace: true": api.POD}
         for spec, mode in modes.items():
             plan = self.read(spec)
@@ -133,7 +133,7 @@ class ManifestTests(SynchronousTestCase):
         self.assertEqual(plan.not_applied, ("spec.nodeSelector", "spec.containers[0].livenessProbe"))
 
     def test_everything_else_is_refused_by_name(self) -> None:
-        """A field that would change what runs, and is not understood, is an error that names it."""
+        """An unsupported field that would change the pod is an error that names it."""
         self.assertIn("spec.runtimeClassName", self.refused("runtimeClassName: gvisor"))
         self.assertIn("spec.volumes[0].configMap", self.refused("volumes: [{name: a, configMap: {name: b}}]"))
         self.assertIn("spec.containers[0].envFrom", self.refused(container="envFrom: []"))

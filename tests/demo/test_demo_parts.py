@@ -1,4 +1,4 @@
-"""The demo's smaller parts: quantities, logs, progress."""
+"""Quantities, logs and progress of the demo."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class QuantityTests(SynchronousTestCase):
             self.assertEqual(float(quantity(text)), value)
 
     def test_nonsense(self) -> None:
-        """What is no quantity is a ValueError that shows it."""
+        """A text that is no quantity is a ValueError that quotes it."""
         for text in ("", "fast", "1 Gi", "1gi", "--1", "1e", "0x10"):
             self.assertIn(repr(text), str(self.assertRaises(ValueError, quantity, text)))
 
     def test_limits_of_kubelet(self) -> None:
-        """Tiny CPU values are lifted to the least the kernel takes, bytes are rounded up."""
+        """Tiny CPU values are raised to the kernel's minimum; bytes are rounded up."""
         self.assertEqual((cpu_quota("1m"), cpu_shares("1m"), number_of_bytes("1500m")), (1000, 2, 2))
 
 
@@ -51,7 +51,7 @@ class LogTests(SynchronousTestCase):
             return list(read_log(path))
 
     def test_cri_format(self) -> None:
-        """Partial lines are joined, empty ones kept, and spaces belong to the content."""
+        """Partial lines are joined, empty lines kept, and spaces belong to the content."""
         time = b"2026-01-01T00:00:00.000000001Z"
         content = b"".join(
             time + rest for rest in (b" stdout P one \n", b" stdout F two\n", b" stderr F \n", b" stdout F  x\n")
@@ -59,21 +59,21 @@ class LogTests(SynchronousTestCase):
         self.assertEqual(self.read(content), ["one two", "", " x"])
 
     def test_docker_format(self) -> None:
-        """The json-file driver's lines, behind a link or not, are understood too."""
+        """Lines of the json-file driver are read too, behind a link or not."""
         content = b'{"log":"a","stream":"stdout","time":"t"}\n{"log":"b\\n","stream":"stdout","time":"t"}\n'
         self.assertEqual(self.read(content), ["ab"])
 
     def test_missing(self) -> None:
-        """A log that is not there is one line that says so."""
+        """A missing log is one line that names the error."""
         (line,) = read_log(Path("/nonexistent/log"))
         self.assertIn("no log", line)
 
 
 class ProgressTests(SynchronousTestCase):
-    """What is seen of something that takes time."""
+    """The line of progress."""
 
     def test_success_and_failure(self) -> None:
-        """One line stays when it is over, and it tells how it went."""
+        """One line stays at the end, with the outcome and the time."""
         output = io.StringIO()
         times = iter((10.0, 12.5, 20.0, 21.25))
         with Progress("loading", output, lambda: next(times)):

@@ -133,6 +133,8 @@ class Images:
     #: Ids of containers that use an image, running ones first, by image id.
     users: Callable[[str], Sequence[tuple[str, bool]]] = field(default=lambda _: ())
     all: dict[str, Image] = field(factory=dict, init=False)
+    #: Ids of images that the list omits, as engine 26.1 does with some in the containerd image store.
+    unlisted: set[str] = field(factory=set, init=False)
 
     def add(self, reference: str, *, content: str = "", config: Document | None = None, size: int = 1000) -> Image:
         """There is an image of this name, as if built."""

@@ -190,7 +190,7 @@ class Routes:
         filters = _filters(call)
         images = self._engine.images
         wanted = [images.find(text) for text in filters["reference"]] if "reference" in filters else images.all.values()
-        call.reply(200, [image.summary() for image in wanted])
+        call.reply(200, [image.summary() for image in wanted if image.id not in images.unlisted])
 
     def _inspect_image(self, call: Exchange, name: str) -> None:
         call.reply(200, self._engine.images.find(name).inspect())

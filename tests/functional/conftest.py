@@ -24,6 +24,7 @@ from typing import Any
 import grpc
 import pytest
 
+from tests.conftest import engine_of
 from tests.functional.pod_networks import cni_daemon, cni_node, either_runtime, pod_network  # noqa: F401 - used by name
 from tests.harness import images
 from tests.harness.client import CRI
@@ -53,7 +54,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if os.environ.get("CRIWIST_TEST_SECOND_OPINION") == "0":
         config.hook.pytest_deselected(items=[item for item in items if _on_containerd(item)])
         items[:] = [item for item in items if not _on_containerd(item)]
-    reason, reason_of_newer = _obstacle(), obstacle()
+    reason = _obstacle()
     required = os.environ.get("CRIWIST_TEST_REQUIRED") == "1"
     here = Path(__file__).parent
     for item in items:
@@ -61,17 +62,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker("functional")
             if reason and not required:
                 item.add_marker(pytest.mark.skip(reason=reason))
-            if _on_newer(item):
+            if engine := engine_of(item):
+                newer = obstacle(NEWER_ENGINES[engine].bundle)
                 if on_a_node():
                     item.add_marker(pytest.mark.skip(reason="a node has its own engine, and no way to fetch others"))
-                elif reason_of_newer and not required:
-                    item.add_marker(pytest.mark.skip(reason=reason_of_newer))
-
-
-def _on_newer(item: pytest.Item) -> bool:
-    """Whether this is the run of a test on a newer engine: its parameter, or its class, says so."""
-    parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
-    return parameters.get("cri") in NEWER_ENGINES or getattr(getattr(item, "cls", None), "newer", "") in NEWER_ENGINES
+                elif newer is not None and (newer.final or not required):
+                    item.add_marker(pytest.mark.skip(reason=newer.reason))
 
 
 def _on_containerd(item: pytest.Item) -> bool:

@@ -28,7 +28,8 @@ from tests.harness.client import CRI, refused
 from tests.harness.clock import eventually, scaled
 from tests.harness.daemon import Daemon
 from tests.harness.engine import Engine, EngineError
-from tests.harness.newer_engines import NEWER_ENGINES, obstacle, on_a_node
+from tests.harness.newer_engines import obstacle, on_a_node
+from tools.engines import programs
 
 _COUNT = "i=0; while :; do i=$((i+1)); echo $i > /count; sleep 0.1; done"
 
@@ -63,11 +64,13 @@ def run(coroutine: Coroutine[Any, Any, None]) -> None:
 @pytest.fixture(scope="module")
 def criu(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with a CRIU that knows this kernel, and nothing else."""
-    reason = "a node has no way to fetch CRIU" if on_a_node() else obstacle()
-    if reason and os.environ.get("CRIWIST_TEST_REQUIRED") != "1":
-        pytest.skip(reason)
+    if on_a_node():
+        pytest.skip("a node has no way to fetch CRIU")
+    missing = obstacle("criu")
+    if missing is not None and (missing.final or os.environ.get("CRIWIST_TEST_REQUIRED") != "1"):
+        pytest.skip(missing.reason)
     directory = tmp_path_factory.mktemp("criu")
-    (directory / "criu").symlink_to(NEWER_ENGINES["docker-28"].programs / "criu")
+    (directory / "criu").symlink_to(programs("criu") / "criu")
     subprocess.run([directory / "criu", "check"], check=True, capture_output=True, timeout=scaled(60))
     return directory
 

@@ -1,4 +1,4 @@
-"""Logs by log drivers other than json-file, and of an engine whose files criwist cannot read."""
+"""Logs of other drivers than json-file, and of an engine whose files criwist cannot read."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MakeDaemon = Callable[..., Daemon]
 MakeEngine = Callable[..., Engine]
 ClientOf = Callable[[Daemon], CRI]
 
-#: Lines of every kind, bytes that are no UTF-8 among them, a line that Docker cuts, and an end without newline.
+#: Lines of every kind: bytes that are no UTF-8, a line that Docker cuts, and a last line without newline.
 _KINDS = (
     "printf 'one\\n\\n\\\\000\\r\\n\\377\\376\\n'; sleep 0.2; echo err >&2; sleep 0.2; "
     "head -c 40000 /dev/zero | tr '\\0' x; printf '\\nlast'; sleep 0.5"
@@ -30,7 +30,7 @@ _KINDS_STDOUT = b"one\n\n\\000\r\n\xff\xfe\n" + b"x" * 40000 + b"\nlast"
 
 @pytest.fixture
 def far(criwist_daemon: MakeDaemon) -> MakeDaemon:
-    """Makes criwists, started, that see none of the engine's files."""
+    """Return a function that starts a criwist which cannot read the engine's files."""
 
     def make(**options: str) -> Daemon:
         daemon = criwist_daemon(far=True, **options)
@@ -41,14 +41,14 @@ def far(criwist_daemon: MakeDaemon) -> MakeDaemon:
 
 
 def test_local(criwist_daemon: MakeDaemon, client_of: ClientOf) -> None:
-    """The driver local keeps every byte, and a long line is parted where Docker parted it."""
+    """The driver local keeps every byte, and a long line has the pieces into which Docker cut it."""
     daemon = criwist_daemon(container_log_driver="local")
     daemon.start()
     _check_kinds(client_of(daemon), _KINDS_STDOUT)
 
 
 def test_local_rotates(criwist_daemon: MakeDaemon, client_of: ClientOf) -> None:
-    """Files that local has rotated and packed are followed."""
+    """Files that local has rotated and compressed are read."""
     daemon = criwist_daemon(container_log_driver="local", container_log_max_size="1m", container_log_max_files="60")
     daemon.start()
     _check_flood(client_of(daemon), 100_000)
@@ -83,17 +83,17 @@ def _check_flood(cri: CRI, count: int) -> None:
 
 
 def test_api(far: MakeDaemon, client_of: ClientOf) -> None:
-    """Through the engine's API every byte comes as local keeps it."""
+    """The engine's API sends every byte as local keeps it."""
     _check_kinds(client_of(far(container_log_driver="local")), _KINDS_STDOUT)
 
 
 def test_api_json_file(far: MakeDaemon, client_of: ClientOf) -> None:
-    """The same of json-file, which has made U+FFFD of what is no UTF-8."""
+    """The engine's API sends the bytes as json-file keeps them: U+FFFD in place of bytes that are no UTF-8."""
     _check_kinds(client_of(far()), _KINDS_STDOUT.replace(b"\xff\xfe", "\ufffd\ufffd".encode()))
 
 
 def test_api_flood(far: MakeDaemon, client_of: ClientOf) -> None:
-    """A flood comes through the API whole."""
+    """A flood is complete in a log from the API."""
     _check_flood(client_of(far()), 100_000)
 
 
@@ -108,7 +108,7 @@ def _engine_with(engine_factory: MakeEngine, *flags: str) -> Engine:
 
 
 def test_none(engine_factory: MakeEngine, criwist_daemon: MakeDaemon, client_of: ClientOf) -> None:
-    """With the driver none, the log has one line that says so, and so has criwist's own; rotation does no harm."""
+    """With the driver none, the log and criwist's own log explain it in one line, over a reopen and a restart."""
     daemon = criwist_daemon(engine=_engine_with(engine_factory, "--log-driver=none"))
     daemon.start()
     cri = client_of(daemon)
@@ -126,9 +126,10 @@ def test_none(engine_factory: MakeEngine, criwist_daemon: MakeDaemon, client_of:
 
 
 def test_dual_logging(engine_factory: MakeEngine, criwist_daemon: MakeDaemon, client_of: ClientOf) -> None:
-    """What a driver sends away is read from the copy that the engine keeps.
+    """The log of a driver that sends its lines away is read from the copy that the engine keeps.
 
-    It keeps a line that nothing ends when the container ends, and 20.10 may have closed its copy by then.
+    The last line has a newline here: the engine copies one without a newline when the container ends, and 20.10 may
+    have closed its copy by then.
     """
     nowhere = ("--log-driver=syslog", "--log-opt=syslog-address=udp://127.0.0.1:9")
     daemon = criwist_daemon(engine=_engine_with(engine_factory, *nowhere))
@@ -137,7 +138,7 @@ def test_dual_logging(engine_factory: MakeEngine, criwist_daemon: MakeDaemon, cl
 
 
 def test_no_dual_logging(engine_factory: MakeEngine, criwist_daemon: MakeDaemon, client_of: ClientOf) -> None:
-    """Where the engine keeps no copy, the log says so, at the latest when the container has ended."""
+    """If the engine keeps no copy, the log has a line that explains it, at the latest when the container has ended."""
     nowhere = ("--log-driver=syslog", "--log-opt=syslog-address=udp://127.0.0.1:9", "--log-opt=cache-disabled=true")
     daemon = criwist_daemon(engine=_engine_with(engine_factory, *nowhere))
     daemon.start()
@@ -159,7 +160,7 @@ def _running(cri: CRI, container_id: str) -> bool:
 
 
 def test_symlink_mode(criwist_daemon: MakeDaemon, client_of: ClientOf) -> None:
-    """With ``--log-mode symlink`` the log is a link to Docker's file; a rotation leaves it so; removal removes it."""
+    """With ``--log-mode symlink`` the log is a link to Docker's file, also after a rotation; removal removes it."""
     daemon = criwist_daemon(log_mode="symlink")
     daemon.start()
     cri = client_of(daemon)
@@ -179,7 +180,7 @@ def test_symlink_mode(criwist_daemon: MakeDaemon, client_of: ClientOf) -> None:
 
 
 def test_links_of_older_shims_stay(criwist_daemon: MakeDaemon, client_of: ClientOf) -> None:
-    """A running container whose log is a link, as older shims made it, keeps it; a new one has a file."""
+    """A running container whose log is a link, as older shims made it, keeps it; a new container has a file."""
     daemon = criwist_daemon(log_mode="symlink")
     daemon.start()
     cri = client_of(daemon)
@@ -200,7 +201,7 @@ def test_links_of_older_shims_stay(criwist_daemon: MakeDaemon, client_of: Client
 
 
 def test_symlink_mode_without_json(criwist_daemon: MakeDaemon, client_of: ClientOf) -> None:
-    """With another driver there is nothing to link to: criwist's log says so, and reopening is refused."""
+    """With another driver a container has no log: criwist logs a warning, and ReopenContainerLog fails."""
     daemon = criwist_daemon(log_mode="symlink", container_log_driver="local")
     daemon.start()
     cri = client_of(daemon)

@@ -1,4 +1,4 @@
-"""What a container writes, in the log that kubelet reads."""
+"""A container's output in the log that kubelet reads."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from tests.harness.clock import eventually
 from tests.harness.crilogs import lines, log_path, written
 from tests.harness.daemon import Daemon
 
-#: Every byte that a line can have and that UTF-8 has by itself.
+#: Every byte of ASCII that a line can have.
 _ASCII = bytes(byte for byte in range(128) if byte != ord("\n"))
 
 
 def run_to_end(cri: CRI, *command: str, **fields: object) -> Path:
-    """Run a container to its end; where its log is."""
+    """Run a container to its end; return the path of its log."""
     _, container_id = cri.run_in_pod(*command, **fields)
     cri.wait_for_exit(container_id, within=60)
     path = log_path(cri, container_id)
     if cri.name == "containerd":
-        # It says EXITED before the log is whole.
+        # containerd reports EXITED before the log is complete.
         eventually(lambda: time.time() - path.stat().st_mtime > 0.5)
     return path
 
 
 def printf(data: bytes) -> str:
-    """A shell command that writes these bytes."""
+    """Return a shell command that writes these bytes."""
     return "printf '" + "".join(f"\\{byte:03o}" for byte in data) + "'"
 
 
 @pytest.mark.second_opinion
 def test_line(cri: CRI) -> None:
-    """A line is a time with nanoseconds between start and end, the stream, a tag and what was written."""
+    """A line has a time with nanoseconds between start and end, the stream, a tag and the output."""
     _, container_id = cri.run_in_pod("sh", "-c", "echo out; echo err >&2")
     status = cri.wait_for_exit(container_id)
     found = lines(Path(status.log_path))
@@ -50,7 +50,7 @@ def test_line(cri: CRI) -> None:
 
 @pytest.mark.second_opinion
 def test_bytes(cri: CRI) -> None:
-    """All of ASCII, NUL and CR and escapes included, UTF-8, quotes, backslashes and empty lines are kept."""
+    """All of ASCII with NUL, CR and escapes, UTF-8, quotes, backslashes and empty lines are kept."""
     data = _ASCII + b"\n\n \n" + 'é"\\n\u2028<&> 😀\\'.encode() + b"\n\\\\n\n\t\n"
     path = run_to_end(cri, "sh", "-c", printf(data))
     assert written(lines(path)) == data
@@ -58,7 +58,7 @@ def test_bytes(cri: CRI) -> None:
 
 @pytest.mark.second_opinion
 def test_long_line(cri: CRI) -> None:
-    """A line of more than 16 KiB comes in pieces, all but the last tagged P, which together are the line."""
+    """A line of more than 16 KiB comes in pieces, all but the last tagged P, which together make the line."""
     path = run_to_end(cri, "sh", "-c", "head -c 40000 /dev/zero | tr '\\0' x; echo; echo next")
     found = lines(path)
     assert written(found) == b"x" * 40000 + b"\nnext\n"
@@ -66,7 +66,7 @@ def test_long_line(cri: CRI) -> None:
 
 
 def test_pieces_are_dockers(cri: CRI) -> None:
-    """A long line is parted where Docker parts it, and its pieces have one time."""
+    """A long line has the pieces into which Docker cuts it, and they have the same time."""
     path = run_to_end(cri, "sh", "-c", "head -c 40000 /dev/zero | tr '\\0' x; echo")
     found = lines(path)
     assert [len(line.content) for line in found] == [COPIER_BUFFER, COPIER_BUFFER, 40000 - 2 * COPIER_BUFFER]
@@ -76,20 +76,20 @@ def test_pieces_are_dockers(cri: CRI) -> None:
 @pytest.mark.second_opinion
 @pytest.mark.parametrize("size", [COPIER_BUFFER - 1, COPIER_BUFFER, COPIER_BUFFER + 1])
 def test_line_of_the_buffers_size(cri: CRI, size: int) -> None:
-    """Lines about as long as a piece can be are whole when their pieces are put together."""
+    """Lines about as long as the longest piece are complete when their pieces are joined."""
     path = run_to_end(cri, "sh", "-c", f"head -c {size} /dev/zero | tr '\\0' x; echo; echo next")
     assert written(lines(path)) == b"x" * size + b"\nnext\n"
 
 
 def test_carriage_return(cri: CRI) -> None:
-    """A CR before the newline is kept.  (containerd takes it for a part of the newline.)"""
+    """A CR before the newline is kept.  (containerd drops it as a part of the newline.)"""
     path = run_to_end(cri, "sh", "-c", printf(b"a\r\n\r\n\r"))
     assert [line.content for line in lines(path)] == [b"a\r", b"\r", b"\r"]
 
 
 @pytest.mark.second_opinion
 def test_last_line_without_newline(cri: CRI) -> None:
-    """A last line that no newline ended is there, tagged P, so that nobody reads a newline that was not written."""
+    """A last line without newline is tagged P, so that a reader does not add a newline that was not written."""
     path = run_to_end(cri, "sh", "-c", "echo one; printf two")
     found = lines(path)
     assert [(line.partial, line.content) for line in found] == [(False, b"one"), (True, b"two")]
@@ -97,14 +97,14 @@ def test_last_line_without_newline(cri: CRI) -> None:
 
 
 def test_invalid_utf8(cri: CRI) -> None:
-    """json-file has made U+FFFD of bytes that are no UTF-8 before we see them; there is one for each."""
+    """Each byte that is no UTF-8 is one U+FFFD: json-file has replaced it before criwist reads it."""
     path = run_to_end(cri, "sh", "-c", printf(b"a\xff\xfeb\xc3\n"))
     assert written(lines(path)) == "a\ufffd\ufffdb\ufffd\n".encode()
 
 
 @pytest.mark.second_opinion
 def test_file(cri: CRI) -> None:
-    """The file is there when the container has started, in directories made for it, and not for everybody to read."""
+    """The file exists when the container has started, in new directories, and other users cannot read it."""
     pod = cri.pod()
     pod.log_directory += "/deeper/still"
     pod_id = cri.run_pod(pod)
@@ -115,7 +115,7 @@ def test_file(cri: CRI) -> None:
 
 
 def test_planted_link(cri: CRI, tmp_path: Path) -> None:
-    """A link in the file's place is replaced, and what it led to left alone."""
+    """A link in the file's place is replaced, and its target is not changed."""
     secret = tmp_path / "secret"
     secret.write_bytes(b"secret")
     pod = cri.pod()
@@ -131,8 +131,8 @@ def test_planted_link(cri: CRI, tmp_path: Path) -> None:
 
 
 def test_planted_link_on_the_way(cri: CRI, criwist: Daemon, tmp_path: Path) -> None:
-    """A link in place of the container's directory, be it root's, is not followed, and the container runs all the
-    same; when the link is gone the log is written, from its first line on.
+    """A link in place of the container's directory is not followed, not even root's, and the container runs all the
+    same; when the link is removed, the log is written from its first line on.
     """
     pod = cri.pod()
     pod_id = cri.run_pod(pod)

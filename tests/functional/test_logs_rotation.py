@@ -1,4 +1,4 @@
-"""Rotation by kubelet, rotation by Docker, and what else happens to a log's files while a container writes."""
+"""Rotation by kubelet and by Docker while a container writes, floods, and the options of Docker's files."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ONE_AND_TWO = "echo one; while ! [ -e /tmp/go ]; do sleep 0.1; done; echo two; 
 
 @pytest.mark.second_opinion
 def test_reopen(cri: CRI) -> None:
-    """After a rename and ReopenContainerLog the old file keeps what it has, and the new one gets what follows."""
+    """After a rename and ReopenContainerLog the old file keeps its lines, and the new file gets the next ones."""
     _, container_id = cri.run_in_pod("sh", "-c", _ONE_AND_TWO)
     path = log_path(cri, container_id)
     eventually(lambda: path.read_bytes().endswith(b"one\n"))
@@ -41,7 +41,7 @@ def test_reopen(cri: CRI) -> None:
 
 @pytest.mark.second_opinion
 def test_reopen_without_rename(cri: CRI) -> None:
-    """ReopenContainerLog on a file in its place changes nothing."""
+    """ReopenContainerLog of a file that was not renamed changes nothing."""
     _, container_id = cri.run_in_pod("sh", "-c", "echo one; sleep 1000")
     path = log_path(cri, container_id)
     eventually(lambda: path.read_bytes().endswith(b"one\n"))
@@ -51,7 +51,7 @@ def test_reopen_without_rename(cri: CRI) -> None:
 
 @pytest.mark.second_opinion
 def test_reopen_needs_a_running_container(cri: CRI) -> None:
-    """ReopenContainerLog is for running containers only."""
+    """ReopenContainerLog fails for a container that does not run."""
     _, container_id = cri.run_in_pod("true")
     cri.wait_for_exit(container_id)
     request = api.ReopenContainerLogRequest(container_id=container_id)
@@ -59,7 +59,7 @@ def test_reopen_needs_a_running_container(cri: CRI) -> None:
 
 
 def test_rotation_under_flood(cri: CRI) -> None:
-    """Rotated five times a second under a flood, the files together hold every line once and in order."""
+    """If a log is rotated five times a second under a flood, its files together hold every line once and in order."""
     _, container_id = cri.run_in_pod("sh", "-c", flood_until("/tmp/enough"))
     path = log_path(cri, container_id)
     for _ in range(5):
@@ -73,7 +73,7 @@ def test_rotation_under_flood(cri: CRI) -> None:
 
 
 def test_flood_starves_nobody(cri: CRI, criwist: Daemon) -> None:
-    """While one container floods, another's lines come as they are written, and criwist's memory does not grow."""
+    """While one container floods, another's lines are not delayed, and criwist's memory does not grow."""
     pod = cri.pod()
     pod_id = cri.run_pod(pod)
     quiet = cri.run(pod_id, cri.container("sh", "-c", "while :; do echo x; sleep 0.2; done"), pod)
@@ -98,8 +98,8 @@ def _resident(daemon: Daemon) -> int:
     return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmRSS:"))
 
 
-def test_docker_rotates_while_we_are_behind(criwist_daemon: MakeDaemon, client_of: ClientOf) -> None:
-    """What Docker has rotated while criwist stood still is read from the rotated files."""
+def test_docker_rotates_while_criwist_is_behind(criwist_daemon: MakeDaemon, client_of: ClientOf) -> None:
+    """Entries that Docker has rotated while criwist was stopped are read from the rotated files."""
     daemon = criwist_daemon(container_log_driver="json-file", container_log_max_size="1m", container_log_max_files="90")
     daemon.start()
     cri = client_of(daemon)
@@ -115,8 +115,8 @@ def test_docker_rotates_while_we_are_behind(criwist_daemon: MakeDaemon, client_o
 
 
 @pytest.fixture(scope="module")
-def packing_engine(engine_factory: Callable[..., Engine]) -> Engine:
-    """An engine that packs what it rotates, every megabyte, and adds attributes to each entry."""
+def compressing_engine(engine_factory: Callable[..., Engine]) -> Engine:
+    """An engine that rotates and compresses every megabyte, and adds attributes to each entry."""
     options = ("max-size=1m", "max-file=90", "compress=true", "tag={{.Name}}")
     engine = engine_factory(flags=[f"--log-opt={option}" for option in options])
     engine.start()
@@ -125,11 +125,11 @@ def packing_engine(engine_factory: Callable[..., Engine]) -> Engine:
 
 
 @pytest.mark.parametrize("killed", [False, True])
-def test_docker_packs_while_we_are_behind(
-    packing_engine: Engine, criwist_daemon: MakeDaemon, client_of: ClientOf, killed: bool
+def test_docker_compresses_while_criwist_is_behind(
+    compressing_engine: Engine, criwist_daemon: MakeDaemon, client_of: ClientOf, killed: bool
 ) -> None:
-    """What Docker packs while criwist stands still or is down, the file that it was in, too, is read from there."""
-    daemon = criwist_daemon(engine=packing_engine)
+    """Files that Docker compresses while criwist is stopped or down are read, also the one that criwist was reading."""
+    daemon = criwist_daemon(engine=compressing_engine)
     daemon.start()
     cri = client_of(daemon)
     count, before = 80_000, 3_000
@@ -138,9 +138,9 @@ def test_docker_packs_while_we_are_behind(
     path = log_path(cri, container_id)
     eventually(lambda: numbers(lines(path)[-1:]) == [before - 1])
     daemon.program.signal(signal.SIGKILL if killed else signal.SIGSTOP)
-    kept = Path(packing_engine.inspect(container_id)["LogPath"])
+    kept = Path(compressing_engine.inspect(container_id)["LogPath"])
     assert b'"attrs":{"tag":"k8s_' in kept.read_bytes()
-    # The first file, in which criwist is, and others behind it.
+    # The first file, which criwist was reading, and newer ones.
     eventually(lambda: len(list(kept.parent.glob("*.gz"))) > 5, within=60)
     if killed:
         daemon.program.kill()
@@ -151,9 +151,9 @@ def test_docker_packs_while_we_are_behind(
     assert numbers(lines(path)) == list(range(count))
 
 
-def test_one_line_over_many_files(packing_engine: Engine, criwist_daemon: MakeDaemon, client_of: ClientOf) -> None:
-    """A line so long that Docker keeps it in several files, which begin alike then, is in the log as it was written."""
-    daemon = criwist_daemon(engine=packing_engine)
+def test_one_line_over_many_files(compressing_engine: Engine, criwist_daemon: MakeDaemon, client_of: ClientOf) -> None:
+    """A line so long that its pieces fill several of Docker's files, which then begin alike, is complete in the log."""
+    daemon = criwist_daemon(engine=compressing_engine)
     daemon.start()
     cri = client_of(daemon)
     size = 5 << 20
@@ -165,7 +165,7 @@ def test_one_line_over_many_files(packing_engine: Engine, criwist_daemon: MakeDa
 
 
 def test_container_log_options(criwist_daemon: MakeDaemon, client_of: ClientOf, engine: Engine) -> None:
-    """Driver and sizes of ``--container-log-*`` are the container's."""
+    """The container has the log driver and sizes of ``--container-log-*``."""
     daemon = criwist_daemon(container_log_driver="local", container_log_max_size="3m", container_log_max_files="4")
     daemon.start()
     cri = client_of(daemon)

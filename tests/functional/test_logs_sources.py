@@ -1,4 +1,4 @@
-"""What is promised of every log, whatever it is read from: files of two of Docker's drivers, or the engine's API."""
+"""Behaviour of every log, whatever its source is: files of two of Docker's drivers, or the engine's API."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ _SOURCES = {"json-file": {}, "local": _LOCAL, "API on json-file": {}, "API on lo
 
 @pytest.fixture(scope="module")
 def small_disk(session_root: Path) -> Iterator[Path]:
-    """A file system of one megabyte, there before a criwist with mounts of its own is."""
-    place = session_root / "small-disk"
-    place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)], check=True)
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
-    place.rmdir()
+    """A file system of one megabyte, mounted before a criwist with a mount namespace of its own starts."""
+    mountpoint = session_root / "small-disk"
+    mountpoint.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(mountpoint)], check=True)
+    yield mountpoint
+    subprocess.run(["umount", "-l", str(mountpoint)], check=True)
+    mountpoint.rmdir()
 
 
 @pytest.fixture(scope="module", params=_SOURCES)
 def daemon(request: pytest.FixtureRequest, session_root: Path, engine: Engine, small_disk: Path) -> Iterator[Daemon]:
-    """A criwist that reads the logs of its containers from there."""
+    """A criwist that reads its containers' logs from the source."""
     root = session_root / "criwist-source"
     options = _SOURCES[request.param]
     far = request.param.startswith("API")
@@ -54,12 +54,12 @@ def daemon(request: pytest.FixtureRequest, session_root: Path, engine: Engine, s
 
 @pytest.fixture
 def source(daemon: Daemon, client_of: ClientOf) -> CRI:
-    """Its client."""
+    """The client of that criwist."""
     return client_of(daemon)
 
 
-def test_whole_when_exited(source: CRI) -> None:
-    """Whoever sees EXITED reads the log to its end.  (On containerd the last lines may be yet to come.)"""
+def test_complete_when_exited(source: CRI) -> None:
+    """When a container is reported as EXITED, its log is complete.  (On containerd the last lines may come later.)"""
     pod = source.pod()
     pod_id = source.run_pod(pod)
     for size in (1, 100, 5000, 20000):
@@ -69,7 +69,7 @@ def test_whole_when_exited(source: CRI) -> None:
 
 
 def test_terminal(source: CRI) -> None:
-    """What a terminal shows is all on stdout, long lines in pieces, and the last one though no newline ended it."""
+    """A terminal's output is on stdout, with long lines in pieces, and with a last line without newline."""
     script = "echo one; echo err >&2; head -c 40000 /dev/zero | tr '\\0' x; echo; printf end"
     _, container_id = source.run_in_pod("sh", "-c", script, tty=True)
     source.wait_for_exit(container_id, within=30)
@@ -79,7 +79,7 @@ def test_terminal(source: CRI) -> None:
 
 
 def test_log_directory_is_removed(source: CRI) -> None:
-    """A log whose directory is removed under it is begun anew, with what was not written to the old one."""
+    """If a log's directory is removed, the next line goes to a new file in a new directory."""
     script = "echo one; while ! [ -e /tmp/go ]; do sleep 0.1; done; echo two; sleep 1000"
     _, container_id = source.run_in_pod("sh", "-c", script)
     path = log_path(source, container_id)
@@ -90,11 +90,11 @@ def test_log_directory_is_removed(source: CRI) -> None:
 
 
 def test_stays_after_removal(source: CRI, daemon: Daemon) -> None:
-    """A removed container's log stays for kubelet, and criwist lets go of it and of Docker's."""
+    """A removed container's log stays for kubelet, and criwist closes it and Docker's files."""
     _, container_id = source.run_in_pod("sh", "-c", "echo out; sleep 1000")
     path = log_path(source, container_id)
-    held = [str(file) for file in _descriptors(daemon)]
-    assert str(path) in held
+    opened = [str(file) for file in _descriptors(daemon)]
+    assert str(path) in opened
     source.stop(container_id, timeout=0)
     source.remove(container_id)
     assert [line.content for line in lines(path)] == [b"out"]
@@ -103,7 +103,7 @@ def test_stays_after_removal(source: CRI, daemon: Daemon) -> None:
 
 
 def _descriptors(daemon: Daemon) -> list[Path]:
-    """What the daemon's descriptors lead to."""
+    """Return the targets of the daemon's descriptors."""
     found = []
     for link in Path(f"/proc/{daemon.pid}/fd").iterdir():
         try:
@@ -126,7 +126,7 @@ def test_killed(source: CRI, daemon: Daemon) -> None:
         daemon.program.kill()
         daemon.start()
         if kill % 2:
-            # Refused until the log is followed again; kubelet then tries the next time.
+            # Fails until the log is followed again; kubelet tries again at its next rotation.
             with suppress(grpc.RpcError):
                 rotate(source, container_id, path)
     eventually(lambda: path.exists() and numbers(lines(path)[-1:]) == [count - 1], within=60)
@@ -136,17 +136,17 @@ def test_killed(source: CRI, daemon: Daemon) -> None:
 # -- A full disk
 
 
-def standing(path: Path) -> list[Line]:
-    """The lines of a log on a full disk, the last of which may be torn until there is room again."""
-    return [line for file in files(path) for line in _standing_in(file)]
+def whole_lines(path: Path) -> list[Line]:
+    """Return the whole lines of a log on a full disk, whose last line may be torn until there is room again."""
+    return [line for file in files(path) for line in _whole_lines_in(file)]
 
 
-def _standing_in(file: Path) -> list[Line]:
+def _whole_lines_in(file: Path) -> list[Line]:
     return [parse(line + b"\n") for line in file.read_bytes().split(b"\n")[:-1]]
 
 
 def test_full_disk(source: CRI, daemon: Daemon, small_disk: Path) -> None:
-    """A log on a full disk stands still, is reported once, and goes on with nothing lost when there is room."""
+    """A log on a full disk waits, is reported once, and continues with nothing lost when there is room."""
     count = 20_000
     for left in small_disk.iterdir():
         shutil.rmtree(left)
@@ -160,20 +160,20 @@ def test_full_disk(source: CRI, daemon: Daemon, small_disk: Path) -> None:
     eventually(lambda: "No space left" in daemon.program.log_text(), within=20)
     time.sleep(scaled(2.5))
     assert daemon.program.log_text().count("No space left") == 1
-    # A rotation on a full disk: kubelet renames, and the torn line must not end up in both files.
+    # A rotation on a full disk: kubelet renames, and the torn line must not be in both files.
     rotated = path.with_name(path.name + ".1")
     path.rename(rotated)
     ballast.unlink()
     source.runtime.ReopenContainerLog(api.ReopenContainerLogRequest(container_id=container_id))
     eventually(lambda: rotated.stat().st_size + path.stat().st_size > 700_000, within=20)
-    found = standing(path)
+    found = whole_lines(path)
     assert numbers(found) == list(range(len(found)))
-    # The rest goes where there is room: as kubelet does, remove the oldest, to which nothing is written any more.
+    # As kubelet does, remove the oldest file, which criwist does not write to any more, until all lines have room.
     read: list[int] = []
-    while numbers(standing(path))[-1] < count - 1:
-        read += numbers(_standing_in(rotated))
+    while numbers(whole_lines(path))[-1] < count - 1:
+        read += numbers(_whole_lines_in(rotated))
         rotated.unlink()
         path.rename(rotated)
         source.runtime.ReopenContainerLog(api.ReopenContainerLogRequest(container_id=container_id))
         time.sleep(scaled(1.5))
-    assert read + numbers(standing(path)) == list(range(count))
+    assert read + numbers(whole_lines(path)) == list(range(count))

@@ -1,4 +1,4 @@
-"""Logs over the end of criwist, of the engine, and of both."""
+"""Logs over restarts of criwist and of the engine."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_killed_at_random_moments(criwist_daemon: MakeDaemon, client_of: ClientO
             time.sleep(scaled(chance.uniform(0, 1.0)))
         daemon.start()
         if chance.random() < 0.5:
-            # Refused until the log is followed again; kubelet then tries the next time.
+            # Fails until the log is followed again; kubelet tries again at its next rotation.
             with suppress(grpc.RpcError):
                 rotate(cri, container_id, path)
     eventually(lambda: _ends_with(path, b"%d" % (count - 1)), within=60)
@@ -51,14 +51,14 @@ def test_killed_at_random_moments(criwist_daemon: MakeDaemon, client_of: ClientO
 
 
 def _ends_with(path: Path, content: bytes) -> bool:
-    """Whether the last line of the log, be it in a file that was rotated, begins with *content*."""
+    """Whether the last line of the log, in the current file or a rotated one, begins with *content*."""
     written = [file for file in files(path) if file.stat().st_size]
     data = written[-1].read_bytes()[-200:] if written else b""
     return data.endswith(b"\n") and data.rstrip(b"\n").rpartition(b"\n")[2].split(b" ")[3:4] == [content]
 
 
 def test_stopped_and_started(criwist_daemon: MakeDaemon, client_of: ClientOf) -> None:
-    """What a container writes, and that it ends, while criwist is down, is made good at its start."""
+    """If a container writes and ends while criwist is down, the next start completes its log and reports its exit."""
     daemon = criwist_daemon()
     daemon.start()
     cri = client_of(daemon)
@@ -73,7 +73,7 @@ def test_stopped_and_started(criwist_daemon: MakeDaemon, client_of: ClientOf) ->
 
 
 def test_ended_while_down(criwist_daemon: MakeDaemon, client_of: ClientOf, engine: Engine) -> None:
-    """A container that ended while criwist was down is EXITED for whoever asks first only when its log is whole."""
+    """A container that ended while criwist was down is reported as EXITED only when its log is complete."""
     count = 100_000
     daemon = criwist_daemon()
     daemon.start()
@@ -96,7 +96,7 @@ def test_engine_restarts(
     live_restore: bool,
     far: bool,
 ) -> None:
-    """Over a restart of the engine nothing of what Docker kept is lost or doubled."""
+    """Over a restart of the engine no line that Docker recorded is lost or doubled."""
     engine = engine_factory(live_restore=live_restore)
     engine.start()
     images.load_all(engine)
@@ -108,7 +108,7 @@ def test_engine_restarts(
     path = log_path(cri, container_id)
     eventually(lambda: len(lines(path)) > 20)
     engine.restart()
-    eventually(lambda: _answers(cri), within=30)
+    eventually(lambda: _is_serving(cri), within=30)
     if live_restore:
         eventually(lambda: numbers(lines(path))[-1] == 199, within=30)
     _, again = cri.run_in_pod("sh", "-c", "echo 0; sleep 1000")
@@ -116,8 +116,8 @@ def test_engine_restarts(
     assert lines(path) == _docker_lines(engine, container_id)
 
 
-def _answers(cri: CRI) -> bool:
-    """Whether the runtime has met the engine again."""
+def _is_serving(cri: CRI) -> bool:
+    """Whether criwist is connected to the engine again."""
     try:
         return bool(cri.container_ids())
     except grpc.RpcError:
@@ -125,20 +125,20 @@ def _answers(cri: CRI) -> bool:
 
 
 def _docker_lines(engine: Engine, container_id: str) -> list[tuple[bytes, bytes, bool, bytes]]:
-    """What ``docker logs`` gives now, as lines."""
-    answer = engine.request("GET", f"/containers/{container_id}/logs?stdout=1&stderr=1&timestamps=1")
+    """Return the log that the engine's API sends, as lines."""
+    response = engine.request("GET", f"/containers/{container_id}/logs?stdout=1&stderr=1&timestamps=1")
     found = []
-    while answer:
-        size = int.from_bytes(answer[4:8], "big")
-        time_text, _, content = answer[8 : 8 + size].partition(b" ")
-        stream = b"stdout" if answer[0] == 1 else b"stderr"
+    while response:
+        size = int.from_bytes(response[4:8], "big")
+        time_text, _, content = response[8 : 8 + size].partition(b" ")
+        stream = b"stdout" if response[0] == 1 else b"stderr"
         found.append((time_text, stream, not content.endswith(b"\n"), content.removesuffix(b"\n")))
-        answer = answer[8 + size :]
+        response = response[8 + size :]
     return found
 
 
 def test_removed_while_down(criwist_daemon: MakeDaemon, client_of: ClientOf, engine: Engine) -> None:
-    """A container that is removed while criwist is down leaves no record of its log behind, and its log to kubelet."""
+    """If a container is removed while criwist is down, the record of its log is removed, and the log stays."""
     daemon = criwist_daemon()
     daemon.start()
     cri = client_of(daemon)

@@ -103,6 +103,7 @@ class NamespaceTests(TestCase):
         """Only the working thread enters the namespace, and it ends with the work."""
         host = os.readlink("/proc/self/ns/net")
         pid = self._silence()
+        before = _namespaces()
         inside, thread = await in_namespace(
             pid, lambda: (os.readlink("/proc/thread-self/ns/net"), threading.get_native_id()), reactor=reactor
         )
@@ -113,12 +114,18 @@ class NamespaceTests(TestCase):
         self.assertEqual(inside, os.readlink(f"/proc/{pid}/ns/net"))
         self.assertNotEqual(inside, host)
         self.assertNotIn(str(thread), _tasks())
-        self.assertEqual({os.readlink(f"/proc/self/task/{task}/ns/net") for task in _tasks()}, {host})
+        after = _namespaces()
+        self.assertEqual({task: before.get(task, host) for task in after}, after)
 
     async def test_failing_work(self) -> None:
         """What the work raises is raised."""
         waiting = ensureDeferred(in_namespace(self._silence(), lambda: socket.socket(-2), reactor=reactor))
         await self.assertFailure(waiting, OSError)
+
+
+def _namespaces() -> dict[str, str]:
+    """The network namespaces of this process's threads."""
+    return {task: os.readlink(f"/proc/self/task/{task}/ns/net") for task in _tasks()}
 
 
 def _tasks() -> Iterator[str]:

@@ -141,6 +141,8 @@ def _bridge_network(root: Path) -> object:
                 },
             },
             {"type": "portmap", "capabilities": {"portMappings": True}},
+            # An engine in the same namespace drops what is forwarded and not allowed.
+            {"type": "firewall"},
         ],
     }
 

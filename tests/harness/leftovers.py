@@ -1,14 +1,17 @@
 """The session's own directory, and what a session that was killed may have left behind.
 
-A session is known by the name of its directory, which holds its process id.  Everything it starts inherits that name
-in the environment variable ``CRIWIST_TEST_SESSION``; containers, whose environment is their own, run in cgroups below
-one that bears it.  When the process is gone whose id the name holds, what is marked so belongs to nobody: it is
-killed, and cgroups and directory are removed.  No other process is touched.
+A session is known by the name of its directory, which holds its process id and when that process was started.
+Everything it starts inherits that name in the environment variable ``CRIWIST_TEST_SESSION``; containers, whose
+environment is their own, run in cgroups below one that bears it.  When that process is gone, what is marked so belongs
+to nobody: it is killed, and cgroups and directory are removed.  No other process is touched.
+
+Workers of one run begin together, and the first of them that locks a dead session's directory removes it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import signal
@@ -23,10 +26,10 @@ _VARIABLE = "CRIWIST_TEST_SESSION"
 def session_directory(parent: Path) -> Path:
     """Make the directory of this session under *parent*, after removing those of dead sessions."""
     for directory in parent.glob(_PREFIX + "*"):
-        pid = directory.name.removeprefix(_PREFIX)
-        if pid.isdigit() and (int(pid) == os.getpid() or not _alive(pid)):
-            remove_session(directory)
-    own = parent / f"{_PREFIX}{os.getpid()}"
+        pid, _, started = directory.name.removeprefix(_PREFIX).partition("-")
+        if pid.isdigit() and _started(int(pid)) != started:
+            _remove_once(directory)
+    own = parent / f"{_PREFIX}{os.getpid()}-{_started(os.getpid())}"
     own.mkdir(mode=0o711, parents=True)
     os.environ[_VARIABLE] = own.name
     return own
@@ -57,12 +60,27 @@ def cgroup_parent(session: str, *, systemd: bool = False) -> str:
     return session.replace("-", "_") + ".slice" if systemd else f"/{session}"
 
 
-def _alive(pid: str) -> bool:
-    """Whether the process runs; one that is dead and waits to be collected does not."""
+def _started(pid: int) -> str:
+    """Return when a process was started, in the kernel's clock ticks since boot; ``""`` if it is dead (proc(5))."""
     try:
-        return Path("/proc", pid, "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
-        return False
+        return ""
+    return "" if fields[0] == "Z" else fields[19]
+
+
+def _remove_once(directory: Path) -> None:
+    """Remove a dead session, unless another process is doing so; then wait until it has."""
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if directory.exists():
+            remove_session(directory)
+    finally:
+        os.close(descriptor)
 
 
 def _remove_cgroups(session: str) -> None:

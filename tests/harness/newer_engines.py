@@ -11,22 +11,22 @@ from typing import Any
 
 from attrs import frozen
 
-from tools.engines import fetched, programs
+from tools.engines import fetched, programs, replaced
 
 
 @frozen
 class NewerEngine:
-    """What makes a newer engine: a Debian release, and the engine's configuration beside that of all engines here."""
+    """A newer engine: a bundle of programs, and what its configuration has beside that of all engines here."""
 
-    release: str
+    bundle: str
     configuration: dict[str, Any]
 
     @property
     def programs(self) -> Path:
         """Where its programs lie; RuntimeError if they have not been fetched."""
-        if not fetched(self.release):
-            raise RuntimeError(f"the engine of Debian's {self.release} is not there; fetch it: make engines")
-        return programs(self.release)
+        if not fetched(self.bundle):
+            raise RuntimeError(f"{self.bundle} has not been fetched: make engines")
+        return programs(self.bundle)
 
 
 _GRAPH_DRIVER = {"features": {"cdi": True, "containerd-snapshotter": False}}
@@ -34,10 +34,10 @@ _CONTAINERD_STORE = {"features": {"cdi": True, "containerd-snapshotter": True}}
 
 #: Engines by the name that tests have them by.  API 1.45, the same with images in containerd, 1.51, and so again.
 NEWER_ENGINES = {
-    "docker-26": NewerEngine("trixie", _GRAPH_DRIVER),
-    "docker-26-containerd": NewerEngine("trixie", _CONTAINERD_STORE),
-    "docker-28": NewerEngine("forky", _GRAPH_DRIVER),
-    "docker-28-containerd": NewerEngine("forky", _CONTAINERD_STORE),
+    "docker-26": NewerEngine("docker-26", _GRAPH_DRIVER),
+    "docker-26-containerd": NewerEngine("docker-26", _CONTAINERD_STORE),
+    "docker-28": NewerEngine("docker-28", _GRAPH_DRIVER),
+    "docker-28-containerd": NewerEngine("docker-28", _CONTAINERD_STORE),
 }
 
 #: The name that all of them have an OCI runtime under that is runc, but does not say what it can do.
@@ -59,10 +59,22 @@ def arguments_of(name: str, directory: Path) -> dict[str, Any]:
     return {"programs": kind.programs, "configuration": kind.configuration | runtimes}
 
 
-def obstacle() -> str:
-    """Why tests on newer engines cannot run here; empty if they can."""
-    missing = sorted({each.release for each in NEWER_ENGINES.values() if not fetched(each.release)})
-    return f"engines of {' and '.join(missing)} are not there: make engines" if missing else ""
+@frozen
+class Obstacle:
+    """Why tests that need a bundle of programs cannot run here."""
+
+    reason: str
+    #: Whether the tests are left out even where all tests must run: the archive has replaced the programs.
+    final: bool
+
+
+def obstacle(bundle: str) -> Obstacle | None:
+    """Return why tests that need a bundle cannot run here; None if they can."""
+    if fetched(bundle):
+        return None
+    if reason := replaced(bundle):
+        return Obstacle(reason, final=True)
+    return Obstacle(f"{bundle} has not been fetched: make engines", final=False)
 
 
 def on_a_node() -> bool:

@@ -1,4 +1,4 @@
-"""Entries as Docker's log drivers write them, made by rules of our own: what the decoders are tested against."""
+"""Entries as Docker's log drivers write them, encoded independently of the decoders that they test."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _HIDDEN = "<>&\u2028\u2029"
 
 
 class Piece(NamedTuple):
-    """What Docker's copier hands to a driver: up to 16 KiB that a newline ended, or did not."""
+    """One message of Docker's copier to a driver: up to 16 KiB, ended by a newline or not."""
 
     moment: int
     stream: bytes
@@ -20,12 +20,12 @@ class Piece(NamedTuple):
 
     @property
     def line(self) -> bytes:
-        """The CRI line that it has to become."""
+        """The CRI line to which it has to be converted."""
         return encode(Line(time_text(self.moment), self.stream, not self.ended, self.content))
 
 
 def json_entry(piece: Piece, attributes: str = "") -> bytes:
-    """An entry of json-file, the content of which must be UTF-8; the time without zeros at its end, as Go writes it."""
+    """Return an entry of json-file, whose content must be UTF-8; its time has no zeros at the end, as Go writes it."""
     text = piece.content.decode("utf-8") + ("\n" if piece.ended else "")
     log = "".join(_escaped(character) for character in text)
     whole, _, fraction = time_text(piece.moment).decode().rstrip("Z").partition(".")
@@ -44,10 +44,10 @@ def _escaped(character: str) -> str:
 
 
 def local_entry(piece: Piece, *, number: int = 0) -> bytes:
-    """An entry of local.
+    """Return an entry of local.
 
-    :param number: of a piece of a line that was cut, from 1 on; the last one's newline is forgotten by engines up to
-        20.10 at least.
+    :param number: of a piece of a line that was cut, from 1 on; engines up to 20.10 at least drop the newline of the
+        last piece.
     """
     message = b"\n\x06" + piece.stream + b"\x10" + _varint(piece.moment)
     if piece.content:

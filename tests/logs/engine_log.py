@@ -1,4 +1,4 @@
-"""Docker's log files as the engine keeps them: appended to, rotated, packed, emptied."""
+"""Docker's log files as the engine writes them: appended to, rotated, compressed, emptied."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from tests.logs.engine_formats import Piece, json_entry
 
 
 class EngineLog:
-    """The files of one log at *path*, of which the engine keeps *keep*."""
+    """The files of one log at *path*; the engine keeps *keep* of them."""
 
     def __init__(
-        self, path: Path, *, keep: int = 5, packed: bool = False, entry: Callable[[Piece], bytes] = json_entry
+        self, path: Path, *, keep: int = 5, compressed: bool = False, entry: Callable[[Piece], bytes] = json_entry
     ) -> None:
         self.path = path
         self._keep = keep
-        self.packed = packed
+        self.compressed = compressed
         self._entry = entry
-        #: All that was ever written.
+        #: All pieces that were ever written.
         self.written: list[Piece] = []
 
     def write(self, pieces: Iterable[Piece]) -> None:
@@ -32,7 +32,7 @@ class EngineLog:
         self.written += pieces
 
     def write_raw(self, data: bytes) -> None:
-        """Append bytes that are no entry, or not yet one."""
+        """Append bytes that are no entry, or a part of one."""
         with self.path.open("ab") as file:
             file.write(data)
 
@@ -43,20 +43,20 @@ class EngineLog:
         if self._keep < 2:
             os.truncate(self.path, 0)
             return
-        suffix = ".gz" if self.packed else ""
+        suffix = ".gz" if self.compressed else ""
         self._numbered(self._keep - 1, suffix).unlink(missing_ok=True)
         for number in range(self._keep - 1, 1, -1):
             if self._numbered(number - 1, suffix).exists():
                 self._numbered(number - 1, suffix).rename(self._numbered(number, suffix))
         self.path.rename(self._numbered(1))
         self.path.touch()
-        if self.packed:
+        if self.compressed:
             self._numbered(1, ".gz").write_bytes(gzip.compress(self._numbered(1).read_bytes(), 1))
             self._numbered(1).unlink()
 
     @property
     def lines(self) -> bytes:
-        """The CRI lines that all that was written has to become."""
+        """The CRI lines to which all pieces have to be converted."""
         return b"".join(piece.line for piece in self.written)
 
     def _numbered(self, number: int, suffix: str = "") -> Path:
@@ -64,7 +64,7 @@ class EngineLog:
 
 
 def numbered_pieces(first: int, count: int, *, stream: bytes = b"stdout", size: int = 0) -> list[Piece]:
-    """Pieces that can be told apart by a number."""
+    """Return pieces that differ by a number."""
     start = 1_700_000_000_000_000_000
     return [
         Piece(start + number * 1_000_003, stream, b"%d" % number + b" x" * (size // 2))

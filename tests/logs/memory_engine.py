@@ -1,4 +1,4 @@
-"""As much of IDocker as logs ask for, in memory, and answers whose end and breaks the test decides."""
+"""The part of IDocker that logs use, in memory; the test decides how each response ends."""
 
 from __future__ import annotations
 
@@ -15,83 +15,80 @@ from criwist.interfaces.engine import EngineFacts
 
 
 class Transport:
-    """What the receiver of a body has as its transport."""
+    """The transport of a response body's receiver."""
 
     def __init__(self) -> None:
         self.paused = False
         self.lost = False
 
     def pauseProducing(self) -> None:
-        """No more, for now."""
         self.paused = True
 
     def resumeProducing(self) -> None:
-        """More."""
         self.paused = False
 
     def loseConnection(self) -> None:
-        """No more."""
         self.lost = True
 
 
 class Body:
-    """The answer to a request for a log."""
+    """The response to a request for a log."""
 
     def __init__(self) -> None:
         self.transport = Transport()
         self.protocol: Protocol | None = None
 
     def deliverBody(self, protocol: Protocol) -> None:
-        """Who gets it."""
+        """Connect the receiver."""
         self.protocol = protocol
         protocol.makeConnection(self.transport)  # type: ignore[arg-type]
 
     def send(self, data: bytes) -> None:
-        """Some of it."""
+        """Send a part of the body."""
         assert self.protocol is not None
         self.protocol.dataReceived(data)
 
     def end(self) -> None:
-        """That was all."""
+        """End the body."""
         assert self.protocol is not None
         self.protocol.connectionLost(Failure(ResponseDone()))
 
     def end_with_connection(self) -> None:
-        """That was all, or the connection broke."""
+        """End the connection, which may or may not be the end of the body."""
         assert self.protocol is not None
         self.protocol.connectionLost(Failure(PotentialDataLoss()))
 
     def break_off(self) -> None:
-        """The engine is gone."""
+        """Break the connection."""
         assert self.protocol is not None
         self.protocol.connectionLost(connectionDone)
 
 
 class MemoryEngine:
-    """Notes the requests for logs, and answers them when the test says so."""
+    """Records the requests for logs, and responds when the test asks for it."""
 
     def __init__(self, facts: EngineFacts | None = None) -> None:
         self.facts = facts
-        #: Parameters and answers, the oldest first.
+        #: Parameters and responses, the oldest first.
         self.requests: list[tuple[Mapping[str, str], Deferred[Any]]] = []
 
     async def logs(self, container: str, parameters: Mapping[str, str]) -> Any:
         """``GET /containers/{id}/logs``."""
-        answer: Deferred[Any] = Deferred()
-        self.requests.append((parameters, answer))
-        return await answer
+        response: Deferred[Any] = Deferred()
+        self.requests.append((parameters, response))
+        return await response
 
-    def answer(self) -> Body:
-        """Answer the last request with a log."""
+    def respond(self) -> Body:
+        """Respond to the last request with a log."""
         body = Body()
         self.requests[-1][1].callback(body)
         return body
 
-    def refuse(self, error: Exception) -> None:
-        """Answer the last request with an error."""
+    def fail(self, error: Exception) -> None:
+        """Respond to the last request with an error."""
         self.requests[-1][1].errback(error)
 
     @property
     def parameters(self) -> Mapping[str, str]:
-        """Those of the last request."""
+        """The parameters of the last request."""
         return self.requests[-1][0]

@@ -1,4 +1,4 @@
-"""The provider of IContainerLogs: where a container's log comes from, and what the daemon asks for."""
+"""The provider of IContainerLogs: the source of a container's log, and the interface's methods."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from criwist.config import Config
 from criwist.errors import FailedPrecondition
 from criwist.interfaces.engine import EngineFacts
 from criwist.interfaces.logs import IContainerLogs, LoggedContainer
-from criwist.logs.containers import SETTLE_LIMIT, ContainerLogs
-from criwist.logs.scheduler import RETRY
+from criwist.logs.container_logs import SETTLE_TIMEOUT, ContainerLogs
+from criwist.logs.scheduler import RETRY_INTERVAL
 from criwist.wire.crilog import parse
 from tests.logs.engine_formats import json_entry, local_entry
 from tests.logs.engine_log import EngineLog, numbered_pieces
@@ -28,7 +28,7 @@ CONTAINER = "c" * 64
 
 
 class Node:
-    """An engine's directory, kubelet's, and the logs between them."""
+    """An engine's directory, kubelet's directory, and the logs between them."""
 
     def __init__(self, root: Path, **options: Any) -> None:
         self.reactor = MemoryReactorClock()
@@ -41,23 +41,23 @@ class Node:
         self.logs = self.start()
 
     def start(self) -> ContainerLogs:
-        """Logs as after a start of criwist."""
+        """Make the logs anew, as a start of criwist does."""
         self.logs = ContainerLogs(self.config, self.docker, self.reactor)
         return self.logs
 
     def container(self, **fields: Any) -> LoggedContainer:
-        """The container, about to be started unless *fields* say otherwise."""
+        """Return the container, about to be started unless *fields* differ."""
         return LoggedContainer(CONTAINER, str(self.path), tty=False, running=False, **fields)
 
-    def turn(self, seconds: float = 1.0) -> None:
-        """Let time pass; the kernel's events are read."""
+    def advance(self, seconds: float = 1.0) -> None:
+        """Advance the clock, and read the kernel's events."""
         for _ in range(20):
             for reader in self.reactor.getReaders():
                 reader.doRead()
             self.reactor.advance(seconds / 20)
 
     def settle(self) -> Deferred[None]:
-        """The container has exited."""
+        """Wait for the log of the exited container."""
         return Deferred.fromCoroutine(self.logs.settled(CONTAINER))
 
 
@@ -70,7 +70,7 @@ def node(tmp_path: Path) -> Iterator[Node]:
 
 
 def done(coroutine: Any) -> Any:
-    """The result of a coroutine that has one at once."""
+    """Return the result of a coroutine that has one at once."""
     results: list[Any] = []
     failures: list[Any] = []
     Deferred.fromCoroutine(coroutine).addCallbacks(results.append, failures.append)
@@ -80,26 +80,26 @@ def done(coroutine: Any) -> Any:
 
 
 def test_interface(node: Node) -> None:
-    """It provides what the core expects."""
+    """ContainerLogs provides IContainerLogs."""
     assert verifyObject(IContainerLogs, node.logs)
 
 
 def test_follows(node: Node) -> None:
-    """The file is there before the container is started, and gets what Docker writes."""
+    """The file exists before the container is started, and gets the lines that Docker records."""
     node.logs.follow(node.container())
     assert node.path.read_bytes() == b""
     node.engine.write(numbered_pieces(0, 3))
-    node.turn()
+    node.advance()
     node.engine.write(numbered_pieces(3, 3))
     node.logs.follow(node.container())
-    node.turn()
+    node.advance()
     assert node.path.read_bytes() == node.engine.lines
 
 
 def test_settled(node: Node) -> None:
-    """The end of a container waits for its last line and no longer."""
+    """The container's exit waits for its last line and no longer."""
     node.logs.follow(node.container())
-    node.turn()
+    node.advance()
     node.engine.write(numbered_pieces(0, 3))
     settled = node.settle()
     node.reactor.advance(0)
@@ -107,57 +107,57 @@ def test_settled(node: Node) -> None:
     assert node.path.read_bytes() == node.engine.lines
 
 
-@pytest.mark.parametrize("ours", [0, 1, 5])
-@pytest.mark.parametrize("dockers", [0, 1, 5])
-def test_machine_crash(node: Node, ours: int, dockers: int) -> None:
-    """When the machine has lost the end of our file, of Docker's, or of both, the log goes on behind its last line."""
+@pytest.mark.parametrize("lost_lines", [0, 1, 5])
+@pytest.mark.parametrize("lost_entries", [0, 1, 5])
+def test_machine_crash(node: Node, lost_lines: int, lost_entries: int) -> None:
+    """After a crash that lost the end of the CRI file, of Docker's, or both, the log continues after its last line."""
     node.logs.follow(node.container())
     node.engine.write(numbered_pieces(0, 5))
-    node.turn()
+    node.advance()
     node.logs.stop()
-    lost = sum(len(json_entry(piece)) for piece in numbered_pieces(5 - dockers, dockers))
+    lost = sum(len(json_entry(piece)) for piece in numbered_pieces(5 - lost_entries, lost_entries))
     os.truncate(node.engine.path, node.engine.path.stat().st_size - lost)
-    os.truncate(node.path, node.path.stat().st_size - 7 * ours)
+    os.truncate(node.path, node.path.stat().st_size - 7 * lost_lines)
     node.engine.write(numbered_pieces(5, 3))
     node.start().follow(node.container())
-    node.turn()
+    node.advance()
     numbers = [int(parse(line).content) for line in node.path.read_bytes().splitlines(keepends=True)]
     assert numbers[-3:] == [5, 6, 7]
-    kept = {*range(5 - dockers), *numbers}
+    kept = {*range(5 - lost_entries), *numbers}
     assert numbers == sorted(kept)
 
 
 def test_ended(node: Node) -> None:
-    """An ended container's log is not held open; should somebody start the container again, the log goes on."""
+    """The log of an ended container is closed; if the container is started again, the log continues."""
     before = len(os.listdir("/proc/self/fd"))
     node.logs.follow(node.container())
     node.engine.write(numbered_pieces(0, 3))
-    node.turn()
-    watched = 1
-    assert len(os.listdir("/proc/self/fd")) == before + watched + 2
+    node.advance()
+    descriptors = 1  # of inotify
+    assert len(os.listdir("/proc/self/fd")) == before + descriptors + 2
     node.settle()
-    node.turn()
-    assert len(os.listdir("/proc/self/fd")) == before + watched
+    node.advance()
+    assert len(os.listdir("/proc/self/fd")) == before + descriptors
     node.engine.write(numbered_pieces(3, 3))
-    node.turn()
+    node.advance()
     assert node.path.read_bytes() == node.engine.lines
-    assert len(os.listdir("/proc/self/fd")) == before + watched
+    assert len(os.listdir("/proc/self/fd")) == before + descriptors
     node.logs.stop()
     node.start().follow(node.container())
-    node.turn()
-    assert len(os.listdir("/proc/self/fd")) == before + watched
+    node.advance()
+    assert len(os.listdir("/proc/self/fd")) == before + descriptors
     node.logs.follow(evolve(node.container(), running=True))
-    node.turn()
-    assert len(os.listdir("/proc/self/fd")) == before + watched + 2
+    node.advance()
+    assert len(os.listdir("/proc/self/fd")) == before + descriptors + 2
 
 
 def test_ended_and_removed(node: Node) -> None:
-    """Forgetting an ended container, whose files are gone, has nothing to wait for and nothing to complain of."""
+    """Forgetting an ended container, whose files Docker has removed, does not wait and does not fail."""
     node.logs.follow(node.container())
     node.engine.write(numbered_pieces(0, 3))
-    node.turn()
+    node.advance()
     node.settle()
-    node.turn()
+    node.advance()
     node.engine.path.unlink()
     node.engine_directory.rmdir()
     done(node.logs.forget(CONTAINER))
@@ -165,24 +165,24 @@ def test_ended_and_removed(node: Node) -> None:
 
 
 def test_settled_limit(node: Node) -> None:
-    """A log that cannot be written does not hold up the end of its container for ever, and is written later."""
+    """A log that cannot be written delays its container's exit for a limited time, and is written later."""
     node.logs.follow(node.container())
-    node.turn()
+    node.advance()
     node.path.unlink()
     node.path.mkdir()
     node.engine.write(numbered_pieces(0, 3))
     settled = node.settle()
-    node.turn(SETTLE_LIMIT - 0.1)
+    node.advance(SETTLE_TIMEOUT - 0.1)
     assert not settled.called
-    node.turn(0.2)
+    node.advance(0.2)
     assert settled.called
     node.path.rmdir()
-    node.turn(2 * RETRY)
+    node.advance(2 * RETRY_INTERVAL)
     assert node.path.read_bytes() == node.engine.lines
 
 
 def test_unknown(node: Node) -> None:
-    """Containers that are not followed are settled and forgotten at once, and cannot be reopened."""
+    """A container that is not followed is settled and forgotten at once, and cannot be reopened."""
     done(node.logs.settled(CONTAINER))
     done(node.logs.forget(CONTAINER))
     with pytest.raises(FailedPrecondition):
@@ -190,10 +190,10 @@ def test_unknown(node: Node) -> None:
 
 
 def test_reopen(node: Node) -> None:
-    """Reopening after a rename makes a new file; where none can be made it says why."""
+    """Reopening after a rename makes a new file; if that fails, the error gives the reason."""
     node.logs.follow(node.container())
     node.engine.write(numbered_pieces(0, 3))
-    node.turn()
+    node.advance()
     node.path.rename(node.path.with_name("0.log.1"))
     node.path.mkdir()
     with pytest.raises(FailedPrecondition, match="Is a directory"):
@@ -201,21 +201,21 @@ def test_reopen(node: Node) -> None:
     node.path.rmdir()
     done(node.logs.reopen(CONTAINER))
     node.engine.write(numbered_pieces(3, 3))
-    node.turn()
+    node.advance()
     assert node.path.with_name("0.log.1").read_bytes() + node.path.read_bytes() == node.engine.lines
 
 
 def test_forget(node: Node) -> None:
-    """What a removed container wrote last is written, from files that are gone; nothing of it is held or remembered."""
+    """A removed container's last lines are written, from removed files; its files are closed, its record removed."""
     node.logs.follow(node.container())
     node.engine.write(numbered_pieces(0, 1))
-    node.turn()
+    node.advance()
     held = len(os.listdir("/proc/self/fd"))
     node.engine.write(numbered_pieces(1, 2))
     node.engine.path.unlink()
     node.engine_directory.rmdir()
     forgotten = Deferred.fromCoroutine(node.logs.forget(CONTAINER))
-    node.turn()
+    node.advance()
     assert forgotten.called
     assert node.path.read_bytes() == node.engine.lines
     assert len(os.listdir("/proc/self/fd")) == held - 2
@@ -223,9 +223,9 @@ def test_forget(node: Node) -> None:
 
 
 def test_reconcile(node: Node) -> None:
-    """What is not known any more is forgotten, followed or not."""
+    """Containers that are not known any more are forgotten, followed or not."""
     node.logs.follow(node.container())
-    node.turn()
+    node.advance()
     node.logs.stop()
     node.start()
     done(node.logs.reconcile([CONTAINER]))
@@ -235,55 +235,55 @@ def test_reconcile(node: Node) -> None:
 
 
 def test_stop(node: Node) -> None:
-    """After the end nothing is open or due, and a start goes on."""
+    """A stop closes all files and cancels all timers, and the next start continues."""
     before = len(os.listdir("/proc/self/fd"))
     node.logs.follow(node.container())
     node.engine.write(numbered_pieces(0, 3))
-    node.turn()
+    node.advance()
     node.logs.stop()
     assert node.reactor.getDelayedCalls() == []
     assert node.reactor.getReaders() == []
     assert len(os.listdir("/proc/self/fd")) == before
     node.engine.write(numbered_pieces(3, 3))
     node.start().follow(node.container())
-    node.turn()
+    node.advance()
     assert node.path.read_bytes() == node.engine.lines
 
 
 def test_local(node: Node) -> None:
-    """The file of the driver local is followed, though its directory is made only when the container starts."""
+    """The file of the driver local is followed, although Docker makes its directory when the container starts."""
     engine = EngineLog(node.engine_directory / "local-logs" / "container.log", entry=local_entry)
     node.logs.follow(node.container(driver="local"))
-    node.turn()
+    node.advance()
     engine.write(numbered_pieces(0, 3))
-    node.turn()
+    node.advance()
     engine.write(numbered_pieces(3, 3))
-    node.turn()
+    node.advance()
     assert node.path.read_bytes() == engine.lines
 
 
 def test_cached(node: Node) -> None:
-    """So is the copy that the engine keeps for drivers that cannot be read back."""
+    """The copy that the engine keeps for drivers that cannot be read back is followed."""
     engine = EngineLog(node.engine_directory / "container-cached.log", entry=local_entry)
     node.logs.follow(node.container(driver="syslog"))
     engine.write(numbered_pieces(0, 3))
     node.logs.follow(evolve(node.container(driver="syslog"), running=True))
-    node.turn()
+    node.advance()
     assert node.path.read_bytes() == engine.lines
     assert node.docker.requests == []
 
 
 def test_not_cached(node: Node) -> None:
-    """Where there is no such copy, the engine is asked once the container runs."""
+    """If the engine keeps no copy, the log is requested from its API once the container runs."""
     node.logs.follow(node.container(driver="syslog"))
-    node.turn()
+    node.advance()
     assert node.docker.requests == []
     node.logs.follow(evolve(node.container(driver="syslog"), running=True))
     assert len(node.docker.requests) == 1
 
 
-def test_far_engine(tmp_path: Path) -> None:
-    """An engine whose files are not here is asked."""
+def test_remote_engine(tmp_path: Path) -> None:
+    """The log of an engine on another host is requested from its API."""
     node = Node(tmp_path)
     node.engine_directory.rmdir()
     node.logs.follow(node.container())
@@ -292,7 +292,7 @@ def test_far_engine(tmp_path: Path) -> None:
 
 
 def test_none(node: Node) -> None:
-    """The driver none has one line in the log, however often it is followed, rotated and started."""
+    """With the driver none the log has one line, however often it is followed, rotated and started."""
     node.logs.follow(node.container(driver="none"))
     (line,) = node.path.read_bytes().splitlines(keepends=True)
     assert b"log driver none" in parse(line).content
@@ -311,13 +311,13 @@ def test_none(node: Node) -> None:
 
 
 def test_adopted(node: Node) -> None:
-    """A container of an older shim keeps its link to Docker's file; a lost one is made anew."""
+    """A container of an older shim keeps its link to Docker's file; a missing link is made again."""
     node.path.parent.mkdir(parents=True)
     node.path.symlink_to(node.engine.path)
     node.engine.write(numbered_pieces(0, 1))
     container = evolve(node.container(engine_path=str(node.engine.path)), running=True)
     node.logs.follow(container)
-    node.turn()
+    node.advance()
     assert node.path.readlink() == node.engine.path
     renamed = node.path.with_name("0.log.1")
     node.path.rename(renamed)
@@ -331,34 +331,34 @@ def test_adopted(node: Node) -> None:
     assert not node.path.is_symlink()
 
 
-def test_said_to_be_adopted(node: Node) -> None:
-    """One that is said to be of an older shim gets its link back."""
+def test_adopted_without_link(node: Node) -> None:
+    """A container of an older shim whose link is missing gets its link again."""
     node.logs.follow(node.container(engine_path=str(node.engine.path), adopted=True))
     assert node.path.readlink() == node.engine.path
 
 
 def test_planted_link(node: Node) -> None:
-    """A link to anything else is not kept, and not written through."""
+    """A link to another file is replaced, and its target is not written to."""
     secret = node.path.parent.parent / "secret"
     node.path.parent.mkdir(parents=True)
     secret.write_bytes(b"secret")
     node.path.symlink_to(secret)
     node.engine.write(numbered_pieces(0, 1))
     node.logs.follow(node.container())
-    node.turn()
+    node.advance()
     assert node.path.read_bytes() == node.engine.lines
     assert secret.read_bytes() == b"secret"
 
 
 def test_symlink_mode(tmp_path: Path) -> None:
-    """With log mode symlink new containers get links, and those that had a file keep it."""
+    """With log mode symlink new containers get links, and a container that has a CRI file keeps it."""
     node = Node(tmp_path, log_mode="symlink")
     node.logs.follow(node.container())
     assert node.path.readlink() == node.engine.path
     node.logs.stop()
     other = Node(tmp_path / "other")
     other.logs.follow(other.container())
-    other.turn()
+    other.advance()
     other.logs.stop()
     other.config = evolve(other.config, log_mode="symlink")
     other.start().follow(other.container())
@@ -367,7 +367,7 @@ def test_symlink_mode(tmp_path: Path) -> None:
 
 
 def test_symlink_mode_without_file(tmp_path: Path) -> None:
-    """Where Docker writes no JSON file there is nothing to link to."""
+    """With log mode symlink, a container for which Docker writes no JSON file has no log."""
     node = Node(tmp_path, log_mode="symlink")
     node.logs.follow(node.container(driver="local"))
     assert not os.path.lexists(node.path)
@@ -394,5 +394,5 @@ def test_symlink_mode_without_file(tmp_path: Path) -> None:
     ],
 )
 def test_container_options(tmp_path: Path, options: dict[str, Any], expected: dict[str, Any]) -> None:
-    """Driver and sizes are Docker's options; with a size there are two files at least, so that none is emptied."""
+    """Driver and sizes become Docker's options; with a size Docker keeps two files at least, and empties none."""
     assert Node(tmp_path, **options).logs.container_options() == expected

@@ -1,4 +1,4 @@
-"""One inotify descriptor for all files; the kernel's own."""
+"""One inotify descriptor for all files, of the running kernel."""
 
 from __future__ import annotations
 
@@ -10,37 +10,37 @@ from typing import Any
 import pytest
 from twisted.internet.testing import MemoryReactorClock
 
-from criwist.logs.inotify import GATHER, MISSING, REFUSED, Inotify
+from criwist.logs.inotify import MISSING, READ_INTERVAL, REFUSED, Inotify
 
 
 class Node:
-    """A watch on a reactor that reads when it is told to."""
+    """An inotify descriptor on a reactor that reads when the test asks for it."""
 
     def __init__(self) -> None:
         self.reactor = MemoryReactorClock()
-        self.watch = Inotify(self.reactor)
-        self.watch.start()
+        self.inotify = Inotify(self.reactor)
+        self.inotify.start()
         self.called: list[str] = []
 
-    def call(self, name: str) -> Any:
-        """Something to call."""
+    def callback(self, name: str) -> Any:
+        """Return a callback that records *name*."""
         return lambda: self.called.append(name)
 
     def read(self) -> list[str]:
-        """Deliver the events that there are; who was called."""
+        """Read the pending events; return the names of the callbacks that were called."""
         self.called.clear()
-        if self.watch in self.reactor.getReaders():
-            self.watch.doRead()
-        self.reactor.advance(GATHER)
+        if self.inotify in self.reactor.getReaders():
+            self.inotify.doRead()
+        self.reactor.advance(READ_INTERVAL)
         return sorted(self.called)
 
 
 @pytest.fixture
 def node() -> Iterator[Node]:
-    """A watch."""
+    """A started inotify descriptor."""
     node = Node()
     yield node
-    node.watch.stop()
+    node.inotify.stop()
     assert node.reactor.getReaders() == []
     assert node.reactor.getDelayedCalls() == []
 
@@ -51,25 +51,25 @@ def _append(path: Path) -> None:
 
 
 def test_once(node: Node, tmp_path: Path) -> None:
-    """A file's watcher is called once, however often the file changes, until it asks again."""
+    """A file's callback is called once, however often the file changes, until the file is watched again."""
     path = tmp_path / "a"
     path.touch()
-    assert node.watch.once(str(path), node.call("a")) >= 0
+    assert node.inotify.watch_file_once(str(path), node.callback("a")) >= 0
     _append(path)
     _append(path)
     assert node.read() == ["a"]
     _append(path)
     assert node.read() == []
-    node.watch.once(str(path), node.call("a"))
+    node.inotify.watch_file_once(str(path), node.callback("a"))
     _append(path)
     assert node.read() == ["a"]
 
 
 def test_directory(node: Node, tmp_path: Path) -> None:
-    """A directory's watcher is called for what is made in it or moved there, once a read, and for its end."""
+    """A directory's callback is called once a read for files made in it or moved to it, and for its removal."""
     directory = tmp_path / "d"
     directory.mkdir()
-    node.watch.directory(str(directory), node.call("d"))
+    node.inotify.watch_directory(str(directory), node.callback("d"))
     (directory / "a").touch()
     (directory / "b").touch()
     assert node.read() == ["d"]
@@ -83,49 +83,49 @@ def test_directory(node: Node, tmp_path: Path) -> None:
 
 
 def test_missing(node: Node, tmp_path: Path) -> None:
-    """What does not exist cannot be watched, and that is said."""
-    assert node.watch.once(str(tmp_path / "a"), node.call("a")) == MISSING
-    assert node.watch.directory(str(tmp_path / "a"), node.call("a")) == MISSING
-    node.watch.forget(MISSING)
+    """A watch on a missing path returns MISSING."""
+    assert node.inotify.watch_file_once(str(tmp_path / "a"), node.callback("a")) == MISSING
+    assert node.inotify.watch_directory(str(tmp_path / "a"), node.callback("a")) == MISSING
+    node.inotify.unwatch(MISSING)
 
 
-def test_forget(node: Node, tmp_path: Path) -> None:
-    """Who is forgotten is not called."""
+def test_unwatch(node: Node, tmp_path: Path) -> None:
+    """The callback of a removed watch is not called."""
     path = tmp_path / "a"
     path.touch()
-    watch = node.watch.once(str(path), node.call("a"))
+    watch = node.inotify.watch_file_once(str(path), node.callback("a"))
     _append(path)
-    node.watch.forget(watch)
-    node.watch.forget(watch)
+    node.inotify.unwatch(watch)
+    node.inotify.unwatch(watch)
     assert node.read() == []
 
 
 def test_gathers(node: Node, tmp_path: Path) -> None:
-    """After a read there is a pause, in which events gather."""
+    """After a read, reading pauses while events gather."""
     path = tmp_path / "a"
     path.touch()
-    node.watch.once(str(path), node.call("a"))
+    node.inotify.watch_file_once(str(path), node.callback("a"))
     _append(path)
-    node.watch.doRead()
+    node.inotify.doRead()
     assert node.reactor.getReaders() == []
-    node.reactor.advance(GATHER)
-    assert node.reactor.getReaders() == [node.watch]
+    node.reactor.advance(READ_INTERVAL)
+    assert node.reactor.getReaders() == [node.inotify]
 
 
 def test_overflow(node: Node, tmp_path: Path) -> None:
-    """When the kernel has lost events, everybody is called."""
+    """When the kernel has lost events, all callbacks are called."""
     for name in ("a", "b"):
         (tmp_path / name).touch()
-        node.watch.once(str(tmp_path / name), node.call(name))
+        node.inotify.watch_file_once(str(tmp_path / name), node.callback(name))
     read, write = os.pipe()
     os.write(write, (-1).to_bytes(4, "little", signed=True) + (0x4000).to_bytes(4, "little") + bytes(8))
     os.close(write)
-    kept, node.watch._descriptor = node.watch._descriptor, read
+    kept, node.inotify._descriptor = node.inotify._descriptor, read
     assert node.read() == ["a", "b"]
     os.close(read)
-    node.watch._descriptor = kept
+    node.inotify._descriptor = kept
 
 
 def test_not_started(tmp_path: Path) -> None:
-    """Without a descriptor everything is refused."""
-    assert Inotify(MemoryReactorClock()).once(str(tmp_path), lambda: None) == REFUSED
+    """Without a descriptor every watch is refused."""
+    assert Inotify(MemoryReactorClock()).watch_file_once(str(tmp_path), lambda: None) == REFUSED

@@ -1,4 +1,4 @@
-"""Records of how far logs are written."""
+"""Records of the positions in logs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from criwist.logs.cri_file.cri_file import Mark
 from criwist.logs.docker_files.docker_log import BEGINNING, Position
-from criwist.logs.docker_files.generations import Fingerprint
+from criwist.logs.docker_files.rotated_files import Fingerprint
 from criwist.logs.engine_api.cursor import ApiCursor
 from criwist.logs.positions import Positions, Record
 
@@ -29,7 +29,7 @@ def positions(tmp_path: Path) -> Positions:
 
 @pytest.mark.parametrize("record", RECORDS)
 def test_round_trip(positions: Positions, record: Record) -> None:
-    """A record comes back as it was, and a later one replaces it."""
+    """A record is loaded as it was saved, and a later one replaces it."""
     positions.save(CONTAINER, RECORDS[0])
     positions.save(CONTAINER, record)
     assert positions.load(CONTAINER) == record
@@ -37,7 +37,7 @@ def test_round_trip(positions: Positions, record: Record) -> None:
 
 
 def test_absent(positions: Positions) -> None:
-    """What was never saved, or was removed, is None."""
+    """A record that was never saved, or was removed, is None."""
     assert positions.load(CONTAINER) is None
     assert list(positions.identifiers()) == []
     positions.remove(CONTAINER)
@@ -47,7 +47,7 @@ def test_absent(positions: Positions) -> None:
 
 
 def test_damaged(positions: Positions, tmp_path: Path) -> None:
-    """A damaged record, or one of a form that is not known, is None."""
+    """A damaged record, or one of an unknown version, is None."""
     positions.save(CONTAINER, RECORDS[0])
     path = tmp_path / "logs" / CONTAINER
     whole = path.read_bytes()
@@ -57,7 +57,7 @@ def test_damaged(positions: Positions, tmp_path: Path) -> None:
 
 
 def test_interrupted(positions: Positions, tmp_path: Path) -> None:
-    """What an interrupted save left beside a record is none."""
+    """The file that an interrupted save left beside a record does not count as a record."""
     positions.save(CONTAINER, RECORDS[0])
     (tmp_path / "logs" / f".{CONTAINER}").write_bytes(b"half")
     assert list(positions.identifiers()) == [CONTAINER]
@@ -66,6 +66,6 @@ def test_interrupted(positions: Positions, tmp_path: Path) -> None:
 
 
 def test_not_an_id(positions: Positions) -> None:
-    """Ids are not paths."""
+    """A path is rejected as a container id."""
     with pytest.raises(ValueError, match="not the id"):
         positions.save("../c", RECORDS[0])

@@ -1,4 +1,4 @@
-"""Nothing lost, nothing doubled: a follower that is killed anywhere, while Docker and kubelet rotate their files."""
+"""Nothing is lost or doubled when a follower is killed anywhere, while Docker and kubelet rotate their files."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from twisted.internet.task import Clock
 
 from criwist.logs.cri_file.cri_file import CriFile
 from criwist.logs.docker_files.docker_log import JSON_FILE, LOCAL, DockerLog
-from criwist.logs.docker_files.follower import Follower
+from criwist.logs.docker_files.follower import LogFollower
 from criwist.logs.inotify import Inotify
 from criwist.logs.positions import Positions, Record
-from criwist.logs.reports import Reports
+from criwist.logs.problem_reports import ProblemReports
 from criwist.logs.scheduler import Progress
 from criwist.wire.crilog import COPIER_BUFFER
 from tests.logs.engine_formats import Piece, json_entry, local_entry
@@ -35,51 +35,51 @@ class Killed(BaseException):
 
 
 class Fuse:
-    """Kills after a number of bytes written and other steps that leave traces; or has the disk full then."""
+    """Raises after a number of written bytes and other steps that leave traces: :class:`Killed`, or a full disk."""
 
     def __init__(self) -> None:
         self.left = float("inf")
         self.error: BaseException = Killed()
 
     def set(self, left: float, error: BaseException | None = None) -> None:
-        """Burn down after *left*."""
+        """Raise *error* after *left*."""
         self.left = left
         self.error = error or Killed()
 
     def burn(self, amount: int = 1) -> int:
-        """How much of *amount* is done before the end."""
+        """Return how much of *amount* is done before the fuse raises."""
         done = int(max(min(amount, self.left), 0))
         self.left -= amount
         return done
 
     def check(self) -> None:
-        """Be killed if it is time."""
+        """Raise if the fuse has burned down."""
         if self.left < 0:
             raise self.error
 
 
-class MortalOutput(CriFile):
-    """Writes as much as the fuse lets it."""
+class MortalCriFile(CriFile):
+    """Writes as much as the fuse allows."""
 
     fuse: Fuse
 
-    def _put(self, data: memoryview) -> int:
+    def _write_some(self, data: memoryview) -> int:
         self.fuse.check()
         done = self.fuse.burn(len(data))
         if done:
-            super()._put(data[:done])
+            super()._write_some(data[:done])
         if not done or isinstance(self.fuse.error, Killed):
             self.fuse.check()
         return done
 
-    def _take(self, descriptor: int) -> None:
+    def _use(self, descriptor: int) -> None:
         self.fuse.burn()
         self.fuse.check()
-        super()._take(descriptor)
+        super()._use(descriptor)
 
 
 class MortalPositions(Positions):
-    """Is killed before or after it writes."""
+    """Is killed before or after it writes a record."""
 
     fuse: Fuse
 
@@ -94,9 +94,9 @@ class MortalPositions(Positions):
 class Node:
     """Docker's log, kubelet's files, and a criwist between them that can be killed."""
 
-    def __init__(self, root: Path, *, keep: int, packed: bool, local: bool) -> None:
+    def __init__(self, root: Path, *, keep: int, compressed: bool, local: bool) -> None:
         self.engine = EngineLog(
-            root / "docker" / "log", keep=keep, packed=packed, entry=local_entry if local else json_entry
+            root / "docker" / "log", keep=keep, compressed=compressed, entry=local_entry if local else json_entry
         )
         self._format = LOCAL if local else JSON_FILE
         self._root = root
@@ -105,31 +105,35 @@ class Node:
         self._renamed: Path | None = None
         self._numbers = itertools.count(100)
         self.fuse = Fuse()
-        self.follower: Follower | None = None
+        self.follower: LogFollower | None = None
 
-    def start(self) -> Follower:
+    def start(self) -> LogFollower:
         """Start criwist, if it is down."""
         if self.follower is None:
-            output = MortalOutput(str(self._path))
-            output.fuse = self.fuse
+            cri_file = MortalCriFile(str(self._path))
+            cri_file.fuse = self.fuse
             positions = MortalPositions(str(self._root / "state"))
             positions.fuse = self.fuse
-            source = DockerLog(str(self.engine.path), self._format)
-            watch = Inotify(Clock())
-            self.follower = Follower(
-                CONTAINER, source, output, positions, watch, lambda stepper: None, Reports(CONTAINER)
+            self.follower = LogFollower(
+                CONTAINER,
+                DockerLog(str(self.engine.path), self._format),
+                cri_file,
+                positions=positions,
+                inotify=Inotify(Clock()),
+                wake=lambda task: None,
+                problems=ProblemReports(CONTAINER),
             )
         return self.follower
 
     def kill(self) -> None:
-        """What is left of a killed process: nothing but its files."""
+        """Kill criwist: nothing of it is left but its files."""
         if self.follower is not None:
             self.fuse.set(float("inf"))
             self.follower.close()
             self.follower = None
 
     def step(self, fuse: float = float("inf"), error: BaseException | None = None) -> None:
-        """Follow for a step, and be killed after *fuse* bytes and the like."""
+        """Take one step of the follower; the fuse raises after *fuse* bytes and the like."""
         self.fuse.set(fuse, error)
         try:
             self.start().step()
@@ -137,7 +141,7 @@ class Node:
             self.kill()
 
     def forget(self) -> None:
-        """Be killed, and lose the record of how far the log was written."""
+        """Kill criwist, and remove its record of the position."""
         self.kill()
         shutil.rmtree(self._root / "state", ignore_errors=True)
 
@@ -148,7 +152,7 @@ class Node:
             self._path.rename(self._renamed)
 
     def kubelet_rotates(self, fuse: float = float("inf"), error: BaseException | None = None) -> None:
-        """Rename the file, if that is not done, and have it reopened; if that fails, rename it back over a new one."""
+        """Rename the file, if that is not done, and reopen it; if that fails, rename it back over a new one."""
         self.kubelet_renames()
         renamed, self._renamed = self._renamed, None
         if renamed is None:
@@ -167,10 +171,10 @@ class Node:
         else:
             self._rotated.append(renamed)
 
-    def kubelet_misses_the_answer(self) -> None:
-        """Rename the file and have it reopened, but take the call for failed, a while later.
+    def kubelet_misses_the_response(self) -> None:
+        """Rename the file and reopen it, and rename it back later, as kubelet does if the response is lost.
 
-        The container writes before the next time that kubelet looks.
+        The container writes in between.
         """
         self.kubelet_renames()
         if self._renamed is not None and self.follower is not None:
@@ -182,11 +186,11 @@ class Node:
             self.step()
 
     def finish(self) -> bytes:
-        """Follow to the end; all that the files hold, the oldest first."""
+        """Follow to the log's end; return the content of all files, the oldest first."""
         self.fuse.set(float("inf"))
         follower = self.start()
         for _ in range(1000):
-            if follower.step() is Progress.DONE and not follower._source.may_have_more:
+            if follower.step() is Progress.DONE and not follower._docker_log.may_have_more:
                 break
         else:
             pytest.fail("the follower does not come to an end")
@@ -211,7 +215,7 @@ actions = st.one_of(
     st.tuples(st.just("step")),
     st.tuples(st.just("step and be killed"), fuses),
     st.tuples(st.just("kubelet renames")),
-    st.tuples(st.just("kubelet misses the answer")),
+    st.tuples(st.just("kubelet misses the response")),
     st.tuples(st.just("kubelet rotates")),
     st.tuples(st.just("kubelet rotates, killed"), fuses),
     st.tuples(st.just("kill")),
@@ -221,9 +225,9 @@ actions = st.one_of(
 
 
 def _pieces(specifications: list[tuple[int, bool, int]], clock: Iterator[int], moment: int = 0) -> list[Piece]:
-    """Pieces with times that are equal now and then, and long ones that may be equal altogether.
+    """Return pieces with times that are equal now and then, and long ones that may be equal altogether.
 
-    :param moment: the time of the piece before.
+    :param moment: the time of the previous piece.
     """
     pieces = []
     moment = moment or next(clock)
@@ -240,8 +244,8 @@ def _play(node: Node, play: list[tuple[object, ...]]) -> None:
     for action, *arguments in play:
         match action, arguments:
             case "write", [list() as specifications]:
-                # Packed files that begin alike could not be told apart after a restart.
-                same = node.engine.written[-1].moment if node.engine.written and not node.engine.packed else 0
+                # Compressed files that begin alike could not be distinguished after a restart.
+                same = node.engine.written[-1].moment if node.engine.written and not node.engine.compressed else 0
                 node.engine.write(_pieces(specifications, clock, same))
             case "docker rotates", _:
                 node.engine.rotate()
@@ -249,8 +253,8 @@ def _play(node: Node, play: list[tuple[object, ...]]) -> None:
                 node.step()
             case "step and be killed", [int() as fuse]:
                 node.step(fuse)
-            case "kubelet misses the answer", _:
-                node.kubelet_misses_the_answer()
+            case "kubelet misses the response", _:
+                node.kubelet_misses_the_response()
             case "kubelet renames", _:
                 node.kubelet_renames()
             case "kubelet rotates", _:
@@ -269,7 +273,7 @@ def _play(node: Node, play: list[tuple[object, ...]]) -> None:
 
 @pytest.fixture
 def root() -> Iterator[Path]:
-    """A directory, in memory where there is one."""
+    """A directory, in memory where /dev/shm exists."""
     shm = Path("/dev/shm")
     directory = Path(tempfile.mkdtemp(dir=shm if shm.is_dir() else None))
     yield directory
@@ -277,12 +281,12 @@ def root() -> Iterator[Path]:
 
 
 @settings(max_examples=150, deadline=None)
-@given(play=st.lists(actions, max_size=14), packed=st.booleans(), local=st.booleans())
-def test_killed_anywhere(play: list[tuple[object, ...]], packed: bool, local: bool) -> None:
-    """Whatever happens in whatever order, the files together hold each line once and in order."""
+@given(play=st.lists(actions, max_size=14), compressed=st.booleans(), local=st.booleans())
+def test_killed_anywhere(play: list[tuple[object, ...]], compressed: bool, local: bool) -> None:
+    """Whatever happens, in whatever order: the files together hold each line once and in order."""
     root = Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
     try:
-        node = Node(root, keep=99, packed=packed, local=local)
+        node = Node(root, keep=99, compressed=compressed, local=local)
         _play(node, [("write", [(1, True, 5)]), ("step",), *play])
         assert node.finish() == node.engine.lines
     finally:
@@ -292,10 +296,10 @@ def test_killed_anywhere(play: list[tuple[object, ...]], packed: bool, local: bo
 @settings(max_examples=80, deadline=None)
 @given(play=st.lists(st.one_of(writes, *in_one_file), max_size=14))
 def test_record_is_lost(play: list[tuple[object, ...]]) -> None:
-    """Without a record, the log goes on behind the last line of its file."""
+    """Without a record, the log continues after the last line of its file."""
     root = Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
     try:
-        node = Node(root, keep=99, packed=False, local=False)
+        node = Node(root, keep=99, compressed=False, local=False)
         _play(node, [("write", [(1, True, 5)]), ("step",), *play])
         assert node.finish() == node.engine.lines
     finally:
@@ -305,10 +309,10 @@ def test_record_is_lost(play: list[tuple[object, ...]]) -> None:
 @settings(max_examples=80, deadline=None)
 @given(play=st.lists(actions, max_size=14), keep=st.integers(1, 3))
 def test_docker_removes_files(play: list[tuple[object, ...]], keep: int) -> None:
-    """Where Docker removes what was not read, lines are missing; none is doubled, and they are in order."""
+    """If Docker removes unread files, lines are missing, but none is doubled, and they are in order."""
     root = Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
     try:
-        node = Node(root, keep=keep, packed=False, local=False)
+        node = Node(root, keep=keep, compressed=False, local=False)
         _play(node, [("write", [(1, True, 5)]), ("step",), *play])
         rest = iter(node.engine.lines.splitlines(keepends=True))
         for line in node.finish().splitlines(keepends=True):
@@ -319,8 +323,8 @@ def test_docker_removes_files(play: list[tuple[object, ...]], keep: int) -> None
 
 @pytest.mark.parametrize("fuse", range(0, 700, 3))
 def test_killed_at_every_byte(root: Path, fuse: int) -> None:
-    """A line that was torn by the end of criwist is completed, wherever it was torn."""
-    node = Node(root, keep=3, packed=False, local=False)
+    """A line that is torn when criwist is killed is completed, at whatever byte it is torn."""
+    node = Node(root, keep=3, compressed=False, local=False)
     node.engine.write(_pieces([(1, True, 30)] * 4, itertools.count(1_700_000_000_000_000_000)))
     node.step(fuse)
     node.engine.rotate()

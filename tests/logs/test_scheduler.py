@@ -1,170 +1,170 @@
-"""Turns of many followers."""
+"""The cooperative scheduler of many followers."""
 
 from __future__ import annotations
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from criwist.logs.scheduler import POLL, REST, RETRY, TURN, Progress, Scheduler
+from criwist.logs.scheduler import POLL_INTERVAL, REST, RETRY_INTERVAL, TIME_SLICE, Progress, Scheduler, Wakeup
 
 
-class Stepper:
-    """Has some steps to do, each of which takes a while on the clock."""
+class Task:
+    """A task of some steps, each of which takes half a time slice on the clock."""
 
     def __init__(self, clock: Clock, name: str, done: list[str], steps: int = 0) -> None:
         self.steps = steps
-        self.stuck = False
-        self.resting: bool | None = False
+        self.is_blocked = False
+        self.wakeup = Wakeup.NOTIFIED
         self._clock = clock
         self._name = name
         self._done = done
 
     def step(self) -> Progress:
-        """Do one."""
-        if self.stuck:
+        """Record the step."""
+        if self.is_blocked:
             self._done.append(self._name + "!")
-            return Progress.STUCK
+            return Progress.BLOCKED
         self._done.append(self._name)
-        self._clock.rightNow += TURN / 2
+        self._clock.rightNow += TIME_SLICE / 2
         self.steps -= 1
         return Progress.MORE if self.steps > 0 else Progress.DONE
 
-    def rest(self) -> bool | None:
-        """Say what the test wants."""
-        return self.resting
+    def subscribe(self) -> Wakeup:
+        """Return what the test has set."""
+        return self.wakeup
 
 
-class RoundsTests(SynchronousTestCase):
-    """Who gets a turn when."""
+class SchedulerTests(SynchronousTestCase):
+    """Which task is run when."""
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.rounds = Scheduler(self.clock)
+        self.scheduler = Scheduler(self.clock)
         self.done: list[str] = []
 
-    def _stepper(self, name: str, steps: int = 1) -> Stepper:
-        return Stepper(self.clock, name, self.done, steps)
+    def _task(self, name: str, steps: int = 1) -> Task:
+        return Task(self.clock, name, self.done, steps)
 
-    def test_in_turn(self) -> None:
-        """One that has much to do leaves every second step to another."""
-        flood, other = self._stepper("f", 5), self._stepper("o", 2)
-        self.rounds.call(flood)
-        self.rounds.call(other)
+    def test_round_robin(self) -> None:
+        """A task with much work leaves every second step to another task."""
+        flood, other = self._task("f", 5), self._task("o", 2)
+        self.scheduler.wake(flood)
+        self.scheduler.wake(other)
         for _ in range(9):
             self.clock.advance(0)
         self.assertEqual(self.done, ["f", "o", "f", "o", "f", "f", "f"])
 
-    def test_a_turn_is_short(self) -> None:
-        """A turn of the reactor takes no more steps than fit."""
-        self.rounds.call(self._stepper("f", 100))
-        self.rounds._turn()
+    def test_time_slice(self) -> None:
+        """One iteration of the reactor takes no more steps than fit into a time slice."""
+        self.scheduler.wake(self._task("f", 100))
+        self.scheduler._run_time_slice()
         self.assertEqual(len(self.done), 2)
 
     def test_rests(self) -> None:
-        """One that is called again at once is called when it has rested, and once only."""
-        stepper = self._stepper("a")
-        self.rounds.call(stepper)
+        """A task that is woken again at once runs when it has rested, and once only."""
+        task = self._task("a")
+        self.scheduler.wake(task)
         self.clock.advance(0)
         for _ in range(5):
-            self.rounds.call(stepper)
+            self.scheduler.wake(task)
             self.clock.advance(0)
         self.assertEqual(self.done, ["a"])
         self.clock.advance(REST)
         self.clock.advance(0)
         self.assertEqual(self.done, ["a", "a"])
 
-    def test_more_while_asking(self) -> None:
-        """Something that came between the last look and the asking to be called is seen after a rest."""
-        stepper = self._stepper("a")
-        stepper.resting = True
-        self.rounds.call(stepper)
+    def test_more_while_subscribing(self) -> None:
+        """Work that arrived between the last step and the subscription is done after a rest."""
+        task = self._task("a")
+        task.wakeup = Wakeup.IMMEDIATE
+        self.scheduler.wake(task)
         self.clock.advance(0)
-        stepper.resting = False
+        task.wakeup = Wakeup.NOTIFIED
         self.clock.advance(REST)
         self.clock.advance(0)
         self.assertEqual(self.done, ["a", "a"])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_stuck(self) -> None:
-        """One that is stuck tries again now and then, and holds up nobody."""
-        stepper = self._stepper("a", 2)
-        stepper.stuck = True
-        self.rounds.call(stepper)
-        self.rounds.call(self._stepper("b"))
+    def test_blocked(self) -> None:
+        """A blocked task is retried every second, and delays no other task."""
+        task = self._task("a", 2)
+        task.is_blocked = True
+        self.scheduler.wake(task)
+        self.scheduler.wake(self._task("b"))
         self.clock.advance(0)
-        self.clock.advance(RETRY)
+        self.clock.advance(RETRY_INTERVAL)
         self.clock.advance(0)
         self.assertEqual(self.done, ["a!", "b", "a!"])
-        stepper.stuck = False
-        self.clock.advance(RETRY)
+        task.is_blocked = False
+        self.clock.advance(RETRY_INTERVAL)
         self.clock.advance(0)
         self.assertEqual(self.done[3:], ["a", "a"])
 
-    def test_uncalled(self) -> None:
-        """One that nobody will call looks by itself, at its leisure."""
-        stepper = self._stepper("a")
-        stepper.resting = None
-        self.rounds.call(stepper)
+    def test_polls(self) -> None:
+        """A task that gets no notification polls every second."""
+        task = self._task("a")
+        task.wakeup = Wakeup.POLLED
+        self.scheduler.wake(task)
         self.clock.advance(0)
-        self.clock.advance(POLL)
+        self.clock.advance(POLL_INTERVAL)
         self.clock.advance(0)
-        self.clock.advance(POLL)
+        self.clock.advance(POLL_INTERVAL)
         self.clock.advance(0)
         self.assertEqual(self.done, ["a", "a", "a"])
 
-    def test_finish(self) -> None:
-        """Who is waited for goes first, without rests, until all is done."""
-        flood, last = self._stepper("f", 9), self._stepper("l", 3)
-        self.rounds.call(flood)
-        finished = self.rounds.finish(last)
+    def test_drain(self) -> None:
+        """A drained task runs before all others, without rests, until its work is done."""
+        flood, last = self._task("f", 9), self._task("l", 3)
+        self.scheduler.wake(flood)
+        finished = self.scheduler.drain(last)
         self.clock.advance(0)
         self.clock.advance(0)
         self.assertEqual(self.done[:3], ["l", "l", "l"])
         self.successResultOf(finished)
 
-    def test_finish_stuck(self) -> None:
-        """One that is stuck is waited for until it is not; the waiting can be cancelled."""
-        stepper = self._stepper("a")
-        stepper.stuck = True
-        finished, given_up = self.rounds.finish(stepper), self.rounds.finish(stepper)
+    def test_drain_blocked(self) -> None:
+        """Draining a blocked task waits until it is not blocked; the wait can be cancelled."""
+        task = self._task("a")
+        task.is_blocked = True
+        finished, cancelled = self.scheduler.drain(task), self.scheduler.drain(task)
         self.clock.advance(0)
         self.assertNoResult(finished)
-        given_up.addErrback(lambda _: None)
-        given_up.cancel()
-        stepper.stuck = False
-        self.clock.advance(RETRY)
+        cancelled.addErrback(lambda _: None)
+        cancelled.cancel()
+        task.is_blocked = False
+        self.clock.advance(RETRY_INTERVAL)
         self.clock.advance(0)
         self.successResultOf(finished)
 
-    def test_leave_out(self) -> None:
-        """One that is left out takes no more turns, wherever it stood; who waits for it is told."""
-        for prepare in ("queued", "resting", "stuck", "uncalled"):
-            stepper = self._stepper(prepare)
-            stepper.stuck = prepare == "stuck"
-            stepper.resting = None if prepare == "uncalled" else False
-            self.rounds.call(stepper)
-            if prepare != "queued":
+    def test_remove(self) -> None:
+        """A removed task takes no more steps, in whatever state it was, and its waiters are released."""
+        for state in ("queued", "resting", "blocked", "polling"):
+            task = self._task(state)
+            task.is_blocked = state == "blocked"
+            task.wakeup = Wakeup.POLLED if state == "polling" else Wakeup.NOTIFIED
+            self.scheduler.wake(task)
+            if state != "queued":
                 self.clock.advance(0)
-                self.rounds.call(stepper)
-            finished = self.rounds.finish(stepper)
+                self.scheduler.wake(task)
+            finished = self.scheduler.drain(task)
             self.done.clear()
-            self.rounds.leave_out(stepper)
+            self.scheduler.remove(task)
             self.successResultOf(finished)
             self.clock.advance(10)
             self.assertEqual(self.done, [])
 
     def test_fault(self) -> None:
-        """A fault of one does not end the turns of the others."""
-        bad, good = self._stepper("bad"), self._stepper("good")
-        bad.step = lambda: 1 / 0  # type: ignore[assignment,return-value] # the fault
-        self.rounds.call(bad)
-        self.rounds.call(good)
+        """An exception of one task does not stop the others."""
+        bad, good = self._task("bad"), self._task("good")
+        bad.step = lambda: 1 / 0  # type: ignore[assignment,return-value] # raises
+        self.scheduler.wake(bad)
+        self.scheduler.wake(good)
         self.assertRaises(ZeroDivisionError, self.clock.advance, 0)
         self.clock.advance(0)
         self.assertEqual(self.done, ["good"])
 
     def test_stop(self) -> None:
-        """After the end there are no timers left."""
-        self.rounds.call(self._stepper("a", 3))
-        self.rounds.stop()
+        """A stopped scheduler has no timers."""
+        self.scheduler.wake(self._task("a", 3))
+        self.scheduler.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])

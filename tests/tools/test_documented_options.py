@@ -1,4 +1,4 @@
-"""The table of options in the README."""
+"""The table of options in README.rst."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from tools.document_options import README, documented
 
 
 class OptionsTableTests(SynchronousTestCase):
-    """The table is made, not written."""
+    """The table is generated."""
 
     def test_readme_has_the_options_there_are(self) -> None:
-        """README.rst is what tools/document_options.py makes of it."""
+        """README.rst has the table that tools/document_options.py writes."""
         readme = README.read_text(encoding="utf-8")
-        self.assertEqual(readme, documented(readme))
+        self.assertEqual(readme, documented(readme), "run tools/document_options.py")
 
     def test_readme_without_a_place(self) -> None:
-        """A README without the two marks is an error, not a README without options."""
+        """A README without the two markers is an error, not a README without options."""
         self.assertRaises(ValueError, documented, "nothing")

@@ -1,10 +1,10 @@
-"""The node from the command line: ``python -m tools.node image``, ``test [PYTEST ARGUMENT…]``, ``shell``.
+"""Command line of the node: ``python -m tools.node image``, ``test [PYTEST ARGUMENT…]``, ``shell``.
 
-``test`` runs tests below ``tests/node`` here, on a node they may reboot, and all others in the node.  What went wrong
-is in ``.cache/node/run``: the console, the journal, the engine's and the tests' leftovers.
+``test`` runs tests below ``tests/node`` on this machine, against a node that they may reboot, and all others in the
+node.  After a failure ``.cache/node/run`` has the console, the journal, and the logs of the engine and the tests.
 
 ``CRIWIST_NODE_CGROUP=v1`` boots with cgroups of version 1, ``CRIWIST_NODE_ACCEL`` names kvm or tcg,
-``CRIWIST_NODE_LIMIT`` is how many minutes a test run may last (120, or 1200 for everything), and
+``CRIWIST_NODE_LIMIT`` is the time limit of a test run in minutes (120, or 1200 for everything), and
 ``CRIWIST_NODE_ALL=1`` runs everything.
 """
 
@@ -26,20 +26,20 @@ from tools.node.machine import CGROUP_V1, Machine, only_one
 from tools.node.places import ROOT, RUN, Trouble
 from tools.node.selection import everything, inside
 
-#: In emulation everything takes about this many times as long.
+#: Emulation is about this many times slower.
 _TIME_FACTOR = "10"
 _FROM_OUTSIDE = "tests/node"
 
-#: Minutes that a run may last, by default and with everything.
+#: Time limits of a run in minutes, by default and with everything.
 _LIMIT, _LIMIT_OF_EVERYTHING = 120, 1200
-#: Seconds beyond that in which the machine still exists: what went wrong is to be found out.
+#: Seconds for which the machine exists longer than that, so that evidence can be fetched.
 _GRACE = 900.0
-#: Without these of version 1, engines limit nothing: distributions build kernels of 6.12 and later so.
+#: Controllers of version 1 that engines need to limit anything; distributions build kernels from 6.12 on without them.
 _V1_CONTROLLERS = "cpu cpuset memory pids"
-#: What ssh ends with when the connection does.
+#: ssh's exit status when the connection is lost.
 _CONNECTION_LOST = 255
 
-#: What is brought back after a failure.
+#: Files to fetch after a failure, and the commands that write them.
 _EVIDENCE = {
     "journal.log": "journalctl --no-pager --boot=all 2>/dev/null || journalctl --no-pager",
     "units.log": "systemctl --no-pager --full status criwist docker containerd; systemctl --no-pager --failed",
@@ -51,7 +51,7 @@ _EVIDENCE = {
 
 @contextlib.contextmanager
 def _stage(name: str) -> Iterator[None]:
-    """Say how long a part took."""
+    """Print the name of a stage, and how long it took."""
     print(f"node: {name} …", flush=True)
     began = time.monotonic()
     try:
@@ -62,7 +62,7 @@ def _stage(name: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _node(limit: float) -> Iterator[tuple[Guest, Image]]:
-    """A node that runs, and its image; powered off at the end, with the evidence kept if the body raised."""
+    """Start a node; yield it and its image.  It is powered off at the end; if the body raises, evidence is kept."""
     options = {"": "", "v2": "", "v1": CGROUP_V1}.get(os.environ.get("CRIWIST_NODE_CGROUP", ""))
     if options is None:
         raise Trouble("CRIWIST_NODE_CGROUP: expected v1 or v2")
@@ -80,26 +80,26 @@ def _node(limit: float) -> Iterator[tuple[Guest, Image]]:
         except (CommandFailed, subprocess.SubprocessError) as error:
             if guest is not None:
                 _keep_evidence(guest)
-            raise Trouble(f"{_words(error)}\nthe console ends:\n{machine.console_tail()}") from error
+            raise Trouble(f"{_message(error)}\nthe console ends:\n{machine.console_tail()}") from error
         finally:
             with _stage("power off"):
                 machine.power_off(guest)
 
 
-def _words(error: Exception) -> str:
+def _message(error: Exception) -> str:
     if isinstance(error, subprocess.TimeoutExpired):
-        return f"not over within {error.timeout:.0f} s: {error.cmd[-1]}"
+        return f"not finished within {error.timeout:.0f} s: {error.cmd[-1]}"
     return str(error)
 
 
 def _require_cgroup_v1(guest: Guest) -> None:
-    # systemd makes the directories of all that the kernel names, also of those that cannot be mounted.
+    # systemd creates a directory for each controller that the kernel lists, even if it cannot be mounted.
     missing = guest.run(
         f"cd /sys/fs/cgroup; for name in {_V1_CONTROLLERS}; do test -e $name/tasks || echo $name; done"
     ).split()
     if missing:
         kernel = guest.run("uname -r").strip()
-        raise Trouble(f"CRIWIST_NODE_CGROUP=v1: Linux {kernel} no longer has these of version 1: {', '.join(missing)}")
+        raise Trouble(f"CRIWIST_NODE_CGROUP=v1: Linux {kernel} lacks controllers of version 1: {', '.join(missing)}")
 
 
 def _keep_evidence(guest: Guest) -> None:
@@ -110,7 +110,7 @@ def _keep_evidence(guest: Guest) -> None:
 
 
 def test(arguments: Sequence[str]) -> int:
-    """Run tests; returns 0 if all went well."""
+    """Run tests, and return 0 if all passed."""
     default = _LIMIT_OF_EVERYTHING if everything() else _LIMIT
     limit = 60 * float(os.environ.get("CRIWIST_NODE_LIMIT", default))
     deadline = time.monotonic() + limit
@@ -146,7 +146,7 @@ def _run_inside(guest: Guest, arguments: Sequence[str], limit: float) -> int:
 
 
 def divide(arguments: Sequence[str]) -> tuple[list[str] | None, list[str] | None]:
-    """Arguments for pytest outside and inside; None where there is nothing to run."""
+    """Return the arguments of pytest outside and inside the node; None where there is nothing to run."""
     paths = [word for word in arguments if word.startswith("tests")] or [_FROM_OUTSIDE, *inside()]
     others = [word for word in arguments if not word.startswith("tests")]
     outside = [path for path in paths if path.startswith(_FROM_OUTSIDE)]
@@ -155,7 +155,7 @@ def divide(arguments: Sequence[str]) -> tuple[list[str] | None, list[str] | None
 
 
 def environment() -> dict[str, str]:
-    """What the tests are told of the node."""
+    """Return the environment variables that describe the node to the tests."""
     return {
         "CRIWIST_TEST_REQUIRED": "1",
         "CRIWIST_TEST_NODE": "1",
@@ -166,7 +166,7 @@ def environment() -> dict[str, str]:
 
 
 def shell() -> int:
-    """Boot, install, and give a shell; what is done there is forgotten."""
+    """Boot, install, and open a shell; its changes are discarded."""
     with _node(24 * 3600) as (guest, built):
         with _stage("install"):
             install(guest, built)
@@ -175,7 +175,7 @@ def shell() -> int:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Do as the command line says."""
+    """Run the command line, and return the exit status."""
     match arguments:
         case ["image"]:
             with only_one(), _stage("image"):

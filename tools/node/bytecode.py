@@ -1,7 +1,7 @@
-"""What pip and the first import would compile in the node, compiled here by the node's own Python.
+"""Compile modules for the node on this machine, with the node's own Python.
 
-In emulation that takes minutes of each run.  The interpreter is read out of the image; what it makes is valid whatever
-times the files have in the node.
+In emulation, compilation by pip and by the first import takes minutes of each run.  The interpreter is read out of the
+image.  Its bytecode is valid whatever times the files have in the node.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from tools.node.places import PYTHON
 
 _LIBRARIES = "/usr/lib/x86_64-linux-gnu"
 _LOADER = "ld-linux-x86-64.so.2"
-#: Names that the loader looks for are links in the image.
+#: Libraries of the interpreter; some of the names are links in the image.
 _NEEDED = (_LOADER, "libc.so.6", "libm.so.6", "libz.so.1", "libexpat.so.1")
 
 
 def compile_below(directory: Path, image: Image) -> None:
-    """Put the bytecode of all modules below *directory* beside them."""
+    """Write the bytecode of all modules below *directory* beside them."""
     home = _interpreter(image)
     loader, libraries, python = home / "lib" / _LOADER, home / "lib", home / "bin" / f"python{PYTHON}"
     command: list[str | Path] = [loader, "--library-path", libraries, python]
     command += ["-S", "-m", "compileall", "-q", "--invalidation-mode=unchecked-hash", directory]
     environment = os.environ | {"PYTHONHOME": str(home)}
-    # What does not compile is what nobody imports: templates, and code for other versions.
+    # Files that do not compile are never imported: templates, and code for other versions.
     subprocess.run(command, env=environment, check=False, stdout=subprocess.DEVNULL)
 
 
@@ -50,7 +50,7 @@ def _interpreter(image: Image) -> Path:
 
 
 def _real(image: Image, name: str) -> str:
-    """The path of a library that may be a link to its neighbour."""
+    """Return the path of a library, which may be a link to a file in the same directory."""
     for line in _debugfs(image, f"stat {_LIBRARIES}/{name}").splitlines():
         if line.startswith("Fast link dest:"):
             name = line.split('"')[1]

@@ -1,6 +1,6 @@
-"""A running node over ssh: commands, files both ways, and its UNIX sockets here.
+"""A running node over ssh: commands, files both ways, and its UNIX sockets forwarded to this machine.
 
-One connection carries everything, for in emulation each new one costs seconds; it is made anew after a reboot.
+One connection carries everything, because in emulation each new one costs seconds.  A reboot needs a new one.
 """
 
 from __future__ import annotations
@@ -16,41 +16,44 @@ from attrs import define, field
 
 from tools.node.places import ROOT
 
-#: Seconds.  Restarting a service may take minutes where the machine below has other things to do.
+#: Seconds.  The restart of a service may take minutes on a busy machine.
 COMMAND_LIMIT = 600.0
 
 
 class CommandFailed(Exception):
-    """A command in the node ended with another status than 0."""
+    """A command in the node ended with a status other than 0."""
 
 
 @define(eq=False)
 class Guest:
-    """The node whose sshd answers on *port* of the loopback; *directory* is for sockets and is the run's."""
+    """The node whose sshd answers on *port* of the loopback.
+
+    :param directory: the run's directory, for sockets.
+    """
 
     directory: Path
     port: int
     key: Path
     _forward: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
-    # -- handed on to another process
+    # -- passing the node to another process
 
     def save(self) -> Path:
-        """Write down how to reach the node; returns the file."""
+        """Write a file that says how to reach the node, and return its path."""
         path = self.directory / "node.json"
         path.write_text(json.dumps({"port": self.port, "key": str(self.key)}))
         return path
 
     @classmethod
     def load(cls, path: Path) -> Guest:
-        """The node that was saved."""
+        """Return the node of a file that :meth:`save` wrote."""
         saved = json.loads(path.read_text())
         return cls(path.parent, saved["port"], Path(saved["key"]))
 
     # -- commands
 
     def ssh(self, *options: str) -> list[str]:
-        """The beginning of an ssh command line."""
+        """Return the ssh command line, without a remote command."""
         settings = {
             "StrictHostKeyChecking": "no",
             "UserKnownHostsFile": "/dev/null",
@@ -68,7 +71,7 @@ class Guest:
         return [*words, *options, "root@127.0.0.1"]
 
     def run(self, command: str, *, within: float = COMMAND_LIMIT, check: bool = True) -> str:
-        """Run a shell command; returns what it wrote, both streams together.
+        """Run a shell command, and return its output, both streams together.
 
         :raises CommandFailed: it failed and *check* is true.
         :raises subprocess.TimeoutExpired: it lasted longer than *within* seconds.
@@ -87,7 +90,7 @@ class Guest:
         return run.stdout
 
     def succeeds(self, command: str, *, within: float = COMMAND_LIMIT) -> bool:
-        """Whether a shell command ends with status 0."""
+        """Return whether a shell command ends with status 0."""
         try:
             self.run(command, within=within)
         except CommandFailed:
@@ -95,11 +98,11 @@ class Guest:
         return True
 
     def stream(self, command: str, *, within: float) -> int:
-        """Run a shell command with its output on ours; returns its status."""
+        """Run a shell command with its output on this process's, and return its status."""
         return subprocess.run([*self.ssh("-n"), command], timeout=within, check=False).returncode
 
     def reboot(self, *, within: float = 600) -> None:
-        """Boot the node anew, and wait until it lets us in.
+        """Reboot the node, and wait until its sshd accepts a login.
 
         :raises CommandFailed: it does not in time.
         """
@@ -114,11 +117,11 @@ class Guest:
             time.sleep(2)
 
     def shell(self) -> int:
-        """An interactive shell; returns its status."""
+        """Run an interactive shell, and return its status."""
         return subprocess.run(self.ssh("-t"), check=False).returncode
 
     def answers(self) -> bool:
-        """Whether sshd lets us in now."""
+        """Return whether sshd accepts a login now."""
         try:
             return self.succeeds("true", within=40)
         except subprocess.TimeoutExpired:
@@ -144,20 +147,20 @@ class Guest:
                     raise CommandFailed(f"copying files to {target} in the node failed")
 
     def write(self, text: str | bytes, target: str) -> None:
-        """Make *target* a file with this content."""
+        """Write *target* with this content."""
         data = text.encode() if isinstance(text, str) else text
         command = f"mkdir -p $(dirname {shlex.quote(target)}) && cat > {shlex.quote(target)}"
         subprocess.run([*self.ssh(), command], input=data, check=True, timeout=300)
 
     def fetch(self, command: str, target: Path, *, within: float = 300) -> None:
-        """Keep what a command in the node writes to its standard output; a command that fails leaves what it wrote."""
+        """Write the standard output of a command in the node to *target*, also if the command fails."""
         with target.open("wb") as output:
             subprocess.run([*self.ssh("-n"), command], stdout=output, check=False, timeout=within)
 
     # -- sockets
 
     def socket(self, remote: str) -> Path:
-        """A UNIX socket here that leads to *remote* in the node, as long as the node is not rebooted."""
+        """Return a UNIX socket here that is forwarded to *remote* in the node, until the node is rebooted."""
         self.close_socket()
         local = self.directory / "forwarded.sock"
         local.unlink(missing_ok=True)
@@ -178,7 +181,7 @@ class Guest:
             self._forward = None
 
     def disconnect(self) -> None:
-        """Forget the connection: the node ends, or begins anew."""
+        """Close the connection: the node is about to stop or to reboot."""
         self.close_socket()
         subprocess.run([*self.ssh("-O", "exit")], check=False, capture_output=True, timeout=30)
         (self.directory / "ssh").unlink(missing_ok=True)

@@ -1,10 +1,10 @@
-"""The disk image of the node: Debian 13 from Debian's packages alone, made once for each recipe.
+"""The disk image of the node: Debian 13 from Debian's packages alone, built once for each recipe.
 
-debootstrap puts the packages into a directory, a few files make a node of it, and ``mkfs.ext4 -d`` makes the image of
-that, with nothing mounted.  Kernel and initial RAM disk are copied out, for QEMU boots them itself.  The image is
+debootstrap unpacks the packages into a directory, a few files configure a node, and ``mkfs.ext4 -d`` builds the image
+of it, with nothing mounted.  Kernel and initial RAM disk are copied out, because QEMU boots them itself.  The image is
 never written to again: every machine runs on a throw-away layer above it.
 
-The packages come from where this machine's apt gets Debian's.
+The packages come from the package source of this machine's apt.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _BUILD_LIMIT = 3600.0
 
 @frozen
 class Image:
-    """A built image: a disk, and what boots from it."""
+    """A built image: a disk, its kernel and its initial RAM disk."""
 
     directory: Path
 
@@ -38,22 +38,22 @@ class Image:
 
     @property
     def kernel(self) -> Path:
-        """The kernel."""
+        """The kernel, as QEMU loads it."""
         return self.directory / "vmlinuz"
 
     @property
     def initrd(self) -> Path:
-        """Its initial RAM disk."""
+        """The kernel's initial RAM disk."""
         return self.directory / "initrd.img"
 
     @property
     def key(self) -> Path:
-        """The ssh key that opens the node."""
+        """The private ssh key of the node's root."""
         return self.directory / "key"
 
 
 def image() -> Image:
-    """The image of today's recipe, built if there is none.
+    """Return the image of the current recipe; build it if there is none.
 
     :raises Trouble: it cannot be built here.
     """
@@ -64,7 +64,7 @@ def image() -> Image:
 
 
 def recipe() -> str:
-    """A name for what the image is made of."""
+    """Return a hash of the recipe."""
     return hashlib.sha256(Path(contents.__file__).read_bytes()).hexdigest()[:12]
 
 
@@ -96,7 +96,7 @@ def _build(wanted: Image) -> None:
 
 
 def _clear(work: Path) -> None:
-    """Remove what a build that was ended has left; a debootstrap that is killed leaves /proc mounted."""
+    """Remove the files of an interrupted build; a killed debootstrap leaves /proc mounted."""
     for mount in parse_mountinfo(Path("/proc/self/mountinfo").read_text()):
         if Path(mount.point).is_relative_to(work):
             subprocess.run(["umount", "--lazy", mount.point], check=True)
@@ -104,9 +104,9 @@ def _clear(work: Path) -> None:
 
 
 def mirror() -> str:
-    """Where this machine's apt gets Debian from, which is nobody else's business.
+    """Return the URI from which this machine's apt gets Debian's packages.  It is not to be printed or logged.
 
-    :raises Trouble: it gets it from nowhere.
+    :raises Trouble: apt has no lists of Debian's packages.
     """
     template = "$(ORIGIN)|$(LABEL)|$(REPO_URI)"
     command = ["apt-get", "indextargets", "--format", template, "Created-By: Packages"]

@@ -1,4 +1,4 @@
-"""criwist on the node as its users install it: a virtual environment, the unit file, options; then the tests."""
+"""Install criwist on the node as its users do: a virtual environment, the unit file, options; then the tests."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _PREFIX = "/opt/criwist"
 _WHEELS = "/root/wheels"
 _SITE = f"{_PREFIX}/lib/python{PYTHON}/site-packages"
 _FOR_TESTS = "/opt/for-tests"
-#: Where the tests lie; without criwist's own modules, so that they import what is installed.
+#: Directory of the tests, without criwist's own modules, so that they import the installed ones.
 TESTS = "/root/criwist"
 
-#: Debian has CNI's plugins elsewhere than where Kubernetes expects them.
+#: Debian installs CNI's plugins in another directory than Kubernetes expects.
 _DEFAULTS = """\
 CRIWIST_OPTIONS="--network-plugin cni --cni-bin-dir /usr/lib/cni"
 """
@@ -43,7 +43,7 @@ _CONFLIST = {
     ],
 }
 
-#: The unit's own limit of a start is for real machines.
+#: The unit's own start limit is for real machines.
 _PATIENCE = """\
 [Service]
 TimeoutStartSec=900s
@@ -66,7 +66,7 @@ def install(guest: Guest, image: Image) -> None:
 
 
 def install_tests(guest: Guest, image: Image, paths: Iterable[str]) -> None:
-    """Put tests beside it, with what they import; where both have a module, criwist's own is taken."""
+    """Install tests and the modules that they import; where both have a module, criwist's own takes precedence."""
     for directory in for_tests(image, paths):
         guest.put(*_files(directory, "*"), _FOR_TESTS)
     guest.write(f"{_FOR_TESTS}\n", f"{_SITE}/for-tests.pth")
@@ -78,6 +78,6 @@ def _files(directory: Path, pattern: str) -> tuple[Path, list[str]]:
 
 
 def pytest_command(arguments: Sequence[str], environment: Mapping[str, str]) -> str:
-    """The shell command that runs pytest in the node."""
+    """Return the shell command that runs pytest in the node."""
     variables = shlex.join(f"{name}={value}" for name, value in environment.items())
     return f"cd {TESTS} && env {variables} {_PREFIX}/bin/python -m pytest -p no:cacheprovider {shlex.join(arguments)}"

@@ -1,6 +1,6 @@
-"""The machine under the node: QEMU, with a throw-away disk layer above the image and no way out but ssh to here.
+"""The machine of the node: QEMU, with a throw-away disk layer above the image, and no network but ssh from the host.
 
-QEMU ends by itself when its time is up, and with the process that started it; whatever hangs, nothing stays.  Only one
+QEMU ends at its time limit, and with the process that started it, so no machine outlives a run that hangs.  Only one
 machine runs at a time.
 """
 
@@ -22,29 +22,32 @@ from tools.node.guest import Guest
 from tools.node.image import Image
 from tools.node.places import CACHE, RUN, Trouble
 
-#: Seconds from power on to sshd; emulation needs about 40 on a machine that does nothing else.
+#: Seconds from power on to sshd; emulation needs about 40 on an idle machine.
 BOOT_LIMIT = 420.0
 _POWER_OFF_LIMIT = 120.0
 _CONSOLE_TAIL = 40
 
-#: Emulation: of the newer processors' instructions QEMU emulates some in a way that crashes the kernel.
+#: Emulation runs an older processor: QEMU emulates some newer instructions in a way that crashes the kernel.
 _ACCELERATIONS = {
     "kvm": ("-accel", "kvm", "-cpu", "host"),
     "tcg": ("-accel", "tcg,thread=multi", "-cpu", "Nehalem"),
 }
 _KVM_PROBE = 15.0
 
-#: Guards against a processor that is not there: page tables of the kernel's own cost emulation a flush of its
-#: translations with each system call.  Nor is it a lockup when the machine below has other things to do.
+#: An emulated processor needs no mitigations: separate page tables of the kernel would make emulation flush its
+#: translations with each system call.  And a busy host looks like a lockup to the watchdog.
 _QUICK = "mitigations=off init_on_alloc=0 nowatchdog"
 
-#: What a kernel is told to have the cgroups of version 1, as far as it and systemd still have them.
+#: Kernel options for cgroups of version 1, as far as the kernel and systemd still have them.
 CGROUP_V1 = "systemd.unified_cgroup_hierarchy=0 SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1"
 
 
 @define(eq=False)
 class Machine:
-    """One QEMU.  *limit* is how many seconds it may exist."""
+    """One QEMU.
+
+    :param limit: seconds after which it ends.
+    """
 
     image: Image
     kernel_options: str
@@ -54,17 +57,17 @@ class Machine:
 
     @property
     def console(self) -> Path:
-        """What the serial console said."""
+        """The file with the output of the serial console."""
         return RUN / "console.log"
 
     def console_tail(self) -> str:
-        """The last lines of that."""
+        """Return the last lines of the console's output."""
         with contextlib.suppress(FileNotFoundError):
             return "\n".join(self.console.read_text(errors="replace").splitlines()[-_CONSOLE_TAIL:])
         return ""
 
     def start(self) -> Guest:
-        """Power on and wait until sshd lets us in.
+        """Power on, and wait until sshd accepts a login.
 
         :raises Trouble: it does not in time; the text has the end of the console.
         """
@@ -83,7 +86,7 @@ class Machine:
     def _devices(self, layer: Path) -> list[str]:
         words = ["-m", "3072", "-smp", str(min(2, os.cpu_count() or 1)), "-display", "none"]
         words += ["-serial", f"file:{self.console}", "-device", "virtio-rng-pci"]
-        # Nobody reads the layer after a crash of this machine.
+        # The layer is not needed after a crash of this machine.
         words += ["-drive", f"file={layer},if=virtio,format=qcow2,cache=unsafe,discard=unmap"]
         words += ["-netdev", f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{self._port}-:22"]
         return [*words, "-device", "virtio-net-pci,netdev=net"]
@@ -93,9 +96,9 @@ class Machine:
         return ["-kernel", str(self.image.kernel), "-initrd", str(self.image.initrd), "-append", options]
 
     def wait_for(self, guest: Guest) -> None:
-        """Wait until the node lets us in."""
+        """Wait until the node accepts a login."""
         deadline = time.monotonic() + BOOT_LIMIT
-        while not self._said_hello() or not guest.answers():
+        while not self._greets() or not guest.answers():
             if self._qemu is None or self._qemu.poll() is not None:
                 raise Trouble(f"QEMU ended\n{(RUN / 'qemu.log').read_text()}\n{self.console_tail()}")
             if time.monotonic() > deadline:
@@ -104,8 +107,8 @@ class Machine:
                 )
             time.sleep(1)
 
-    def _said_hello(self) -> bool:
-        """Whether sshd listens: its greeting comes; QEMU accepts connections long before."""
+    def _greets(self) -> bool:
+        """Return whether sshd sends its greeting; QEMU accepts connections long before."""
         try:
             with socket.create_connection(("127.0.0.1", self._port), timeout=5) as connected:
                 connected.settimeout(20)
@@ -114,7 +117,7 @@ class Machine:
             return False
 
     def power_off(self, guest: Guest | None) -> None:
-        """Shut down in order if that works in time, and pull the plug otherwise.  Repeatable."""
+        """Shut down in order if that works in time, else kill QEMU.  Idempotent."""
         if self._qemu is None:
             return
         if guest is not None and self._qemu.poll() is None:
@@ -136,9 +139,9 @@ class Machine:
 
 @contextlib.contextmanager
 def only_one() -> Iterator[None]:
-    """Hold the right to build images and run a machine here, in an empty run directory.
+    """Hold the lock for building images and running a machine, with an empty run directory.
 
-    :raises Trouble: another one runs.
+    :raises Trouble: another process holds it.
     """
     CACHE.mkdir(parents=True, exist_ok=True)
     with (CACHE / "lock").open("w") as lock:
@@ -152,15 +155,15 @@ def only_one() -> Iterator[None]:
 
 
 def _qemu_for(seconds: float) -> list[str]:
-    """QEMU, killed with us or when the time is up."""
+    """Return a QEMU command that ends with this process, or at the time limit."""
     killed_with_parent = ["setpriv", "--pdeathsig", "KILL"]
-    # `timeout` passes SIGTERM on, on which QEMU ends at once.
+    # `timeout` forwards SIGTERM, and QEMU ends at once on it.
     limit = ["timeout", "--kill-after=10", f"{seconds:.0f}"]
     return ["setpriv", "--pdeathsig", "TERM", *limit, *killed_with_parent, "qemu-system-x86_64", "-nodefaults"]
 
 
 def _acceleration(image: Image) -> str:
-    """``CRIWIST_NODE_ACCEL``, else KVM where a kernel really boots with it, else emulation."""
+    """Return ``CRIWIST_NODE_ACCEL`` if set, else KVM if a kernel boots with it, else emulation."""
     asked = os.environ.get("CRIWIST_NODE_ACCEL", "")
     if asked:
         if asked not in _ACCELERATIONS:
@@ -171,7 +174,7 @@ def _acceleration(image: Image) -> str:
     console = RUN / "kvm-probe.log"
     command = [*_qemu_for(_KVM_PROBE), *_ACCELERATIONS["kvm"], "-m", "512", "-display", "none", "-no-reboot"]
     command += ["-serial", f"file:{console}", "-kernel", str(image.kernel), "-append", "console=ttyS0 panic=-1"]
-    # Without a disk the kernel gives up soon; that it came so far is the proof.
+    # Without a disk the kernel soon gives up; that it reached this point is the proof.
     subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     reached = console.exists() and b"Unable to mount root fs" in console.read_bytes()
     return "kvm" if reached else "tcg"

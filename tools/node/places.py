@@ -1,4 +1,4 @@
-"""Where things lie, and the error that has a sentence for the user."""
+"""Directories of the node, and the error for its user."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / ".cache" / "node"
 #: The version that Debian 13 has.
 PYTHON = "3.13"
-#: What the last machine wrote, and what was brought back from it.
+#: Output of the last machine, and files fetched from it.
 RUN = CACHE / "run"
 
 
 class Trouble(Exception):
-    """Something the user has to see to; the text says what."""
+    """A problem that the user has to solve; the text names it."""

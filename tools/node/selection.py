@@ -1,8 +1,9 @@
-"""What of the functional tests runs inside the node when nobody names any: what nodes differ in.
+"""The functional tests that run inside the node by default: those whose outcome depends on the node.
 
-Emulated, one test takes about 15 seconds, and there are many hundreds.  What depends on the kernel, on systemd or on
-the engine's rights is run; what is the same on every machine, or takes long by its nature, is left to ``make test``,
-and so is the second opinion, which is about the tests.  ``CRIWIST_NODE_ALL=1`` runs everything, in some hours.
+Emulated, one test takes about 15 seconds, and there are many hundreds.  The selection has the tests that depend on the
+kernel, on systemd or on the engine's rights.  Tests that are the same on every machine or take long by their nature are
+left to ``make test``, and so is the second opinion, which is about the tests.  ``CRIWIST_NODE_ALL=1`` runs everything,
+in some hours.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Iterator, Mapping
 
 _WHERE = "tests/functional"
 
-#: Files whose tests run, each with what nodes differ in; all of a file's tests, or those that are named.
+#: Files whose tests run: how nodes differ there, and the names of the tests; without names all tests of the file run.
 ON_A_NODE: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "test_node_cgroups.py": ("slices and scopes that systemd makes", ()),
     "test_node_security.py": ("AppArmor, scores of the OOM killer, low ports", ()),
@@ -32,7 +33,7 @@ ON_A_NODE: Mapping[str, tuple[str, tuple[str, ...]]] = {
         ),
     ),
     "test_fields_mounts.py": (
-        "propagation, recursive read-only, AppArmor's say in mounts",
+        "propagation, recursive read-only, AppArmor's rules for mounts",
         (
             *("test_socket", "test_readonly_is_not_recursive", "test_recursive_readonly"),
             *("test_propagation_from_the_host", "test_propagation_to_the_host", "test_propagation_is_told"),
@@ -43,7 +44,7 @@ ON_A_NODE: Mapping[str, tuple[str, tuple[str, ...]]] = {
         "overlay mounts of image layers",
         ("test_image", "test_it_is_read_only", "test_sub_path", "test_nothing_is_left", "test_image_in_use_stays"),
     ),
-    "test_fields_annotations.py": ("what a newer engine tells the OCI runtime", ()),
+    "test_fields_annotations.py": ("annotations that a newer engine passes to the OCI runtime", ()),
     "test_network_cni.py": (
         "bridges, packet filters, queues and plugins as the distribution has them",
         (
@@ -57,10 +58,10 @@ ON_A_NODE: Mapping[str, tuple[str, tuple[str, ...]]] = {
         ("test_every_version", "test_alternative_versions", "test_check"),
     ),
     "test_network_teardown.py": (
-        "what plugins leave in the packet filter",
+        "rules that plugins leave in the packet filter",
         ("test_pause_killed_before_stop", "test_host_port_of_a_pod_from_before_a_reboot"),
     ),
-    "test_network_kinds.py": ("what the kernel's bridge brings back to a pod", ("test_kubenet",)),
+    "test_network_kinds.py": ("hairpin traffic through the kernel's bridge", ("test_kubenet",)),
     "test_logs_drivers.py": ("the engine's log drivers", ("test_local", "test_api", "test_none", "test_symlink_mode")),
     "test_fields_privileged.py": ("an engine with all capabilities", ()),
     "test_fields_namespaces.py": ("namespaces, user namespaces among them", ()),
@@ -76,7 +77,7 @@ ON_A_NODE: Mapping[str, tuple[str, tuple[str, ...]]] = {
         ("test_one_layer", "test_leftovers_of_a_crash", "test_running_container_keeps_its_tree"),
     ),
     "test_pause.py": ("signals of process 1, under the engine's profiles", ()),
-    "test_status.py": ("engine, cgroup driver and handlers that Status tells", ()),
+    "test_status.py": ("engine, cgroup driver and handlers in Status", ()),
     "test_harness.py": ("the tests' own engine and namespaces", ("test_session_has_its_own_network",)),
     "test_sandboxes.py": (
         "networks, sysctls and cgroups of pods",
@@ -118,15 +119,15 @@ ON_A_NODE: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "test_service.py": ("its socket, its end", ("test_socket_is_for_owner_and_group", "test_ends_with_calls_open")),
 }
 
-#: Files none of whose tests run, as patterns, each with the reason; a file above is not meant.
+#: Patterns of files whose tests do not run, each with the reason; files above are excepted.
 ELSEWHERE: Mapping[str, str] = {
     "test_bad_input.py": "refused before a kernel sees it",
     "test_demo.py": "starts an engine of its own as a user without a node does",
-    "test_docker_client.py": "the docker command beside us is the same program everywhere",
+    "test_docker_client.py": "the docker command is the same program everywhere",
     "test_docker_contract.py": "the engine's API, seen from our client; every other test goes through it",
     "test_fields_users.py": "arithmetic of ids that the image's files decide",
     "test_images.py": "the engine's store of images",
-    "test_isolation_of_long_calls.py": "measures time, which emulation falsifies",
+    "test_isolation_of_long_calls.py": "measures time, which emulation distorts",
     "test_newer_engines.py": "fetches engines, of which the node's is one",
     "test_kernel_checkpoints.py": "fetches CRIU, which Debian 13 has not",
     "test_network_capabilities.py": "arguments of the same plugins as those of test_network_cni",
@@ -134,17 +135,17 @@ ELSEWHERE: Mapping[str, str] = {
     "test_logs_*.py": "floods, which emulation turns into half hours, and many starts of criwist",
     "test_network_*.py": "scripts as plugins, and one more configuration of what the node's CNI tests show",
     "test_pull*.py": "registries, and waiting for those that stall",
-    "test_streaming_*.py": "protocols and kubectls; what they do to a container, exec_sync and network_netns show",
+    "test_streaming_*.py": "protocols and kubectls; exec_sync and network_netns show their effect on a container",
 }
 
 
 def everything() -> bool:
-    """Whether all tests are asked for, on both runtimes."""
+    """Return whether all tests are to run, on both runtimes."""
     return os.environ.get("CRIWIST_NODE_ALL") == "1"
 
 
 def inside() -> list[str]:
-    """What pytest is to run in the node by default."""
+    """Return pytest's arguments for the node by default."""
     return [_WHERE] if everything() else list(_chosen())
 
 

@@ -1,7 +1,7 @@
-"""What is carried into the node: criwist and all it needs as wheels, and what its tests need beside that, unpacked.
+"""Packages for the node: criwist and its dependencies as wheels, and the further needs of its tests, unpacked.
 
-All of it is for the node's Python, and so is the bytecode that goes with it.  The node cannot reach a package index.
-Dependencies are fetched again when the lists of them change; criwist's own wheel is made of the working tree each time.
+They and their bytecode are for the node's Python.  The node cannot reach a package index.  Dependencies are fetched
+again when their lists change; criwist's own wheel is built of the working tree each time.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from tools.node.places import CACHE, PYTHON, ROOT
 
 _PLATFORMS = ("manylinux2014_x86_64", "manylinux_2_17_x86_64", "manylinux_2_28_x86_64", "manylinux_2_34_x86_64")
 
-#: What conftest files and functional tests import beside criwist's own dependencies, and what two of them do.
+#: Packages that conftest files and functional tests import beside criwist's own dependencies; two tests need more.
 _FOR_TESTS = ("pytest>=7.4", "hypothesis>=6")
 _FOR_CLIENTS = ("kubernetes", "PyYAML>=6.0")
 _CLIENTS = ("test_streaming_clients.py", "test_demo.py")
 
-#: What the tests in the node read of the repository.  Not criwist itself: that is tested as it is installed.
+#: Parts of the repository that the tests in the node read.  Not criwist itself: the installed one is tested.
 TREE = ("tests", "bench", "tools", "scripts", "etc", "docs", "pyproject.toml", "setup.cfg", "Makefile")
 
 
 def wheels() -> Path:
-    """A directory with criwist's wheel of the working tree and those of all dependencies."""
+    """Return a directory with criwist's wheel of the working tree and those of all dependencies."""
     directory = _fetched("wheels", "download", "--dest", _requirements())
     for old in directory.glob("criwist-*.whl"):
         old.unlink()
     with tempfile.TemporaryDirectory() as scratch:
         source = Path(scratch)
-        # Built outside the tree: setuptools packs what an earlier build has left in it.
+        # Built outside the tree: setuptools would pack files that an earlier build left in it.
         for name in tree():
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, source / name)
@@ -49,7 +49,7 @@ def wheels() -> Path:
 
 
 def installed(directory: Path, image: Image) -> Path:
-    """A directory like the one that the wheels in *directory* are installed into, with bytecode."""
+    """Return a copy of the node's site-packages with the wheels in *directory* installed, with bytecode."""
     site = _fetched("site", "install", "--target", _requirements(), image)
     with tempfile.TemporaryDirectory() as scratch:
         (wheel,) = directory.glob("criwist-*.whl")
@@ -62,7 +62,7 @@ def installed(directory: Path, image: Image) -> Path:
 
 
 def for_tests(image: Image, paths: Iterable[str]) -> list[Path]:
-    """Directories to import from what tests at these paths need, with what that needs in turn, and bytecode."""
+    """Return directories with the packages that tests at these paths import, their dependencies, and bytecode."""
     found = [_fetched("for-tests", "install", "--target", _FOR_TESTS, image)]
     files = [path.partition("::")[0] for path in paths]
     if any(file.endswith(_CLIENTS) or not file.endswith(".py") for file in files):
@@ -71,16 +71,16 @@ def for_tests(image: Image, paths: Iterable[str]) -> list[Path]:
 
 
 def tree(*parts: str) -> list[str]:
-    """The repository's files as they are now, those git does not know yet included; only *parts* of it if given."""
+    """Return the names of the repository's files in the working tree, untracked ones too; only *parts* if given."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z", "--", *parts]
     listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     return [name for name in listed.split("\0") if name and (ROOT / name).is_file()]
 
 
 def _fetched(name: str, command: str, option: str, requirements: Sequence[str], image: Image | None = None) -> Path:
-    """What a command of pip puts into a directory for these requirements and the node's Python, once.
+    """Return the directory that a command of pip fills for these requirements and the node's Python; it runs once.
 
-    With an *image*, its Python compiles what is there.
+    With an *image*, the image's Python compiles the modules.
     """
     wanted = repr((PYTHON, _PLATFORMS, sorted(requirements))).encode()
     directory = CACHE / f"{name}-{hashlib.sha256(wanted).hexdigest()[:12]}"
@@ -100,7 +100,7 @@ def _fetched(name: str, command: str, option: str, requirements: Sequence[str], 
 
 
 def _requirements() -> list[str]:
-    """criwist's install_requires."""
+    """Return criwist's install_requires."""
     settings = configparser.ConfigParser(interpolation=None)
     settings.read(ROOT / "setup.cfg")
     return settings["options"]["install_requires"].split()

@@ -32,9 +32,8 @@ from criwist.interfaces.engine import IDocker, IHijackedStream
 from criwist.interfaces.streaming import IRemoteProcess, IStreamingRuntime, RemoteCommand
 from criwist.translate import field_rules
 
-#: Keys on which the engine ends a session with a terminal.  Its own default begins with ctrl-p, which every shell
-#: uses; a sequence that nobody types begins with a key that shows nothing, since the engine holds it back until the
-#: next one.
+#: Keys on which the engine ends a session with a terminal.  Its own default begins with ctrl-p, which every shell uses.
+#: This sequence is one that nobody types.  Its first key prints nothing, since the engine holds it back until the next.
 DETACH_KEYS = ",".join(["ctrl-@"] * 16)
 #: Seconds to wait for the process, or the terminal, of an exec that is being started.
 _STARTED_WITHIN = 5.0

@@ -1,9 +1,10 @@
 """ImageFsInfo: the disk space that images use, computed without walking a directory tree.
 
-``used_bytes`` is the sum of the sizes of all layers, each layer that several images share counted once: what removing
-all images would free.  The sizes are those in the images' histories, each read once; shared layers are recognized by
-their digests.  ``inodes_used`` is that of the whole file system which holds the layers, as kubelet's own cAdvisor
-reported it for Docker: no engine counts inodes, and counting them here would be the very walk that makes a node slow.
+``used_bytes`` is the sum of the sizes of all layers, each layer that several images share counted once: the bytes that
+removing all images would free.  The sizes are those in the images' histories, each read once; shared layers are
+recognized by their digests.  ``inodes_used`` is that of the whole file system which holds the layers, as kubelet's own
+cAdvisor reported it for Docker: no engine counts inodes, and counting them here would be the very walk that makes a
+node slow.
 
 ``fs_id`` is the directory of the layers.  With a graph driver it is below the engine's root; with the containerd image
 store it is in containerd's root, which the engine does not report, so the usual places are tried.  Containers' writable

@@ -1,4 +1,4 @@
-"""The cache of the engine's images, and what updates it.
+"""The cache of the engine's images, updated by a listing and by events.
 
 :meth:`ImageCache.refresh`, which the event feed calls at each connection, lists all images.  From then on the cache is
 up to date as long as :meth:`ImageCache.event` gets each image event of the feed.  An event leads to an inspection of
@@ -30,7 +30,7 @@ from criwist.interfaces.engine import EngineFacts, IDocker, JSONObject
 from criwist.translate.engine_json import number
 from criwist.translate.image import image
 
-#: Image events after which the image may look different.
+#: Image events that may change an image's names or existence.
 _CHANGES = frozenset({"pull", "tag", "untag", "delete", "import", "load"})
 #: Inspections under way at once while all images are listed.
 PARALLEL_INSPECTIONS = 8
@@ -54,12 +54,19 @@ class ImageCache:
     _log: Logger = field(factory=Logger, init=False)
 
     async def refresh(self) -> None:
-        """List all images and publish them.  Only new ones, and ones whose names changed, are inspected."""
+        """List all images and publish them.
+
+        Images are inspected that are new, whose names changed, and that the cache has and the list has not: with the
+        containerd image store, engine 26.1 leaves an image out of its list that it has pulled without a layer which it
+        had unpacked already.
+        """
         async with self._lock:
             listed = await self._docker.images({})
             known = self.snapshot.images
+            unlisted = known.keys() - {str(item.get("Id", "")) for item in listed}
             semaphore = DeferredSemaphore(PARALLEL_INSPECTIONS)
             reads = [semaphore.run(self._read_listed, item, known) for item in listed]
+            reads += [semaphore.run(self._read_unlisted, identifier, known) for identifier in unlisted]
             try:
                 entries = await gatherResults(reads, consumeErrors=True)
             except FirstError as error:
@@ -123,6 +130,15 @@ class ImageCache:
         )
         return self._entry(item, ())
 
+    def _read_unlisted(self, identifier: str, known: Mapping[str, ImageEntry]) -> Deferred[ImageEntry | None]:
+        """Return the entry of an image that is in *known* and not in the engine's list; None if it is gone."""
+
+        def keep(failure: Failure) -> ImageEntry:
+            failure.trap(EngineFailure)
+            return known[identifier]
+
+        return Deferred.fromCoroutine(self._read(identifier, known)).addErrback(keep)
+
     async def _read(self, name: str, known: Mapping[str, ImageEntry]) -> ImageEntry | None:
         """Inspect an image; None if it is gone.  The history of an image in *known* is taken from there."""
         try:
@@ -148,7 +164,7 @@ class ImageCache:
     def _unpacked_bytes(self, history: Sequence[JSONObject]) -> int:
         """Return the bytes of an image's unpacked layers that the size in its document does not count.
 
-        With the containerd image store that size is what was pulled; the history has the sizes of the unpacked layers.
+        With the containerd image store that size is the pulled bytes; the history has the sizes of the unpacked layers.
         """
         facts: EngineFacts | None = self._docker.facts
         if facts is None or not facts.containerd_store:

@@ -1,7 +1,7 @@
-"""What the node's runtime says of itself: Version, Status, RuntimeConfig.
+"""The state of the node's runtime: Version, Status, RuntimeConfig.
 
-All is answered from memory, so that a kubelet is told at once - also while Docker is away, which is a condition
-that is false, not an error.
+All are answered from memory, so a kubelet gets its answer at once.  While Docker is unreachable, Status has a condition
+that is false, and is no error.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from criwist.core.state.not_ready import NotReady
 from criwist.interfaces.engine import EngineFacts, IDocker
 from criwist.interfaces.network import IPodNetwork
 
-#: The version of the kubelet's runtime interface that VersionResponse has always told.
+#: The version of the kubelet's runtime interface that VersionResponse has always had.
 KUBELET_API_VERSION = "0.1.0"
-#: A kubelet puts it before each container id: ``docker://<id>``.  It must stay what the older shims said.
+#: A kubelet puts it before each container id: ``docker://<id>``.  It must stay the older shims' name.
 RUNTIME_NAME = "docker"
-#: Seconds that Status waits at most for the first look at the network, which gives up by itself before.
+#: Seconds that Status waits at most for the first check of the network, which ends by itself before.
 _NETWORK_WITHIN = 30.0
 #: Another name of the default runtime, which the older shims accepted.
 DEFAULT_ALIAS = "docker"
@@ -33,7 +33,7 @@ DEFAULT_ALIAS = "docker"
 
 @define(eq=False)
 class NodeStatus:
-    """Answers about the node.  All methods may be called from any thread."""
+    """Answers the RPCs about the node.  All methods may be called from any thread."""
 
     _config: Config
     _docker: IDocker
@@ -42,7 +42,7 @@ class NodeStatus:
     _network: IPodNetwork
 
     def version(self, api_version: str) -> pb.VersionResponse:
-        """VersionResponse under *api_version*.
+        """Return the versions of Docker and of the CRI, the latter as *api_version*.
 
         :raises Unavailable: Docker has never answered, so its version is not known.
         """
@@ -54,10 +54,12 @@ class NodeStatus:
         )
 
     def status(self, *, verbose: bool) -> pb.StatusResponse:
-        """RuntimeReady and NetworkReady with reasons, the runtime handlers, and if asked for all the rest.
+        """Return the conditions with reasons, the runtime handlers, and if *verbose* details in ``info``.
 
-        :raises NotYet: right after the start, before the first look at the network.  A kubelet that is told once that
-            the network is not ready takes the node out of service.
+        The conditions are RuntimeReady and NetworkReady.
+
+        :raises NotReady: right after the start, before the first check of the network.  A kubelet takes the node out of
+            service when NetworkReady is false once.
         """
         if self._network.undecided:
             raise NotReady("the state of the network", self._network.first_look, _NETWORK_WITHIN)
@@ -73,7 +75,7 @@ class NodeStatus:
         return response
 
     def runtime_config(self) -> pb.RuntimeConfigResponse:
-        """The engine's cgroup driver.
+        """Return the engine's cgroup driver.
 
         :raises Unavailable: Docker has never answered.
         """
@@ -81,14 +83,14 @@ class NodeStatus:
         return pb.RuntimeConfigResponse(linux=pb.LinuxRuntimeConfiguration(cgroup_driver=driver))
 
     def _runtime_ready(self) -> pb.RuntimeCondition:
-        away = self._cache.disconnect_reason
+        disconnect_reason = self._cache.disconnect_reason
         if self._cache.snapshot.fresh:
             return pb.RuntimeCondition(type="RuntimeReady", status=True)
         return pb.RuntimeCondition(
             type="RuntimeReady",
             status=False,
-            reason="DockerIsAway" if away else "DockerIsBeingRead",
-            message=away or "connected to Docker, reading its containers",
+            reason="DockerIsAway" if disconnect_reason else "DockerIsBeingRead",
+            message=disconnect_reason or "connected to Docker, reading its containers",
         )
 
     def _network_ready(self) -> pb.RuntimeCondition:
@@ -125,7 +127,7 @@ def _handlers(facts: EngineFacts) -> list[pb.RuntimeHandler]:
 
 
 def _jsonable(facts: EngineFacts) -> dict[str, Any]:
-    told = attrs.asdict(facts)
-    told["security"] = sorted(facts.security)
-    told["api_version"] = ".".join(map(str, facts.api_version))
-    return told
+    document = attrs.asdict(facts)
+    document["security"] = sorted(facts.security)
+    document["api_version"] = ".".join(map(str, facts.api_version))
+    return document

@@ -1,6 +1,6 @@
-"""The ``info`` of verbose status answers: one JSON document that ``crictl inspect`` shows as it is.
+"""The ``info`` of verbose status responses: one JSON document that ``crictl inspect`` prints as it is.
 
-It is asked for by people, not by kubelets, so it is made on demand and may ask Docker.
+People request it, kubelets do not, so it is made on demand and may send a request to Docker.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _KEY, _VALUE = 1, 2
 class VerboseInfo:
     """Makes the info documents.
 
-    :param inspect: inspects a container and waits for it; called in a thread that may wait.
+    :param inspect: inspects a container, and blocks its thread meanwhile.
     """
 
     _engine: EngineProfile
@@ -39,19 +39,19 @@ class VerboseInfo:
     _inspect: Callable[[str], JSONObject]
 
     def sandbox(self, entry: SandboxEntry) -> bytes:
-        """Field ``info`` of a PodSandboxStatusResponse, serialized."""
+        """Return field ``info`` of a PodSandboxStatusResponse, serialized.  In a thread that may block."""
         record = self._records.load(entry.id)
-        told = self._common(entry.id, entry.pid, entry.runtime)
-        told["netns"] = f"/proc/{entry.pid}/ns/net" if entry.pid else ""
-        told["record"] = attrs.asdict(record) if record else None
-        return _info(told)
+        document = self._common(entry.id, entry.pid, entry.runtime)
+        document["netns"] = f"/proc/{entry.pid}/ns/net" if entry.pid else ""
+        document["record"] = attrs.asdict(record) if record else None
+        return _info(document)
 
     def container(self, entry: ContainerEntry) -> bytes:
-        """Field ``info`` of a ContainerStatusResponse, serialized."""
-        told = self._common(entry.id, entry.pid, "")
-        told["sandboxID"] = entry.sandbox_id
-        told["engineLogPath"] = entry.engine_log_path
-        return _info(told)
+        """Return field ``info`` of a ContainerStatusResponse, serialized.  In a thread that may block."""
+        document = self._common(entry.id, entry.pid, "")
+        document["sandboxID"] = entry.sandbox_id
+        document["engineLogPath"] = entry.engine_log_path
+        return _info(document)
 
     def _common(self, identifier: str, pid: int, runtime: str) -> dict[str, Any]:
         inspected = dict(self._inspect(identifier))
@@ -61,20 +61,20 @@ class VerboseInfo:
             "runtime": runtime or (inspected.get("HostConfig") or {}).get("Runtime", ""),
             "engine": {"id": facts.id, "version": facts.version},
             "cgroups": _cgroups(pid, identifier) if pid else {},
-            # By the name that other runtimes tell it under, and tools look for.
+            # The name that other runtimes use, and that tools read.
             "runtimeSpec": runtime_spec(pid, identifier) if pid else None,
             "docker": inspected,
         }
 
 
 def info_entry(name: str, value: Any) -> bytes:
-    """One entry of field ``info``, serialized; *value* as JSON."""
+    """Return one entry of field ``info``, serialized; *value* as JSON."""
     text = json.dumps(value, default=str, sort_keys=True)
     return message_field(_INFO_FIELD, message_field(_KEY, name.encode()) + message_field(_VALUE, text.encode()))
 
 
 def _cgroups(pid: int, container: str) -> dict[str, str]:
-    """Directories by controller; the unified hierarchy's under ``""``."""
+    """Return the cgroup's directories by controller; the unified hierarchy's under ``""``."""
     try:
         cgroup = process_cgroup(pid, container)
     except errors.NotFound:
@@ -82,5 +82,5 @@ def _cgroups(pid: int, container: str) -> dict[str, str]:
     return dict(cgroup.v1) | ({"": cgroup.v2} if cgroup.v2 else {})
 
 
-def _info(told: Mapping[str, Any]) -> bytes:
-    return info_entry("info", told)
+def _info(document: Mapping[str, Any]) -> bytes:
+    return info_entry("info", document)

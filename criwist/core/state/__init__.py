@@ -1,3 +1,3 @@
-"""What is known of the engine: its facts, its events, and the copy of our containers."""
+"""The state of the engine as the core knows it: its profile, its events, and the cache of its containers."""
 
 from __future__ import annotations

@@ -1,18 +1,18 @@
-"""The copy of what Docker knows of our sandboxes and containers, and its publication.
+"""The cache of Docker's sandboxes and containers, and its publication.
 
-Docker is the truth.  Whatever tells us that a container may have changed - an event, a listing after a
-connection, a write of our own - leads to the same act: *refresh* its id, that is inspect it and publish what came
-out, or drop it if it is gone.  Refreshes of one id never overlap and are coalesced, so an old answer cannot
-overwrite a newer one and a storm of events costs two inspections, not a hundred.
+Docker is the truth.  Each sign that a container may have changed (an event, a listing after a connection, a write by
+criwist) leads to the same act: *refresh* its id, that is inspect it and publish the result, or drop it if it is gone.
+Refreshes of one id never overlap and are coalesced, so an old answer cannot overwrite a newer one and a storm of events
+costs two inspections, not a hundred.
 
-What is published is a :class:`Snapshot`: immutable, replaced whole, read from any thread without a lock.  Lists are
+The cache publishes a :class:`Snapshot`: immutable, replaced whole, read from any thread without a lock.  A List is
 answered from items that were serialized when they last changed; a List of everything is one cached string.
 
-A container that the engine lists and cannot inspect is published as it is listed, and one whose inspection cannot be
-understood stays as it was known: neither keeps the others from being seen.
+A container that the engine lists but cannot inspect is published as it is listed, and one whose inspection cannot be
+parsed stays as it was published before: neither hides the others.
 
-A container that has exited is published as such only when its log is complete (``IContainerLogs.settled``, two
-seconds at most): who sees EXITED may read the log to its end.
+An exited container is published as exited only when its log is complete (``IContainerLogs.settled``, two seconds at
+most), so a client that reads EXITED may read the log to its end.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ from criwist.interfaces.logs import IContainerLogs
 from criwist.translate.list_entry import as_inspected
 from criwist.wire.protobuf import repeated_field
 
-#: Inspections under way at once while a listing is taken over.  More would only queue inside dockerd.
+#: Inspections under way at once during a resync.  More would only queue inside dockerd.
 PARALLEL_INSPECTIONS = 8
 
-#: Seconds a read waits for a fresh snapshot.  A kubelet gives its reads two minutes; a person gives up sooner.
+#: Seconds that a read waits for a fresh snapshot.  A kubelet gives a read two minutes; a person gives up sooner.
 FRESH_WITHIN = 10.0
 
 Entry = SandboxEntry | ContainerEntry
@@ -50,7 +50,7 @@ _E = TypeVar("_E", SandboxEntry, ContainerEntry)
 class Snapshot:
     """All sandboxes and containers at one moment, by id.
 
-    ``fresh`` is False while nothing tells us of changes, that is while the engine's event feed is down.
+    ``fresh`` is False while changes go unnoticed, that is while the engine's event feed is down.
     """
 
     sandboxes: Mapping[str, SandboxEntry] = field(factory=dict)
@@ -59,42 +59,42 @@ class Snapshot:
 
     @cached_property
     def image_volumes(self) -> frozenset[str]:
-        """Ids of the images that are mounted in containers."""
+        """Ids of the images that are mounted in containers as image volumes."""
         return frozenset(image for entry in self.containers.values() for image in entry.image_volumes)
 
     @cached_property
     def newest_sandboxes(self) -> tuple[SandboxEntry, ...]:
-        """Newest first, as clients of the CRI expect."""
+        """All sandboxes, newest first, as clients of the CRI expect."""
         return tuple(sorted(self.sandboxes.values(), key=lambda entry: (-entry.created_at, entry.id)))
 
     @cached_property
     def newest_containers(self) -> tuple[ContainerEntry, ...]:
-        """Newest first."""
+        """All containers, newest first."""
         return tuple(sorted(self.containers.values(), key=lambda entry: (-entry.created_at, entry.id)))
 
     @cached_property
     def list_sandboxes_response(self) -> bytes:
-        """A serialized ListPodSandboxResponse of all."""
+        """A serialized ListPodSandboxResponse of all sandboxes."""
         return list_response(self.newest_sandboxes)
 
     @cached_property
     def list_containers_response(self) -> bytes:
-        """A serialized ListContainersResponse of all."""
+        """A serialized ListContainersResponse of all containers."""
         return list_response(self.newest_containers)
 
     def containers_of(self, sandbox_id: str) -> list[ContainerEntry]:
-        """The containers of one sandbox, newest first."""
+        """Return the containers of one sandbox, newest first."""
         return [entry for entry in self.newest_containers if entry.sandbox_id == sandbox_id]
 
     def sandbox(self, identifier: str) -> SandboxEntry:
-        """The sandbox with this id or unambiguous id prefix.
+        """Return the sandbox with this id or unambiguous id prefix.
 
         :raises NotFound: if there is none.
         """
         return _one("sandbox", self.sandboxes, identifier)
 
     def container(self, identifier: str) -> ContainerEntry:
-        """The container with this id or unambiguous id prefix.
+        """Return the container with this id or unambiguous id prefix.
 
         :raises NotFound: if there is none.
         """
@@ -102,41 +102,42 @@ class Snapshot:
 
 
 def list_response(entries: Iterable[Entry]) -> bytes:
-    """A serialized List response, whose items are its field 1."""
+    """Return a serialized List response of either kind; both have their items in field 1."""
     return repeated_field(_FIRST_FIELD, (entry.item for entry in entries))
 
 
 @define(eq=False)
 class Cache:
-    """Keeps the copy.  :attr:`snapshot` may be read from any thread, all else is the reactor's.
+    """Publishes snapshots.  Its methods run on the reactor, unless they say otherwise.
 
-    :param describe: makes an entry of an inspected container; None if it is none of ours.
+    :param describe: makes an entry of an inspected container; None if no Kubernetes shim made the container.
     """
 
     _docker: IDocker
     _logs: IContainerLogs
     _describe: Callable[[JSONObject], Entry | None]
+    #: May be read from any thread.
     snapshot: Snapshot = field(factory=Snapshot, init=False)
     _refreshes: dict[str, _Refresh] = field(factory=dict, init=False)
-    _waiting: list[Deferred[None]] = field(factory=list, init=False)
-    #: Why a reader should not wait for the engine; None while waiting makes sense.
+    #: Readers that wait for a fresh snapshot.
+    _readers: list[Deferred[None]] = field(factory=list, init=False)
     _disconnect_reason: str | None = field(default=None, init=False)
     _listeners: list[Callable[[Entry | None, Entry | None], None]] = field(factory=list, init=False)
     _log = Logger()
 
     @property
     def disconnect_reason(self) -> str | None:
-        """Why the engine cannot be reached; None while it can.  Any thread."""
+        """Why the engine cannot be reached; None while it can, so that it makes sense to wait for it.  Any thread."""
         return self._disconnect_reason
 
     def subscribe(self, listener: Callable[[Entry | None, Entry | None], None]) -> None:
-        """Call *listener* with the old and the new entry of whatever changes; None where there is none."""
+        """Call *listener* at each change, with the old and the new entry; None for one that does not exist."""
         self._listeners.append(listener)
 
     def current(self) -> Snapshot:
-        """The snapshot, if it is fresh.  Any thread.
+        """Return the snapshot.  Any thread.
 
-        :raises NotYet: otherwise.
+        :raises NotReady: it is not fresh.
         """
         snapshot = self.snapshot
         if not snapshot.fresh:
@@ -146,32 +147,32 @@ class Cache:
     async def ready(self) -> None:
         """Return when the snapshot is fresh.
 
-        :raises Unavailable: at once while the engine is away, or as soon as it turns out to be.
+        :raises Unavailable: the engine is disconnected, or disconnects meanwhile.
         """
         if self.snapshot.fresh:
             return
         if self._disconnect_reason is not None:
             raise errors.Unavailable(self._disconnect_reason)
-        waiter: Deferred[None] = Deferred()
-        self._waiting.append(waiter)
-        await waiter
+        reader: Deferred[None] = Deferred()
+        self._readers.append(reader)
+        await reader
 
-    def disconnected(self, why: str) -> None:
-        """The event feed broke, or the engine cannot be reached: what we have may be out of date."""
-        self._disconnect_reason = why
+    def disconnected(self, reason: str) -> None:
+        """Mark the snapshot as stale: the event feed broke, or the engine cannot be reached."""
+        self._disconnect_reason = reason
         self.snapshot = evolve(self.snapshot, fresh=False)
-        waiting, self._waiting = self._waiting, []
-        for waiter in waiting:
-            waiter.errback(errors.Unavailable(why))
+        readers, self._readers = self._readers, []
+        for reader in readers:
+            reader.errback(errors.Unavailable(reason))
 
     def connected(self) -> None:
-        """The engine answers again; readers may wait for :meth:`resync`."""
+        """Let readers wait for :meth:`resync`: the engine answers again."""
         self._disconnect_reason = None
 
     async def resync(self, before_use: Callable[[], Awaitable[None]]) -> None:
-        """List everything of ours, refresh it all, drop what is gone, and be fresh.
+        """List all sandboxes and containers, refresh them, drop those that are gone, and publish a fresh snapshot.
 
-        :param before_use: awaited when the copy is complete, before anybody is told that it is fresh.
+        :param before_use: awaited when the cache is complete, before it is fresh.
         """
         listed: set[str] = set()
         for kind in (labels.SANDBOX, labels.CONTAINER):
@@ -185,7 +186,7 @@ class Cache:
                 await gate.run(self.refresh, identifier)
             except (errors.EngineFailure, errors.Internal) as error:
                 self._log.error(
-                    "{container} is shown as it was last known, if it was: {error}",
+                    "container {container} could not be refreshed; lists show its last known state, if any: {error}",
                     container=identifier,
                     error=str(error),
                 )
@@ -193,36 +194,36 @@ class Cache:
         await in_parallel(*map(refresh, known))
         await before_use()
         self.snapshot = evolve(self.snapshot, fresh=True)
-        waiting, self._waiting = self._waiting, []
-        for waiter in waiting:
-            waiter.callback(None)
+        readers, self._readers = self._readers, []
+        for reader in readers:
+            reader.callback(None)
 
     async def refresh(self, identifier: str) -> None:
-        """Inspect a container and publish it.  What is published is no older than this call.
+        """Inspect a container and publish it.  The published entry is no older than this call.
 
-        Cancelling a caller leaves the inspection to the others.
+        Cancelling one caller does not affect the others.
         """
         refresh = self._refreshes.get(identifier)
         if refresh is None:
             refresh = self._refreshes[identifier] = _Refresh()
         waiter: Deferred[None] = Deferred()
-        refresh.next.append(waiter)
+        refresh.waiters.append(waiter)
         if not refresh.running:
             refresh.running = True
             Deferred.fromCoroutine(self._run(identifier, refresh))  # which does not fail
         await waiter
 
     async def _run(self, identifier: str, refresh: _Refresh) -> None:
-        while refresh.next:
-            waiters, refresh.next = refresh.next, []
+        while refresh.waiters:
+            waiters, refresh.waiters = refresh.waiters, []
             error: errors.CriwistError | None = None
             try:
                 await self._inspect(identifier)
             except errors.CriwistError as fault:
                 error = fault
-            except Exception as fault:  # noqa: BLE001 - who waits must hear of it, whatever it is
-                self._log.failure("refresh of {container}", container=identifier)
-                error = errors.Internal(f"container {identifier} cannot be understood: {fault}")
+            except Exception as fault:  # noqa: BLE001 - the waiters get any error
+                self._log.failure("refreshing container {container} failed", container=identifier)
+                error = errors.Internal(f"the inspection of container {identifier} cannot be parsed: {fault}")
             for waiter in waiters:
                 if waiter.called:
                     continue  # cancelled
@@ -235,7 +236,7 @@ class Cache:
 
     async def _inspect(self, identifier: str) -> None:
         try:
-            inspected = await self._inspected(identifier)
+            inspected = await self._inspect_or_list(identifier)
         except errors.NotFound:
             self._publish(identifier, None)
             return
@@ -245,18 +246,22 @@ class Cache:
             await self._logs.settled(identifier)
         self._publish(identifier, entry)
 
-    async def _inspected(self, identifier: str) -> JSONObject:
+    async def _inspect_or_list(self, identifier: str) -> JSONObject:
         try:
             return await self._docker.inspect_container(identifier)
         except errors.EngineFailure as error:
             listed = await self._docker.containers({"id": [identifier]})
             if not listed:
                 raise errors.NotFound("container", identifier) from error
-            self._log.warn("{container} is shown as it is listed: {error}", container=identifier, error=str(error))
+            self._log.warn(
+                "container {container} is shown as it is listed, it cannot be inspected: {error}",
+                container=identifier,
+                error=str(error),
+            )
             return as_inspected(listed[0])
 
     def publish(self, entry: Entry) -> None:
-        """Publish an entry that was made without an inspection: a sandbox whose record changed."""
+        """Publish an entry without an inspection: of a sandbox whose record changed."""
         self._publish(entry.id, entry)
 
     def _publish(self, identifier: str, entry: Entry | None) -> None:
@@ -275,9 +280,9 @@ class Cache:
 
 @define(eq=False)
 class _Refresh:
-    """The refreshes of one id: the one under way, and who waits for the next."""
+    """The refreshes of one id.  ``waiters`` wait for the next inspection, not for one under way."""
 
-    next: list[Deferred[None]] = field(factory=list)
+    waiters: list[Deferred[None]] = field(factory=list)
     running: bool = False
 
 
@@ -296,4 +301,4 @@ def _one(kind: str, entries: Mapping[str, _E], identifier: str) -> _E:
     matches = [entry for key, entry in entries.items() if key.startswith(identifier)] if identifier else []
     if len(matches) == 1:
         return matches[0]
-    raise errors.NotFound(kind, identifier, f"{len(matches)} ids begin so" if matches else "")
+    raise errors.NotFound(kind, identifier, f"{len(matches)} ids have this prefix" if matches else "")

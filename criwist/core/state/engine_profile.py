@@ -1,8 +1,8 @@
-"""What is known of the engine, for those who make requests of it.
+"""The profile of the connected engine: its facts, and the least oom_score_adj that it can set.
 
 An engine without CAP_SYS_RESOURCE cannot lower a process's oom_score_adj, and runc answers an attempt with "can't
-get final child's PID from pipe: EOF".  So scores are clamped to a floor: read from the engine's process where it
-runs on this machine, else learned from the first refusal.  Either is said once.
+get final child's PID from pipe: EOF".  So scores are clamped to a floor.  It is read from the engine's process if that
+runs on this machine, else derived from the first failed start.  Either is logged once.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _REFUSAL = "can't get final child's PID from pipe"
 
 @define(eq=False)
 class EngineProfile:
-    """The engine's facts, and what it may do.
+    """The engine's facts and its oom_score_adj floor.
 
-    :param read_floor: the least oom_score_adj that the engine may set, or None if that cannot be told from here.
+    :param read_floor: returns the least oom_score_adj that the engine may set, or None if it is not known here.
     """
 
     _docker: IDocker
@@ -35,7 +35,7 @@ class EngineProfile:
 
     @property
     def facts(self) -> EngineFacts:
-        """The facts.
+        """The engine's facts.
 
         :raises Unavailable: the engine has never answered.
         """
@@ -46,30 +46,30 @@ class EngineProfile:
 
     @property
     def oom_score_floor(self) -> int:
-        """The least oom_score_adj to ask for."""
+        """The least oom_score_adj for a container."""
         return self._floor
 
     async def connected(self, facts: EngineFacts) -> None:
-        """The engine was connected to, perhaps another one than before."""
+        """Read the floor of a newly connected engine, which may be another one than before."""
         floor = self._read_floor()
         if floor is not None:
-            self._lower_bound(floor)
+            self._set_floor(floor)
 
     def raise_oom_score_floor(self, error: errors.CriwistError, oom_score_adj: int) -> bool:
-        """Whether a start failed since *oom_score_adj* is too low; the floor is 0 from then on.
+        """Raise the floor to 0 if a start failed because *oom_score_adj* is too low; return whether it did.
 
-        True asks the caller to create the container again; it is said at most once for an engine.
+        True means that the caller creates the container again; it is returned at most once for an engine.
         """
         if oom_score_adj >= 0 or oom_score_adj < self._floor or _REFUSAL not in str(error):
             return False
-        self._lower_bound(0)
+        self._set_floor(0)
         return True
 
-    def _lower_bound(self, floor: int) -> None:
+    def _set_floor(self, floor: int) -> None:
         if floor > LEAST_SCORE and floor != self._floor:
             self._log.warn(
-                "the engine may not set an oom_score_adj below {floor} (it lacks CAP_SYS_RESOURCE): "
-                "pods that ask for less get {floor}",
+                "the engine cannot set an oom_score_adj below {floor}, it lacks CAP_SYS_RESOURCE; "
+                "pods that request less get {floor}",
                 floor=floor,
             )
         self._floor = floor

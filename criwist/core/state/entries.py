@@ -1,7 +1,7 @@
-"""What the copy keeps of a sandbox and of a container: little, immutable, ready to be answered.
+"""The cache's entry of a sandbox and of a container: small, immutable, with the CRI responses serialized.
 
-An inspected container is some 10 KB of JSON and ten times that as Python objects; a node has hundreds.  So an
-entry holds the CRI answers already serialized, and beside them only the facts that the core itself acts on.
+An inspected container is some 10 KB of JSON and ten times that as Python objects; a node has hundreds.  So an entry
+holds the serialized CRI messages, and beside them only the facts that the core itself acts on.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ class SandboxEntry:
 
     id: str
     name: ContainerName
-    #: The pause runs *and* its network stands.
+    #: The pause container runs *and* the pod's network is set up.
     ready: bool
-    #: The pause runs.
+    #: The pause container runs.
     running: bool
     created_at: int
     labels: Mapping[str, str] = field(hash=False)
-    #: The pause's pid on the host; 0 unless it runs.
+    #: The pause container's pid on the host; 0 unless it runs.
     pid: int
     #: ``HostConfig.NetworkMode``.
     network_mode: str
@@ -53,7 +53,7 @@ class ContainerEntry:
     name: ContainerName
     #: runtime.v1.ContainerState
     state: int
-    #: Docker says that its process runs.
+    #: Docker's ``State.Running``.
     running: bool
     created_at: int
     labels: Mapping[str, str] = field(hash=False)
@@ -68,9 +68,9 @@ class ContainerEntry:
     #: ``LogPath``: the engine's own file, ``""`` unless the driver writes one.
     engine_log_path: str
     log_driver: str
-    #: Ids of the images that are mounted in it, whoever mounts them.
+    #: Ids of the images that are mounted in it, by the engine or by criwist.
     image_volumes: frozenset[str]
-    #: What is written to its cgroup at its start.
+    #: Values that criwist writes to its cgroup at its start.
     cgroup_writes: CgroupWrites = field(hash=False)
     #: A serialized runtime.v1.Container.
     item: bytes
@@ -79,5 +79,5 @@ class ContainerEntry:
 
     @property
     def exited(self) -> bool:
-        """Whether it has run, or could not, and will not run again."""
+        """Whether its process has ended, or could not be started, and will not run again."""
         return self.state == pb.CONTAINER_EXITED

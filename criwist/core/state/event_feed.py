@@ -1,14 +1,14 @@
-"""The engine's life as we see it: connect, follow its events, notice that it went, come back.
+"""The connection to the engine's events: connect, follow, detect a break, reconnect.
 
-1. Connect: ask the engine what it is (``IDocker.connect``).
+1. Connect: read the engine's facts (``IDocker.connect``).
 2. Follow ``/events`` from where the last feed broke, or from now.
-3. When the feed stands, take over a full listing.  Events that arrive meanwhile refresh what they name, so
-   nothing that happens between listing and inspection is missed.
-4. When the feed breaks, or the listing or an inspection gets no answer, mark the copy stale and go to 1, after a
-   pause that grows from a tenth of a second to five: Docker may come and go, it never ends this process.
+3. When the feed is established, resync the cache with a full listing.  Events that arrive meanwhile refresh the
+   containers that they name, so no change between listing and inspection is missed.
+4. When the feed breaks, or the listing or an inspection gets no answer, mark the cache stale and go to 1, after a
+   backoff that grows from a tenth of a second to five.  Docker may come and go; that never ends this process.
 
-Who waits for the end of an exec is told by the ``exec_die`` event.  A break may hide that event, so after each
-reconnection all who wait are told to look for themselves.
+The ``exec_die`` event reports the end of an exec to its subscribers.  A break may hide that event, so after each
+reconnection all subscribers are notified, and read the exec's state themselves.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from criwist import errors, labels
 from criwist.core.state.cache import Cache
 from criwist.interfaces.engine import EngineFacts, IDocker, JSONObject
 
-#: Seconds between attempts to reach the engine: the first, and the longest.
+#: Seconds between attempts to connect to the engine: the first time, and at most.
 MIN_BACKOFF = 0.1
 MAX_BACKOFF = 5.0
 
-#: Container events after which a container may look different.  All others (exec_*, top, attach, health…) do not
-#: change anything that the CRI shows.
+#: Events that may change something in a container that the CRI shows.  All others (exec_*, top, attach, health…) change
+#: nothing of it.
 _CHANGES = frozenset(
     {"create", "start", "die", "stop", "kill", "oom", "pause", "unpause", "rename", "update", "destroy", "restart"}
 )
@@ -40,11 +40,11 @@ _CHANGES = frozenset(
 
 @define(eq=False)
 class EventFeed:
-    """Keeps *cache* fed.
+    """Keeps *cache* up to date.
 
     :param connected: awaited at each connection, before the listing, with the engine's facts.
-    :param before_use: awaited at each connection, when the copy is complete, before it is used.
-    :param taken_over: awaited at each connection, when the copy is in use.
+    :param before_use: awaited at each connection, when the cache is complete, before it is fresh.
+    :param after_resync: awaited at each connection, when the cache is fresh.
     :param image_event: called with each image event.
     """
 
@@ -53,67 +53,70 @@ class EventFeed:
     _clock: IReactorTime
     _connected: Callable[[EngineFacts], Awaitable[None]]
     _before_use: Callable[[], Awaitable[None]]
-    _taken_over: Callable[[], Awaitable[None]]
+    _after_resync: Callable[[], Awaitable[None]]
     _image_event: Callable[[JSONObject], None]
     _running: Deferred[None] | None = field(default=None, init=False)
     _since: str = field(default="", init=False)
-    _pause: float = field(default=MIN_BACKOFF, init=False)
-    _said: str = field(default="", init=False)
-    #: Fails when something shows that the copy is out of date though the feed stands.
-    _doubt: Deferred[None] = field(factory=Deferred, init=False)
-    _exec_ends: dict[str, list[Deferred[int | None]]] = field(factory=dict, init=False)
+    _backoff: float = field(default=MIN_BACKOFF, init=False)
+    #: The reason of the last disconnection that was logged; ``""`` after a resync.
+    _logged_reason: str = field(default="", init=False)
+    #: Fails when a refresh failed, so that the cache is out of date although the feed is up.
+    _stale: Deferred[None] = field(factory=Deferred, init=False)
+    _exec_subscribers: dict[str, list[Deferred[int | None]]] = field(factory=dict, init=False)
     _log = Logger()
 
     def start(self) -> None:
-        """Begin, and go on until :meth:`stop`."""
+        """Connect, follow and reconnect until :meth:`stop`."""
         self._running = Deferred.fromCoroutine(self._run())
         self._running.addErrback(lambda failure: failure.trap(CancelledError))
 
     def stop(self) -> None:
-        """End the feed.  Idempotent."""
+        """Disconnect.  Idempotent."""
         running, self._running = self._running, None
         if running is not None:
             running.cancel()
 
     def exec_ended(self, exec_id: str) -> Deferred[int | None]:
-        """Fires with the exit code when the engine says that the exec ended, with None when it may have.
+        """Subscribe to the end of an exec: the Deferred fires with its exit code, or with None if it may have ended.
 
-        Ask before starting the exec; after None look with ``inspect_exec``.  Cancel it when no longer interested.
+        Subscribe before starting the exec; after None read ``inspect_exec``.  Cancel the Deferred to unsubscribe.
         """
 
-        def forget(waiter: Deferred[int | None]) -> None:
-            waiters = self._exec_ends.get(exec_id, [])
-            if waiter in waiters:
-                waiters.remove(waiter)
-            if not waiters:
-                self._exec_ends.pop(exec_id, None)
+        def unsubscribe(subscriber: Deferred[int | None]) -> None:
+            subscribers = self._exec_subscribers.get(exec_id, [])
+            if subscriber in subscribers:
+                subscribers.remove(subscriber)
+            if not subscribers:
+                self._exec_subscribers.pop(exec_id, None)
 
-        waiter: Deferred[int | None] = Deferred(forget)
-        self._exec_ends.setdefault(exec_id, []).append(waiter)
-        return waiter
+        subscriber: Deferred[int | None] = Deferred(unsubscribe)
+        self._exec_subscribers.setdefault(exec_id, []).append(subscriber)
+        return subscriber
 
     async def _run(self) -> None:
         while True:
             try:
                 await self._follow()
             except errors.CriwistError as error:
-                self._went_away(str(error))
+                self._disconnected(str(error))
             except CancelledError:
                 raise
-            except Exception:  # noqa: BLE001 - no answer of the engine, however strange, may end us
-                self._log.failure("following the engine failed")
-                self._went_away("the engine's answers cannot be understood; see criwist's log")
-            await deferLater(self._clock, self._pause, lambda: None)
-            self._pause = min(self._pause * 2, MAX_BACKOFF)
+            except Exception:  # noqa: BLE001 - no answer of the engine, however strange, may end the process
+                self._log.failure("following the engine's events failed")
+                self._disconnected("the engine's answers cannot be parsed; see criwist's log")
+            await deferLater(self._clock, self._backoff, lambda: None)
+            self._backoff = min(self._backoff * 2, MAX_BACKOFF)
 
     async def _follow(self) -> None:
         facts = await self._docker.connect()
         self._cache.connected()
         await self._connected(facts)
-        standing: Deferred[None] = Deferred()
-        self._doubt = Deferred()
-        feed = Deferred.fromCoroutine(self._docker.events(self._since, lambda: standing.callback(None), self._deliver))
-        under_way = [self._doubt, Deferred.fromCoroutine(self._take_over(facts, standing)), feed]
+        established: Deferred[None] = Deferred()
+        self._stale = Deferred()
+        feed = Deferred.fromCoroutine(
+            self._docker.events(self._since, lambda: established.callback(None), self._dispatch)
+        )
+        under_way = [self._stale, Deferred.fromCoroutine(self._resync(facts, established)), feed]
         try:
             await gatherResults(under_way, consumeErrors=True)  # until one fails, and the feed always does
         except FirstError as error:
@@ -122,33 +125,33 @@ class EventFeed:
             for one in under_way:
                 one.cancel()
 
-    async def _take_over(self, facts: EngineFacts, standing: Deferred[None]) -> None:
-        await standing
+    async def _resync(self, facts: EngineFacts, established: Deferred[None]) -> None:
+        await established
         await self._cache.resync(self._before_use)
-        self._pause = MIN_BACKOFF
-        self._said = ""
+        self._backoff = MIN_BACKOFF
+        self._logged_reason = ""
         self._log.info(
-            "Docker {version} (API {major}.{minor}): {sandboxes} pods, {containers} containers",
+            "connected to Docker {version} (API {major}.{minor}): {sandboxes} pods, {containers} containers",
             version=facts.version,
             major=facts.api_version[0],
             minor=facts.api_version[1],
             sandboxes=len(self._cache.snapshot.sandboxes),
             containers=len(self._cache.snapshot.containers),
         )
-        self._everyone_look()
+        self._notify_all_exec_subscribers()
         try:
-            await self._taken_over()
+            await self._after_resync()
         except errors.CriwistError as error:
-            self._log.error("not everything could be made good after the connection: {error}", error=str(error))
+            self._log.error("the recovery after the connection is not complete: {error}", error=str(error))
 
-    def _went_away(self, why: str) -> None:
-        told = why if why.startswith("Docker ") else f"Docker is away: {why}"
-        self._cache.disconnected(told)
-        if told != self._said:  # once, not at every attempt
-            self._said = told
-            self._log.warn("{why}; trying again", why=told)
+    def _disconnected(self, error: str) -> None:
+        reason = error if error.startswith("Docker ") else f"Docker is away: {error}"
+        self._cache.disconnected(reason)
+        if reason != self._logged_reason:  # once, not at every attempt
+            self._logged_reason = reason
+            self._log.warn("{reason}; reconnecting", reason=reason)
 
-    def _deliver(self, event: JSONObject) -> None:
+    def _dispatch(self, event: JSONObject) -> None:
         self._since = _resume_point(event) or self._since
         kind = event.get("Type")
         if kind == "image":
@@ -161,33 +164,33 @@ class EventFeed:
         actor = event.get("Actor") or {}
         attributes = actor.get("Attributes") or {}
         if action.startswith("exec_die"):
-            for waiter in self._exec_ends.pop(str(attributes.get("execID", "")), []):
-                waiter.callback(_exit_code(attributes))
+            for subscriber in self._exec_subscribers.pop(str(attributes.get("execID", "")), []):
+                subscriber.callback(_exit_code(attributes))
         elif action in _CHANGES and labels.TYPE in attributes:
             refreshing = Deferred.fromCoroutine(self._cache.refresh(str(actor.get("ID", event.get("id", "")))))
-            refreshing.addErrback(self._missed)
+            refreshing.addErrback(self._refresh_failed)
 
-    def _missed(self, failure: Failure) -> None:
-        """A change could not be looked at.  Unless it is the container's own fault, everything is listed anew."""
+    def _refresh_failed(self, failure: Failure) -> None:
+        """Reconnect and resync if the engine did not answer.  An error of the one container needs no resync."""
         failure.trap(errors.CriwistError)
-        if failure.check(errors.Unavailable, errors.DeadlineExceeded) and not self._doubt.called:
-            self._doubt.errback(failure)
+        if failure.check(errors.Unavailable, errors.DeadlineExceeded) and not self._stale.called:
+            self._stale.errback(failure)
 
-    def _everyone_look(self) -> None:
-        waiting, self._exec_ends = self._exec_ends, {}
-        for waiters in waiting.values():
-            for waiter in waiters:
-                waiter.callback(None)
+    def _notify_all_exec_subscribers(self) -> None:
+        by_exec, self._exec_subscribers = self._exec_subscribers, {}
+        for subscribers in by_exec.values():
+            for subscriber in subscribers:
+                subscriber.callback(None)
 
 
 def _exit_code(attributes: JSONObject) -> int | None:
-    """What an ``exec_die`` event says of the end."""
+    """Return the exit code in an ``exec_die`` event; None without a valid one."""
     text = str(attributes.get("exitCode", ""))
     return int(text) if text.isascii() and text.isdigit() else None
 
 
 def _resume_point(event: JSONObject) -> str:
-    """The ``since`` that resumes a feed at *event*, itself included."""
+    """Return the ``since`` parameter that resumes a feed at *event*, inclusive."""
     nanoseconds: Any = event.get("timeNano")
     if not isinstance(nanoseconds, int):
         return ""

@@ -1,4 +1,4 @@
-"""What is said where an answer from memory is not there yet."""
+"""The error of a read from memory that has no answer yet."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from criwist.errors import Unavailable
 
 
 class NotReady(Unavailable):
-    """What was asked for is not known yet: wait until ``until()`` returns, on the reactor, and ask again.
+    """The state is not known yet: await ``until()``, on the reactor, and read again.
 
-    Who has waited and hears it once more (the engine went away again) may take it for what it is, an Unavailable.
+    A caller that gets it again after that (the engine has disconnected once more) reports it as an Unavailable.
 
-    :param what: for the text.
-    :param within: seconds after which waiting makes no sense any more.
+    :param what: the state, for the text.
+    :param until: returns when the state is known.
+    :param within: seconds to wait at most.
     """
 
     def __init__(self, what: str, until: Callable[[], Coroutine[Any, Any, None]], within: float) -> None:
-        super().__init__(f"{what}: not known yet, trying again later makes sense")
+        super().__init__(f"{what}: not known yet, try again later")
         self.until = until
         self.within = within

@@ -1,9 +1,9 @@
-"""What the kernel says of a running container: as whom it runs, and what it may use.
+"""The state of a container that the kernel reports: its user, and the limits in force.
 
-What the engine was told is a wish; ``ContainerStatus.user`` and ``resources`` are facts, on which kubelet's
-in-place resize relies.  They are read when the container changes, not when somebody asks.  As whom it ran is told of a
-container that has ended, too.  An engine on another
-machine has its processes there: what is under the pid here is somebody else's, and nothing is said.
+The engine's document has what was requested.  ``ContainerStatus.user`` and ``resources`` are what is in force;
+kubelet's in-place resize relies on that.  They are read when the container changes, not at each request.  A container
+that has ended keeps its user.  An engine on another machine has its processes there: here the pid belongs to an
+unrelated process, so nothing is reported.
 """
 
 from __future__ import annotations
@@ -27,46 +27,46 @@ from criwist.translate.engine_json import flag, number, text, text_map
 
 @frozen
 class ObservedState:
-    """What the kernel says of a running container; None where it could not be asked."""
+    """A container's limits and user; None where the kernel does not report them."""
 
     resources: pb.LinuxContainerResources | None = None
     user: pb.LinuxContainerUser | None = None
 
 
-#: Containers whose users are remembered: more than a node keeps, ended ones included.
-_MOST_CONTAINERS = 4096
+#: Containers whose users are kept in memory: more than a node has, ended ones included.
+_MAX_USERS = 4096
 
 
 @define(eq=False)
 class ObservedStateReader:
-    """Looks at containers, and remembers as whom they ran when they have ended.
+    """Reads the state of containers, and keeps their users in memory for when they have ended.
 
-    :param look: what the kernel says of one.
+    :param read: :func:`read_observed_state`.
     """
 
-    _look: Callable[[JSONObject], ObservedState]
+    _read: Callable[[JSONObject], ObservedState]
     _users: OrderedDict[str, pb.LinuxContainerUser] = field(factory=OrderedDict, init=False)
 
     def __call__(self, inspected: JSONObject) -> ObservedState:
-        """What the kernel says of an inspected container, or of whom it last said that it ran."""
-        found, identifier = self._look(inspected), text(inspected, "Id")
-        if found.user is not None:
-            self._users[identifier] = found.user
+        """Return the state of an inspected container; with its last known user, if it does not run."""
+        state, identifier = self._read(inspected), text(inspected, "Id")
+        if state.user is not None:
+            self._users[identifier] = state.user
             self._users.move_to_end(identifier)
-            if len(self._users) > _MOST_CONTAINERS:
+            if len(self._users) > _MAX_USERS:
                 self._users.popitem(last=False)
-            return found
-        return evolve(found, user=self._users.get(identifier))
+            return state
+        return evolve(state, user=self._users.get(identifier))
 
 
 def read_observed_state(inspected: JSONObject) -> ObservedState:
-    """Look at the first process of an inspected container, if it runs on this machine."""
+    """Read the state of the first process of an inspected container; an empty one unless it runs on this machine."""
     identifier, pid = text(inspected, "Id"), number(inspected, "State", "Pid")
     if not flag(inspected, "State", "Running") or pid <= 0 or not belongs_to(pid, identifier):
         return ObservedState()
     host_config = inspected.get("HostConfig") or {}
     try:
-        who = read_identity(pid)
+        identity = read_identity(pid)
         cgroup = process_cgroup(pid, identifier)
         limits = read_limits(cgroup, number(host_config, "CpuShares"))
         unified = read_unified(cgroup, recorded_writes(text_map(inspected, "Config", "Labels")).unified)
@@ -75,12 +75,12 @@ def read_observed_state(inspected: JSONObject) -> ObservedState:
         return ObservedState()  # it has ended since
     return ObservedState(
         resources=_resources(limits, unified, score or 0),
-        user=pb.LinuxContainerUser(uid=who.uid, gid=who.gid, supplemental_groups=who.groups),
+        user=pb.LinuxContainerUser(uid=identity.uid, gid=identity.gid, supplemental_groups=identity.groups),
     )
 
 
 def _resources(limits: Limits, unified: Mapping[str, str], oom_score_adj: int) -> pb.LinuxContainerResources:
-    """The CRI's 0 stands for "no limit" as well as for "not specified"."""
+    """Return the CRI's message, in which 0 is "no limit" as well as "not specified"."""
     return pb.LinuxContainerResources(
         cpu_period=limits.cpu_period or 0,
         cpu_quota=limits.cpu_quota or 0,

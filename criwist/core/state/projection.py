@@ -1,7 +1,7 @@
-"""An inspected Docker container as an entry of the copy.
+"""The projection of an inspected Docker container to an entry of the cache.
 
-All that an answer needs is brought together here, once for each change: the inspection, the sandbox's record, the
-image, and what the kernel says of the running process.
+It combines, once for each change, all that a CRI response needs: the inspection, the sandbox's record, the image, and
+the state that the kernel reports.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ _JSON_FILE = "json-file"
 class Projection:
     """Makes entries.  Call it with an inspected container.
 
-    :param image: an image as listed, by id; None if it is gone.
-    :param volume_at: what image volume is at a host path.
-    :param own_directory: mounts from beneath it are criwist's own.
-    :param observe: what the kernel says of an inspected container.
+    :param image: returns the engine's document of an image by id; None if the image is gone.
+    :param observe: returns the state of an inspected container that the kernel reports.
+    :param volume_at: returns the image volume at a host path; None if there is none.
+    :param own_directory: mounts from below it are criwist's, and not in a status, except image volumes.
     """
 
     _engine: EngineProfile
@@ -55,7 +55,7 @@ class Projection:
     _log = Logger()
 
     def __call__(self, inspected: JSONObject) -> SandboxEntry | ContainerEntry | None:
-        """The entry; None if no Kubernetes shim made the container, or a part of it cannot be understood."""
+        """Return the entry; None if no Kubernetes shim made the container, or a part of it cannot be parsed."""
         name = parse_name(text(inspected, "Name"))
         kind = text(inspected, "Config", "Labels", labels.TYPE)
         if name is None or kind not in (labels.SANDBOX, labels.CONTAINER):
@@ -66,12 +66,12 @@ class Projection:
             return self._container(name, inspected)
         except errors.CriwistError as error:
             self._log.error(
-                "{container} is left out of lists: {error}", container=text(inspected, "Id"), error=str(error)
+                "container {container} is left out of lists: {error}", container=text(inspected, "Id"), error=str(error)
             )
             return None
 
     def _sandbox(self, name: ContainerName, inspected: JSONObject) -> SandboxEntry:
-        record = self._recalled(name, inspected)
+        record = self._record_with_network(name, inspected)
         ready = sandbox_ready(inspected, record=record)
         default = self._engine.facts.default_runtime
         item = sandbox_item(inspected, record=record, ready=ready, default_runtime=default)
@@ -91,8 +91,8 @@ class Projection:
             status=status.SerializeToString(),
         )
 
-    def _recalled(self, name: ContainerName, inspected: JSONObject) -> SandboxRecord | None:
-        """The sandbox's record; what another shim's record does not hold is recalled from what the network left."""
+    def _record_with_network(self, name: ContainerName, inspected: JSONObject) -> SandboxRecord | None:
+        """Return the sandbox's record.  If it lacks the network, as another shim's does, the provider recalls that."""
         sandbox_id = text(inspected, "Id")
         record = self._records.load(sandbox_id)
         if record is not None and (record.network is not None or record.network_plugin):
@@ -143,19 +143,19 @@ class Projection:
         )
 
     def _image_mounts(self, inspected: JSONObject) -> dict[str, pb.Mount]:
-        """The image volumes that we mounted, by their path in the container."""
-        found = {}
+        """Return the mounts of image volumes by criwist, by their path in the container."""
+        mounts = {}
         for mount in members(inspected, "Mounts"):
             volume = self._volume_at(text(mount, "Source"))
             if volume is not None:
                 image = pb.ImageSpec(image=volume.image_id, image_ref=volume.image_id)
-                found[text(mount, "Destination")] = pb.Mount(image=image, image_sub_path=volume.sub_path)
-        return found
+                mounts[text(mount, "Destination")] = pb.Mount(image=image, image_sub_path=volume.sub_path)
+        return mounts
 
     def _engine_log_path(self, inspected: JSONObject) -> str:
-        """``LogPath``.  The engine tells it from the first start on; where it will be is known before."""
-        told = text(inspected, "LogPath")
-        if told or text(inspected, "HostConfig", "LogConfig", "Type") != _JSON_FILE:
-            return told
+        """Return ``LogPath``, which the engine sets at the first start; before, the path that it will set."""
+        path = text(inspected, "LogPath")
+        if path or text(inspected, "HostConfig", "LogConfig", "Type") != _JSON_FILE:
+            return path
         identifier = text(inspected, "Id")
         return f"{self._engine.facts.root_directory}/containers/{identifier}/{identifier}-json.log"

@@ -1,17 +1,18 @@
-"""Opening a log file at the path that kubelet asked for, and nowhere else.
+"""Opens a log file at the path that kubelet asked for, and nowhere else.
 
-We run as root and kubelet names a path; whoever can plant a symbolic link on the way, or at its end, could have us
-write where he likes.  Pods can: one that mounts ``/var/log`` from the host is common.  So the path is walked one
-component after the other:
+criwist runs as root and kubelet names a path.  A user who can plant a symbolic link on the way to it, or at its end,
+could make criwist write to a file of his choice.  Pods can do that: a pod that mounts ``/var/log`` from the host is
+common.  The path is therefore walked one component after the other:
 
-* A directory is entered only as what it is.  A symbolic link is followed only if root or we own it (``/var/log`` on
-  another disk), and then its target is walked by the same rule.  Anybody else's ends the walk with an error.
-* Many pods run as root, too.  The last two directories, behind the first two of the path, therefore are never links:
-  kubelet makes those of a pod and of a container itself.
-* At the end a regular file is opened for appending.  A link, pipe or device that stands there loses its name to a new
-  file; what it led to is not touched.
+* A directory is entered only if it is a directory.  A symbolic link is followed only if root or criwist's user owns it
+  (``/var/log`` on another disk), and then its target is walked by the same rule.  Any other user's link ends the walk
+  with an error.
+* Many pods run as root, too.  The last two directories, after the first two of the path, therefore are never links:
+  kubelet itself makes the directories of a pod and of a container.
+* At the end, a regular file is opened for appending.  A link, pipe or device in its place loses its name to a new file;
+  the target of the link is not touched.
 
-Directories that are missing are made, mode 0755, and files 0640, whatever the umask.
+Missing directories are made with mode 0755, and files with 0640, whatever the umask is.
 """
 
 from __future__ import annotations
@@ -25,34 +26,35 @@ from typing import Final
 
 DIRECTORY_MODE: Final = 0o755
 FILE_MODE: Final = 0o640
-#: Directories at the beginning of a path that may be links, and others at its end that may not.
-FREE_FIRST: Final = 2
-PLAIN_LAST: Final = 2
-#: What the kernel follows at most in one path.
-MOST_LINKS: Final = 40
+#: Directories at the beginning of a path that may always be links, and those at its end that otherwise may not.
+FIRST_MAY_BE_LINKS: Final = 2
+LAST_ARE_NOT_LINKS: Final = 2
+#: Links that the kernel follows at most in one path.
+MAX_LINKS: Final = 40
 
-_ENTER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-# Not blocking: opening a pipe that nobody reads would wait.  Reading too: at a restart we look at what is there.
-_APPEND: Final = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_DIRECTORY_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# Not blocking: opening a pipe without a reader would wait.  For reading, too: a restart reads what the file holds.
+_FILE_FLAGS: Final = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+#: The kernel's errors for links, pipes without a reader, and missing devices.
+_NOT_A_FILE: Final = (errno.ELOOP, errno.ENXIO, errno.ENODEV)
 
 
-#: How the kernel refuses to open links, pipes that nobody reads, and devices that are not there.
-_NO_FILE: Final = (errno.ELOOP, errno.ENXIO, errno.ENODEV)
-
-
-class Untrusted(OSError):
-    """The path leads through a link that neither root nor we made, or where there is none to be."""
+class UntrustedPath(OSError):
+    """The path has a link that neither root nor criwist's user owns, or a link where none may be."""
 
 
 def open_log(path: str) -> int:
-    """A descriptor of the file at *path*, which is absolute, for reading and appending; made if it is missing.
+    """Open the file at *path*, which is absolute, for reading and appending; make it if it is missing.
 
-    :raises Untrusted: see above.
+    Returns the descriptor, which the caller closes.
+
+    :raises UntrustedPath: see above.
     :raises OSError: otherwise.
     """
-    with _directory_of(path, make=True) as (directory, name):
+    with _open_parent(path, make=True) as (directory, name):
         try:
-            descriptor = os.open(name, _APPEND, dir_fd=directory)
+            descriptor = os.open(name, _FILE_FLAGS, dir_fd=directory)
             if stat.S_ISREG(os.fstat(descriptor).st_mode):
                 return descriptor
             os.close(descriptor)
@@ -60,21 +62,21 @@ def open_log(path: str) -> int:
         except FileNotFoundError:
             pass
         except OSError as error:
-            if error.errno not in _NO_FILE:
+            if error.errno not in _NOT_A_FILE:
                 raise
             os.unlink(name, dir_fd=directory)
-        descriptor = os.open(name, _APPEND | os.O_CREAT | os.O_EXCL, FILE_MODE, dir_fd=directory)
+        descriptor = os.open(name, _FILE_FLAGS | os.O_CREAT | os.O_EXCL, FILE_MODE, dir_fd=directory)
         os.fchmod(descriptor, FILE_MODE)
         return descriptor
 
 
 def make_link(path: str, target: str) -> None:
-    """Make *path* a symbolic link to *target*, in place of whatever file or link is there.
+    """Make *path* a symbolic link to *target*, in place of a file or link that is there.
 
-    :raises Untrusted: see above.
+    :raises UntrustedPath: see above.
     :raises OSError: otherwise.
     """
-    with _directory_of(path, make=True) as (directory, name):
+    with _open_parent(path, make=True) as (directory, name):
         _remove(name, directory)
         os.symlink(target, name, dir_fd=directory)
 
@@ -82,7 +84,7 @@ def make_link(path: str, target: str) -> None:
 def remove_link(path: str) -> None:
     """Remove *path* if it is a symbolic link.  Idempotent."""
     try:
-        with _directory_of(path, make=False) as (directory, name):
+        with _open_parent(path, make=False) as (directory, name):
             if stat.S_ISLNK(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
                 os.unlink(name, dir_fd=directory)
     except FileNotFoundError:
@@ -90,31 +92,31 @@ def remove_link(path: str) -> None:
 
 
 @contextmanager
-def _directory_of(path: str, *, make: bool) -> Iterator[tuple[int, str]]:
-    """The directory of *path*, walked to by the rule, open; and the name in it."""
+def _open_parent(path: str, *, make: bool) -> Iterator[tuple[int, str]]:
+    """Walk to the directory of *path*; yield its descriptor, and the name in it."""
     head, name = os.path.split(os.path.normpath(path))
     if not os.path.isabs(head) or not name:
-        raise Untrusted(f"not an absolute path of a file: {path!r}")
-    ahead = _components(head)
-    plain = min(PLAIN_LAST, max(len(ahead) - FREE_FIRST, 0))
+        raise UntrustedPath(f"not an absolute path of a file: {path!r}")
+    components = _components(head)
+    without_links = min(LAST_ARE_NOT_LINKS, max(len(components) - FIRST_MAY_BE_LINKS, 0))
     links = 0
-    current = os.open("/", _ENTER)
+    current = os.open("/", _DIRECTORY_FLAGS)
     try:
-        while ahead:
-            component = ahead.pop()
+        while components:
+            component = components.pop()
             try:
-                following = _enter(component, current, make=make)
+                following = _open_directory(component, current, make=make)
             except OSError as error:
                 if error.errno not in (errno.ENOTDIR, errno.ELOOP):
                     raise
                 links += 1
                 target = _trusted_target(component, current, path, links)
-                if len(ahead) < plain:
-                    raise Untrusted(f"{component!r} on the way to {path} is a symbolic link") from None
-                ahead += _components(target)
+                if len(components) < without_links:
+                    raise UntrustedPath(f"{component!r} on the way to {path} is a symbolic link") from None
+                components += _components(target)
                 if not target.startswith("/"):
                     continue
-                following = os.open("/", _ENTER)
+                following = os.open("/", _DIRECTORY_FLAGS)
             os.close(current)
             current = following
         yield current, name
@@ -123,34 +125,34 @@ def _directory_of(path: str, *, make: bool) -> Iterator[tuple[int, str]]:
 
 
 def _components(path: str) -> list[str]:
-    """The components in the order in which a stack gives them."""
+    """Return the components as a stack: the first is on top."""
     return [component for component in reversed(path.split("/")) if component not in ("", ".")]
 
 
-def _enter(name: str, directory: int, *, make: bool) -> int:
+def _open_directory(name: str, directory: int, *, make: bool) -> int:
     try:
-        return os.open(name, _ENTER, dir_fd=directory)
+        return os.open(name, _DIRECTORY_FLAGS, dir_fd=directory)
     except FileNotFoundError:
         if not make:
             raise
     try:
         os.mkdir(name, DIRECTORY_MODE, dir_fd=directory)
     except FileExistsError:
-        return os.open(name, _ENTER, dir_fd=directory)
-    descriptor = os.open(name, _ENTER, dir_fd=directory)
+        return os.open(name, _DIRECTORY_FLAGS, dir_fd=directory)
+    descriptor = os.open(name, _DIRECTORY_FLAGS, dir_fd=directory)
     os.fchmod(descriptor, DIRECTORY_MODE)
     return descriptor
 
 
 def _trusted_target(name: str, directory: int, path: str, links: int) -> str:
-    """Where the link *name* leads."""
+    """Return the target of the link *name*."""
     status = os.stat(name, dir_fd=directory, follow_symlinks=False)
     if not stat.S_ISLNK(status.st_mode):
         raise NotADirectoryError(f"{name!r} on the way to {path} is not a directory")
     if not _is_trusted(status):
-        raise Untrusted(f"{name!r} on the way to {path} is a symbolic link of user {status.st_uid}")
-    if links > MOST_LINKS:
-        raise Untrusted(f"too many symbolic links on the way to {path}")
+        raise UntrustedPath(f"{name!r} on the way to {path} is a symbolic link of user {status.st_uid}")
+    if links > MAX_LINKS:
+        raise UntrustedPath(f"too many symbolic links on the way to {path}")
     return os.readlink(name, dir_fd=directory)
 
 

@@ -1,3 +1,3 @@
-"""Docker's own log files as the source of a CRI log."""
+"""Logs from Docker's own log files."""
 
 from __future__ import annotations

@@ -1,47 +1,41 @@
 """Docker's own log of a container, read as one sequence of entries across all its files.
 
-A position is an offset in a generation (see :mod:`criwist.logs.docker_files.generations`), always between two entries.
-:meth:`DockerLog.read` gives the entries behind it in CRI form and leaves the position; :meth:`DockerLog.advance` moves
-it once they are written.  Nothing is held between the two but descriptors: what could not be written is read again.
+A position is an offset in one file (see :mod:`criwist.logs.docker_files.rotated_files`), always between two entries.
+:meth:`DockerLog.read` returns the entries after the position in CRI form and does not move it;
+:meth:`DockerLog.advance` moves it once the entries are written.  Nothing but descriptors is held between the two calls:
+entries that could not be written are read again.
 
-When Docker has begun a new file, the old one is read to its end first, and the step from one to the other is a
-result of its own, because the position's owner has to remember it before anything of the new file is written.  Newer
-files are opened while the old one is still read, so that Docker may remove them while we are behind; but not without
-limit, as they take room on its disk as long as they are open.
+When Docker has begun a new file, the old one is read to its end first.  The step from one file to the next is a result
+of its own, because the caller has to record it before it writes anything of the new file.
 
-An emptied file (Docker was told to keep one only) is noticed by the bytes before the position, which hold a time in
-nanoseconds: they are gone, or others.
+A file that Docker has emptied (it keeps a single one) is detected by the bytes before the position, which hold a time
+in nanoseconds: they are gone, or different.
 """
 
 from __future__ import annotations
 
-import os
 import zlib
-from collections import deque
 from collections.abc import Callable
 from enum import Enum
-from itertools import islice
 from typing import Final, NamedTuple
 
 from attrs import define, field, frozen
 
-from criwist.logs.docker_files.generations import MOST_ENTRY, Fingerprint, Generation, fingerprint, open_generations
+from criwist.logs.docker_files.file_sequence import FileSequence
+from criwist.logs.docker_files.rotated_files import MAX_ENTRY, Fingerprint
 from criwist.wire import jsonlog, locallog
 from criwist.wire.crilog import Converted
 
-#: What is read and converted at a time: a millisecond or so of work, which is what other containers and the rest of the
-#: daemon wait for at most.  With twice as much, each read has the allocator ask the kernel for its memory anew.
-SLICE: Final = 128 << 10
-#: The end of the last entry read, its time included.
-_GUARD: Final = 48
-#: Bytes of newer files up to which still newer ones are opened before they are due.  What Docker removes beyond that
-#: is lost if we are not there in time.
-MOST_HELD: Final = 64 << 20
+#: Bytes that are read and converted at a time: a millisecond or so of work, for which other containers and the rest of
+#: the daemon wait at most.  With twice as much, the allocator asks the kernel for memory in each read.
+READ_SIZE: Final = 128 << 10
+#: Bytes before the position that are compared: the end of the last entry read, its time included.
+_GUARD_LENGTH: Final = 48
 
 
 @frozen
 class Format:
-    """How entries are told apart, and what becomes of them."""
+    """How a file is cut into entries, and how they are converted to CRI lines."""
 
     decode: Callable[[bytes], Converted]
     first_entry_length: Callable[[bytes], int]
@@ -52,14 +46,14 @@ LOCAL: Final = Format(locallog.decode, locallog.first_entry_length)
 
 
 class Position(NamedTuple):
-    """Where reading goes on."""
+    """Where reading continues."""
 
-    #: None: at the beginning of all, when nothing had been read yet.
-    generation: Fingerprint | None
+    #: None: at the beginning of the log; nothing was read yet.
+    file: Fingerprint | None
     offset: int
-    #: CRC-32 of what is just before it.
-    before: int
-    #: Inode number of the file as it was then: it tells apart files that begin with equal entries, the pieces of one
+    #: CRC-32 of the bytes just before the offset.
+    checksum_before: int
+    #: The file's inode number at that time: it distinguishes files that begin with equal entries, the pieces of one
     #: long line.
     inode: int = 0
 
@@ -67,29 +61,29 @@ class Position(NamedTuple):
 BEGINNING: Final = Position(None, 0, 0)
 
 
-class Step(Enum):
-    """What :meth:`DockerLog.read` gives if not entries."""
+class ReadEvent(Enum):
+    """What :meth:`DockerLog.read` returns in place of entries."""
 
-    #: There is nothing more for now.
+    #: There are no more entries for now.
     END = "end"
-    #: Reading goes on at the beginning of another file; the position has changed.
+    #: Reading continues at the beginning of another file; the position has changed.
     NEXT_FILE = "next file"
-    #: Docker emptied the file; what we had not read is lost.  The position has changed.
+    #: Docker emptied the file; its unread entries are lost.  The position has changed.
     EMPTIED = "emptied"
-    #: Docker removed files that we had not seen; some entries may be lost.  The position has changed.
+    #: Docker removed files that were never opened; some entries may be lost.  The position has changed.
     GAP = "gap"
 
 
-class Found(Enum):
-    """What :meth:`DockerLog.resume` found."""
+class ResumeResult(Enum):
+    """Where :meth:`DockerLog.resume` continues."""
 
-    #: The position.
-    PLACE = "place"
-    #: The file, but not what was before the position: the machine has lost the end of it.  Reading goes on at the
-    #: oldest entry.
-    CUT = "cut"
-    #: Docker has removed the file.  Reading goes on at the oldest entry.
-    NOTHING = "nothing"
+    #: At the position.
+    FOUND = "found"
+    #: At the oldest entry: the file does not have the bytes before the position.  A crash of the machine has lost its
+    #: end.
+    TRUNCATED = "truncated"
+    #: At the oldest entry: Docker has removed the file.
+    REMOVED = "removed"
 
 
 @define(eq=False)
@@ -98,156 +92,145 @@ class DockerLog:
 
     path: str
     _format: Format
-    #: The one that is read, and newer ones.
-    _generations: deque[Generation] = field(factory=deque, init=False)
+    _files: FileSequence = field(init=False)
+    #: The current file's fingerprint, and the offset in it.
     _fingerprint: Fingerprint | None = field(default=None, init=False)
     _offset: int = field(default=0, init=False)
+    #: The bytes before the offset, up to :data:`_GUARD_LENGTH`.
     _guard: bytes = field(default=b"", init=False)
-    #: What the guard will be behind that many bytes of the last read; None if it has to be read.
+    #: The guard after an advance by that many bytes of the last read; None if it has to be read.
     _next_consumed: int = field(default=0, init=False)
     _next_guard: bytes | None = field(default=None, init=False)
-    #: A size at which there was no whole entry behind the position.
+    #: A size of the current file at which there was no whole entry after the position.
     _torn_at: int = field(default=-1, init=False)
-    #: The last read found nothing behind the position.
+    #: The last read found nothing after the position.
     _at_end: bool = field(default=False, init=False)
-    #: Files may have gone unseen before the next one.
-    _gap: bool = field(default=False, init=False)
-    #: Whether the next read looks for newer files.
-    _looks: bool = field(default=False, init=False)
+    #: Whether the next read opens newer files.  Set by progress alone: a follower that cannot write does not hold ever
+    #: more files.
+    _opens_newer: bool = field(default=False, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._files = FileSequence(self.path, self._format.first_entry_length)
 
     @property
     def position(self) -> Position:
-        """Where reading goes on."""
+        """Where reading continues."""
         if self._fingerprint is None:
             return BEGINNING
-        return Position(self._fingerprint, self._offset, zlib.crc32(self._guard), self._generations[0].identity[1])
+        return Position(self._fingerprint, self._offset, zlib.crc32(self._guard), self._files.current.identity[1])
 
     @property
     def may_have_more(self) -> bool:
-        """Whether a read could give something, as far as a look at the files tells."""
-        if not self._generations:
-            return os.path.exists(self.path)
-        size = self._generations[0].size()
-        unread = size not in (self._offset, self._torn_at) if size >= 0 else not self._at_end
-        if unread or len(self._generations) > 2 or self._is_rotated():
-            return True
-        return len(self._generations) == 2 and self._generations[1].size() != 0
+        """Whether a read may return something, as far as the files' names and sizes show."""
+        if not self._files:
+            return self._files.exists
+        size = self._files.current.size()
+        is_unread = size not in (self._offset, self._torn_at) if size >= 0 else not self._at_end
+        return is_unread or self._files.may_have_next
 
-    def begin(self) -> None:
-        """Go to the oldest entry that there is.
+    def seek_oldest(self) -> None:
+        """Go to the oldest entry that Docker still has.
 
         :raises OSError: the files cannot be read.
         """
         self.close()
-        self._generations.extend(self._open_all())
+        self._files.open_all()
 
-    def resume(self, position: Position) -> Found:
-        """Go to *position*.
+    def resume(self, position: Position) -> ResumeResult:
+        """Go to *position*, or else to the oldest entry.
 
         :raises OSError: the files cannot be read.
         """
-        self.begin()
-        if position.generation is None:
-            return Found.PLACE
-        alike = [
-            number
-            for number, generation in enumerate(self._generations)
-            if fingerprint(generation, self._format.first_entry_length) == position.generation
+        self.seek_oldest()
+        if position.file is None:
+            return ResumeResult.FOUND
+        candidates = [
+            (index, file.identity[1])
+            for index, file in enumerate(self._files)
+            if self._files.fingerprint(file) == position.file
         ]
-        if not alike:
-            return Found.NOTHING
-        same = (number for number in alike if self._generations[number].identity[1] == position.inode)
-        for _ in range(next(same, alike[0])):
-            self._generations.popleft().close()
-        self._fingerprint = position.generation
+        if not candidates:
+            return ResumeResult.REMOVED
+        same = (index for index, inode in candidates if inode == position.inode)
+        self._files.drop_oldest(next(same, candidates[0][0]))
+        self._fingerprint = position.file
         self._move_to(position.offset)
-        if zlib.crc32(self._guard) == position.before:
-            return Found.PLACE
-        self.begin()
-        return Found.CUT
+        if zlib.crc32(self._guard) == position.checksum_before:
+            return ResumeResult.FOUND
+        self.seek_oldest()
+        return ResumeResult.TRUNCATED
 
-    def read(self, size: int = SLICE) -> Converted | Step:
-        """The next entries: at least one, and not more than *size* bytes of them unless the first is longer.
+    def read(self, size: int = READ_SIZE) -> Converted | ReadEvent:
+        """Return the next entries: at least one, and not more than *size* bytes of them unless the first is longer.
 
         :raises OSError: the files cannot be read.
         """
-        if not self._generations:
-            self._generations.extend(self._open_all())
-            if not self._generations:
-                return Step.END
+        if not self._files:
+            self._files.open_all()
+            if not self._files:
+                return ReadEvent.END
         if self._is_emptied():
-            return self._begin_again()
-        if self._looks:
-            self._looks = False
-            self.look()
-        converted = self._entries(size)
-        if converted is None and len(self._generations) == 1:
-            if not self._is_rotated():
-                return Step.END
-            # Docker writes to the new file only now; before it did, more may have come to the old one.
-            converted = self._entries(size)
+            return self._restart_emptied()
+        if self._opens_newer:
+            self._opens_newer = False
+            self.open_newer()
+        converted = self._read_entries(size)
+        if converted is None and len(self._files) == 1:
+            if not self._files.is_rotated:
+                return ReadEvent.END
+            # Docker writes to the new file only now; before, it may have added to the old one.
+            converted = self._read_entries(size)
             if converted is None:
-                self._find_successors()
-        return self._next_generation() if converted is None else converted
+                self._files.open_newer()
+        return self._step_to_next_file() if converted is None else converted
 
-    def look(self) -> None:
+    def open_newer(self) -> None:
         """Open the files that Docker has begun since, before it removes them.
 
         :raises OSError: they cannot be opened.
         """
-        if self._generations and self._is_rotated() and self._held() < MOST_HELD:
-            self._find_successors()
+        self._files.open_newer_early()
 
     def advance(self, consumed: int) -> None:
-        """Go on behind that many bytes of what the last read gave."""
-        # Who cannot write what he reads does not hold ever more.
-        self._looks = True
-        generation = self._generations[0]
+        """Move the position by *consumed* bytes, at most as many as the last read returned."""
+        self._opens_newer = True
         if self._fingerprint is None:
-            self._fingerprint = fingerprint(generation, self._format.first_entry_length)
+            self._fingerprint = self._files.fingerprint(self._files.current)
         self._move_to(self._offset + consumed, self._next_guard if consumed == self._next_consumed else None)
 
     def close(self) -> None:
-        """Let go of the files."""
-        while self._generations:
-            self._generations.popleft().close()
-        self._restart()
+        """Close the files.  A later read begins at the oldest entry."""
+        self._files.close()
+        self._start_file(None)
 
-    def _restart(self, known: Fingerprint | None = None) -> None:
-        self._fingerprint = known
+    def _start_file(self, file: Fingerprint | None) -> None:
+        self._fingerprint = file
         self._offset = 0
         self._guard = b""
         self._torn_at = -1
         self._at_end = False
 
     def _move_to(self, offset: int, guard: bytes | None = None) -> None:
-        generation = self._generations[0]
         self._offset = offset
         self._torn_at = -1
         self._at_end = False
         if guard is None:
-            length = min(_GUARD, offset)
-            guard = generation.read(offset - length, length)
+            length = min(_GUARD_LENGTH, offset)
+            guard = self._files.current.read(offset - length, length)
         self._guard = guard
 
-    def _open_all(self) -> list[Generation]:
-        try:
-            return open_generations(self.path)
-        except FileNotFoundError:
-            return []
-
-    def _entries(self, size: int) -> Converted | None:
-        """Entries behind the position; None if there is no whole one, in which case what there is may be damaged."""
-        generation = self._generations[0]
-        data = generation.read(self._offset, size)
+    def _read_entries(self, size: int) -> Converted | None:
+        """Return the entries after the position; None if there is no whole one (it may be damaged)."""
+        file = self._files.current
+        data = file.read(self._offset, size)
         self._at_end = not data
         if not data:
             return None
         converted = self._format.decode(data)
         if not converted.consumed and len(data) == size:
-            data = generation.read(self._offset, MOST_ENTRY)
+            data = file.read(self._offset, MAX_ENTRY)
             length = self._format.first_entry_length(data)
-            if not length and len(data) == MOST_ENTRY:
+            if not length and len(data) == MAX_ENTRY:
                 # No entry is that long.
                 return Converted(b"", len(data), 1)
             converted = self._format.decode(data[:length])
@@ -256,91 +239,28 @@ class DockerLog:
             self._torn_at = self._offset + len(data)
             return None
         consumed = self._next_consumed = converted.consumed
-        self._next_guard = data[consumed - _GUARD : consumed] if consumed >= _GUARD else None
+        self._next_guard = data[consumed - _GUARD_LENGTH : consumed] if consumed >= _GUARD_LENGTH else None
         return converted
 
     def _is_emptied(self) -> bool:
-        generation = self._generations[0]
+        file = self._files.current
         length = len(self._guard)
-        return generation.size() >= 0 and generation.read(self._offset - length, length) != self._guard
+        return file.size() >= 0 and file.read(self._offset - length, length) != self._guard
 
-    def _is_rotated(self) -> bool:
-        """Whether Docker writes to another file than the newest that we have."""
-        try:
-            status = os.stat(self.path)
-        except FileNotFoundError:
-            return False
-        return (status.st_dev, status.st_ino) != self._generations[-1].identity
+    def _restart_emptied(self) -> ReadEvent:
+        """Go to the beginning of the emptied file, once it has an entry by which it can be recognized."""
+        file = self._files.current
+        new_fingerprint = self._files.fingerprint(file)
+        if new_fingerprint is None:
+            self._torn_at = file.size()
+            return ReadEvent.END
+        self._start_file(new_fingerprint)
+        return ReadEvent.EMPTIED
 
-    def _begin_again(self) -> Step:
-        """Go to the beginning of the emptied file; not before it has an entry, so that it can be known again."""
-        generation = self._generations[0]
-        known = fingerprint(generation, self._format.first_entry_length)
-        if known is None:
-            self._torn_at = generation.size()
-            return Step.END
-        self._restart(known)
-        return Step.EMPTIED
-
-    def _next_generation(self) -> Step:
-        """Step to the next file that has an entry, by which it can be known again."""
-        while len(self._generations) > 1:
-            known = fingerprint(self._generations[1], self._format.first_entry_length)
-            if known is not None:
-                self._generations.popleft().close()
-                self._restart(known)
-                gap, self._gap = self._gap, False
-                return Step.GAP if gap else Step.NEXT_FILE
-            if len(self._generations) > 2:
-                # Docker is done with it: whatever it has is damaged.
-                self._generations[1].close()
-                del self._generations[1]
-            elif self._is_rotated():
-                self._find_successors()
-            else:
-                break
-        return Step.END
-
-    def _held(self) -> int:
-        return sum(max(generation.size(), 0) for generation in islice(self._generations, 1, None))
-
-    def _find_successors(self) -> None:
-        """Open the files that are newer than the newest that we have."""
-        found = self._open_all()
-        while (place := self._place_of_newest(found)) is None and len(self._generations) > 1:
-            if fingerprint(self._generations[-1], self._format.first_entry_length) is not None:
-                break
-            # It has nothing, and Docker has it no more.
-            self._generations.pop().close()
-        if place is None:
-            self._gap = True
-            place = -1
-        for passed in found[: place + 1]:
-            passed.close()
-        self._generations.extend(found[place + 1 :])
-
-    def _place_of_newest(self, found: list[Generation]) -> int | None:
-        """Where the newest that we have is among *found*: itself, or a packed copy of it.
-
-        All files of one long line begin alike.  Docker packs one after the other, so the copies of later ones are
-        younger than the removal of ours.  If all seem to be, the file system's times tell nothing, and the youngest is
-        taken.
-        """
-        newest = self._generations[-1]
-        for number, candidate in enumerate(found):
-            # As long as it is open no other has its inode number.
-            if candidate.identity == newest.identity:
-                return number
-        known = fingerprint(newest, self._format.first_entry_length)
-        if known is None:
-            return None
-        youngest = None
-        for number in reversed(range(len(found))):
-            candidate = found[number]
-            if candidate.size() >= 0 or fingerprint(candidate, self._format.first_entry_length) != known:
-                continue
-            if candidate.packed_at() <= newest.packed_at():
-                return number
-            if youngest is None:
-                youngest = number
-        return youngest
+    def _step_to_next_file(self) -> ReadEvent:
+        step = self._files.step()
+        if step is None:
+            return ReadEvent.END
+        next_fingerprint, has_gap = step
+        self._start_file(next_fingerprint)
+        return ReadEvent.GAP if has_gap else ReadEvent.NEXT_FILE

@@ -1,67 +1,67 @@
-"""The log of a container whose Docker log file is followed, as the rest of the daemon deals with it."""
+"""The log of a container whose source is Docker's own log file."""
 
 from __future__ import annotations
 
 import os
 
-from attrs import define
+from attrs import define, field
 
 from criwist.interfaces.logs import LoggedContainer
-from criwist.logs.docker_files.follower import Follower
-from criwist.logs.docker_files.location import EngineFile
+from criwist.logs.docker_files.follower import LogFollower
+from criwist.logs.docker_files.location import DockerLogFile
 from criwist.logs.positions import Positions
-from criwist.logs.reports import Reports
+from criwist.logs.problem_reports import ProblemReports
 from criwist.logs.scheduler import Scheduler
 
 
 @define(eq=False)
 class FileLog:
-    """One container's follower and its turns."""
+    """One container's follower and its place in the scheduler."""
 
     container: LoggedContainer
-    _file: EngineFile
-    _follower: Follower
-    _rounds: Scheduler
-    _positions: Positions
-    _reports: Reports
+    _file: DockerLogFile
+    _follower: LogFollower
+    _scheduler: Scheduler = field(kw_only=True)
+    _positions: Positions = field(kw_only=True)
+    _problems: ProblemReports = field(kw_only=True)
 
     def follow(self, container: LoggedContainer) -> None:
-        """Begin, or look again."""
-        # One that was followed before and does not run has ended; it may be about to be started all the same.
-        known = self._positions.load(container.container_id) is not None
-        self._follower.ended = known and not container.running
+        """Start the follower, or wake it."""
+        # A container with a record that does not run has ended; it may be about to be started all the same.
+        has_record = self._positions.load(container.container_id) is not None
+        self._follower.ended = has_record and not container.running
         try:
-            # Now, so that the file is there before the container is started.
+            # Now, so that the CRI file exists before the container is started.
             self._follower.start()
         except OSError as error:
-            self._reports.stuck(error)
-        self._rounds.call(self._follower)
+            self._problems.blocked(error)
+        self._scheduler.wake(self._follower)
 
     @property
-    def is_in_vain(self) -> bool:
+    def has_no_file(self) -> bool:
         """Whether Docker, having started the container, does not write the file."""
-        return not self._file.certain and not os.path.exists(self._file.path)
+        return not self._file.is_certain and not os.path.exists(self._file.path)
 
     async def settled(self) -> None:
-        """Return when all that Docker has is written."""
-        if self._follower.is_parked and not os.path.exists(self._file.path):
+        """Return when the CRI file holds all that Docker has."""
+        if self._follower.is_closed and not os.path.exists(self._file.path):
             return
         self._follower.ended = True
-        await self._rounds.finish(self._follower)
+        await self._scheduler.drain(self._follower)
 
     async def reopen(self) -> None:
-        """Open the file anew."""
+        """Open the CRI file at its path again."""
         self._follower.reopen()
-        self._rounds.call(self._follower)
+        self._scheduler.wake(self._follower)
 
     async def forget(self) -> None:
-        """Drop what is known of it."""
-        self._rounds.leave_out(self._follower)
+        """Close the files and remove the record."""
+        self._scheduler.remove(self._follower)
         self._follower.close()
         self._positions.remove(self.container.container_id)
 
     def stop(self) -> None:
-        """Record how far it is, and let go of the files."""
-        self._rounds.leave_out(self._follower)
+        """Record the position and close the files."""
+        self._scheduler.remove(self._follower)
         self._follower.save()
         self._follower.close()

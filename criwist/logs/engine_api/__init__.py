@@ -1,3 +1,3 @@
-"""The engine's log API as the source of a CRI log."""
+"""Logs from the engine's log API."""
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The body of one answer of the engine's log API: messages in, lines out, and no faster than they can be written.
+"""The body of one response of the engine's log API: messages in, lines out, no faster than they can be written.
 
-The engine writes each message by itself, and in an answer of HTTP/1.1 in a chunk of its own, which Twisted delivers by
-itself.  So nothing is read for a moment after each read, in which messages gather in the socket; and what was read is
-gathered for a longer moment, since converting and writing a hundred costs little more than one.
+The engine writes each message separately, and with HTTP/1.1 in a chunk of its own, which Twisted delivers separately.
+So reading pauses for a moment after each read, while messages gather in the socket.  The data that was read is buffered
+for a longer moment, because converting and writing a hundred messages costs little more than one.
 """
 
 from __future__ import annotations
@@ -18,184 +18,188 @@ from twisted.web.client import ResponseDone
 from twisted.web.http import PotentialDataLoss
 
 from criwist.errors import Unavailable
-from criwist.logs.reports import Reports
+from criwist.logs.problem_reports import ProblemReports
 from criwist.wire.apilog import EngineWords, Messages, TerminalMessages
 from criwist.wire.stdcopy import StdcopyError
 
-#: Seconds until writing is tried again.
-RETRY: Final = 1.0
+#: Seconds until a failed write is retried.
+RETRY_INTERVAL: Final = 1.0
 #: Seconds between two reads.  A socket holds some two hundred messages, more than the engine sends in that time.
-REST: Final = 0.001
-#: Seconds that messages are gathered for, and bytes from which on they are not.
-GATHER: Final = 0.02
-MOST_GATHERED: Final = 128 << 10
+READ_INTERVAL: Final = 0.001
+#: Seconds for which data is buffered, and bytes from which on it is not.
+FLUSH_INTERVAL: Final = 0.02
+FLUSH_SIZE: Final = 128 << 10
 
 
 class ApiResponse(Protocol):
-    """One answer.  *take* gets the lines as they come; when it raises OSError nothing more comes until *write* works.
+    """Receives one response.
 
-    ``done`` fires when the answer has ended and all is written, with whether there was anything in it; it fails with
-    EngineWords or StdcopyError if it is no log, and with Unavailable if the connection broke.  Cancelling it, and
-    :meth:`drop`, end the answer where it is.
+    *write_lines* gets the lines as they come.  If it raises OSError, reading stops until *write_pending* succeeds.
+
+    ``done`` fires when the response has ended and all its lines are written, with whether it had any content.  It fails
+    with EngineWords or StdcopyError if the response is no log, and with Unavailable if the connection broke.
+    Cancelling it, and :meth:`drop`, end the response early.
     """
 
     def __init__(
         self,
         messages: Messages | TerminalMessages,
-        take: Callable[[list[bytes]], None],
-        write: Callable[[], None],
+        write_lines: Callable[[list[bytes]], None],
+        write_pending: Callable[[], None],
         reactor: Any,
-        reports: Reports,
+        problems: ProblemReports,
     ) -> None:
         self.done: Deferred[bool] = Deferred(self._cancelled)
         self._messages = messages
-        self._take = take
-        self._write = write
+        self._write_lines = write_lines
+        self._write_pending = write_pending
         self._reactor = reactor
-        self._reports = reports
-        self._gathered: list[bytes] = []
-        self._size = 0
-        #: What is yet to be done: convert what is gathered, try to write again, end.
+        self._problems = problems
+        self._buffer: list[bytes] = []
+        self._buffered = 0
+        #: Pending calls: resume reading, flush the buffer, retry a write, drop an idle response.
         self._timers: dict[str, IDelayedCall] = {}
-        self._received = False
-        #: Whether anything has come since that was asked.
-        self._heard = False
-        self._stuck = False
+        self._has_content = False
+        #: Whether data has come since the last check for idleness.
+        self._is_active = False
+        #: Lines cannot be written for now.
+        self._is_blocked = False
+        #: How the response ended.
         self._result: bool | Failure | None = None
-        self._fired = False
+        self._is_fired = False
 
     def dataReceived(self, data: bytes) -> None:
-        """The next bytes."""
         if self._result is not None:
             return
-        self._received = self._heard = True
-        self._gathered.append(data)
-        self._size += len(data)
-        if self._size >= MOST_GATHERED and not self._stuck:
-            self._convert()
-        elif len(self._gathered) == 1 and not self._stuck:
-            self._later("convert", GATHER, self._convert)
+        self._has_content = self._is_active = True
+        self._buffer.append(data)
+        self._buffered += len(data)
+        if self._buffered >= FLUSH_SIZE and not self._is_blocked:
+            self._flush()
+        elif len(self._buffer) == 1 and not self._is_blocked:
+            self._schedule("flush", FLUSH_INTERVAL, self._flush)
         if "read" not in self._timers:
-            self._read_later()
+            self._pause_reading()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The answer is whole, or the connection broke.
+        """End the response: it is complete, or the connection broke.
 
-        PotentialDataLoss marks an answer that nothing but the end of the connection ends: what seems to be the last
-        line may have been cut off.
+        PotentialDataLoss marks a response that only the end of the connection ends: its last line may be cut off.
         """
         if self._result is not None:
             return
         if reason.check(ResponseDone):
-            self._convert(whole=True)
-            self._end(self._received)
+            self._flush(complete=True)
+            self._end(self._has_content)
         elif reason.check(PotentialDataLoss):
-            self._convert()
+            self._flush()
             if self._result is None:
-                # The engine's own words, if there are some behind the lines.
-                self._convert()
-            self._end(self._received)
+                # An error text of the engine after the lines is raised by a second call.
+                self._flush()
+            self._end(self._has_content)
         else:
-            self._convert()
-            self._end(Failure(Unavailable(f"Docker has ended the log it was sending: {reason.getErrorMessage()}")))
+            self._flush()
+            self._end(Failure(Unavailable(f"Docker closed the connection of a log: {reason.getErrorMessage()}")))
 
-    def drop_when_silent(self, seconds: float) -> None:
-        """Have it end when nothing has come for that time, if it has not ended by itself."""
-        self._heard = False
-        self._later("drop", seconds, lambda: self.drop_when_silent(seconds) if self._heard else self.drop())
+    def drop_when_idle(self, seconds: float) -> None:
+        """End the response when no data has come for that time, unless it ends by itself."""
+        self._is_active = False
+        self._schedule("drop", seconds, lambda: self.drop_when_idle(seconds) if self._is_active else self.drop())
 
     def drop(self) -> None:
-        """Have it end here.  Idempotent."""
+        """End the response here.  Idempotent."""
         if self._result is None:
-            self._convert()
-            self._end(self._received)
+            self._flush()
+            self._end(self._has_content)
             self._disconnect()
 
-    def _convert(self, *, whole: bool = False) -> None:
-        """Give on the lines of what is gathered."""
-        self._not_later("convert")
-        data = b"".join(self._gathered)
-        self._gathered.clear()
-        self._size = 0
+    def _flush(self, *, complete: bool = False) -> None:
+        """Convert the buffer and write its lines."""
+        self._cancel_timers("flush")
+        data = b"".join(self._buffer)
+        self._buffer.clear()
+        self._buffered = 0
         try:
             lines = self._messages.receive_data(data)
-            if whole:
+            if complete:
                 lines += self._messages.end()
         except (EngineWords, StdcopyError):
             self._end(Failure())
             self._disconnect()
             return
         try:
-            self._take(lines)
+            self._write_lines(lines)
         except OSError as error:
-            self._pause(error)
+            self._block(error)
 
-    def _read_later(self) -> None:
+    def _pause_reading(self) -> None:
         self._stop_reading()
-        self._later("read", REST, self._read_on)
+        self._schedule("read", READ_INTERVAL, self._resume_reading)
 
     def _stop_reading(self) -> None:
         if self._result is None and self.transport is not None:
             self.transport.pauseProducing()  # type: ignore[attr-defined] # a body's transport is a producer
 
-    def _read_on(self) -> None:
-        if not self._stuck and self._result is None and self.transport is not None:
+    def _resume_reading(self) -> None:
+        if not self._is_blocked and self._result is None and self.transport is not None:
             self.transport.resumeProducing()  # type: ignore[attr-defined] # see above
 
-    def _pause(self, error: OSError) -> None:
-        self._reports.stuck(error)
-        if not self._stuck:
+    def _block(self, error: OSError) -> None:
+        self._problems.blocked(error)
+        if not self._is_blocked:
             self._stop_reading()
-        self._stuck = True
-        self._later("write", RETRY, self._again)
+        self._is_blocked = True
+        self._schedule("write", RETRY_INTERVAL, self._retry_write)
 
-    def _again(self) -> None:
+    def _retry_write(self) -> None:
         try:
-            self._write()
+            self._write_pending()
         except OSError as error:
-            self._pause(error)
+            self._block(error)
             return
-        self._reports.unstuck()
-        self._stuck = False
-        self._convert()
-        if self._stuck:
+        self._problems.unblocked()
+        self._is_blocked = False
+        self._flush()
+        if self._is_blocked:
             return
         if self._result is not None:
             self._fire(self._result)
         else:
-            self._read_on()
+            self._resume_reading()
 
     def _end(self, result: bool | Failure) -> None:
         if self._result is None:
             self._result = result
-            if not self._stuck:
+            if not self._is_blocked:
                 self._fire(result)
 
     def _fire(self, result: bool | Failure) -> None:
-        if not self._fired:
-            self._fired = True
-            self._not_later(*self._timers)
+        if not self._is_fired:
+            self._is_fired = True
+            self._cancel_timers(*self._timers)
             self.done.callback(result)
 
     def _cancelled(self, done: Deferred[bool]) -> None:
-        self._fired = True
+        self._is_fired = True
         self._result = False
-        self._not_later(*self._timers)
+        self._cancel_timers(*self._timers)
         self._disconnect()
 
     def _disconnect(self) -> None:
         if self.transport is not None:
             self.transport.loseConnection()
 
-    def _later(self, name: str, seconds: float, call: Callable[[], None]) -> None:
+    def _schedule(self, name: str, seconds: float, call: Callable[[], None]) -> None:
+        """Call *call* later, in place of a pending call of that name."""
+
         def due() -> None:
             del self._timers[name]
             call()
 
-        self._not_later(name)
+        self._cancel_timers(name)
         self._timers[name] = self._reactor.callLater(seconds, due)
 
-    def _not_later(self, *names: str) -> None:
+    def _cancel_timers(self, *names: str) -> None:
         for name in names:
             timer = self._timers.pop(name, None)
             if timer is not None:

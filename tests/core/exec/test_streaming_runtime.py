@@ -117,8 +117,8 @@ class StreamingRuntimeTests(PodsTestCase):
         """The exec is created with the streams of the request, and with detach keys that nobody types."""
         self.started("run", program=Program(exit_code=0), stdin=True, stdout=True)
         (one,) = self.node.docker.execs.all.values()
-        asked = {key: one.config[key] for key in ("AttachStdin", "AttachStdout", "AttachStderr", "Tty")}
-        self.assertEqual(asked, {"AttachStdin": True, "AttachStdout": True, "AttachStderr": False, "Tty": False})
+        requested = {key: one.config[key] for key in ("AttachStdin", "AttachStdout", "AttachStderr", "Tty")}
+        self.assertEqual(requested, {"AttachStdin": True, "AttachStdout": True, "AttachStderr": False, "Tty": False})
         self.assertNotIn("ctrl-p", one.config["DetachKeys"])
 
     def test_the_exit_code(self) -> None:

@@ -143,6 +143,18 @@ class LookupTests(ImagesCase):
         self.result(self.images.refresh())
         self.assertEqual(self.memory.requests, ["GET /images/json"])
 
+    def test_an_image_that_the_list_omits_stays(self) -> None:
+        """An image that the engine has and does not list stays, even if its inspection fails; a removed one goes."""
+        self.memory.images.unlisted.add(self.busybox.id)
+        self.result(self.images.refresh())
+        self.assertEqual(self.found("busybox"), self.busybox.id)
+        self.memory.fail(f"GET /images/{self.busybox.id}/json", 500, "no")
+        self.result(self.images.refresh())
+        self.assertEqual(self.found("busybox"), self.busybox.id)
+        del self.memory.images.all[self.busybox.id]
+        self.result(self.images.refresh())
+        self.assertEqual(self.found("busybox"), "")
+
     def test_a_refresh_fails_with_docker(self) -> None:
         """The cache stays as it is then."""
         self.memory.fail("GET /images/json", 500, "no")

@@ -1,4 +1,4 @@
-"""What the node says of itself."""
+"""The state of the node."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.core.sandboxes.test_sandboxes import PodsTestCase
 
 
 class StatusTests(PodsTestCase):
-    """Status, of a node whose engine answers."""
+    """Status of a node in memory."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -17,21 +17,21 @@ class StatusTests(PodsTestCase):
         self.status = NodeStatus(Config(), node.docker.client, node.engine, node.cache, node.network)
 
     def conditions(self) -> dict[str, bool]:
-        """The conditions by type."""
+        """Return the conditions by type."""
         return {each.type: each.status for each in self.status.status(verbose=False).status.conditions}
 
     def test_ready(self) -> None:
-        """Both conditions are true."""
+        """With the engine connected and the network ready, both conditions are true."""
         self.assertEqual(self.conditions(), {"RuntimeReady": True, "NetworkReady": True})
 
-    def test_before_the_first_look(self) -> None:
-        """Nothing is said of the network before the first look at it, which is what to wait for."""
+    def test_before_the_first_check_of_the_network(self) -> None:
+        """Before the first check of the network Status is NotReady, whose ``until`` waits for the check."""
         self.node.network.undecided = True
-        unknown = self.assertRaises(NotReady, self.conditions)
-        self.successResultOf(self.node.run(unknown.until()))
+        error = self.assertRaises(NotReady, self.conditions)
+        self.successResultOf(self.node.run(error.until()))
         self.assertTrue(self.conditions()["NetworkReady"])
 
-    def test_engine_away(self) -> None:
-        """A node without its engine is told so at once."""
+    def test_engine_disconnected(self) -> None:
+        """RuntimeReady is false as soon as the engine is disconnected."""
         self.node.cache.disconnected("no socket")
         self.assertFalse(self.conditions()["RuntimeReady"])

@@ -1,4 +1,4 @@
-"""The copy stays fresh, and says so when it does not."""
+"""The event feed keeps the cache fresh, and the cache is stale without it."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ PAUSE_NAME = "k8s_POD_pod_default_uid-pod_0"
 
 
 class SteadyStateTests(PodsTestCase):
-    """While the feed stands."""
+    """While the feed is up."""
 
-    def test_reading_asks_docker_nothing(self) -> None:
-        """The snapshot answers without a call."""
+    def test_reads_make_no_request(self) -> None:
+        """The snapshot is read without a request to Docker."""
         self.run_container(self.run_pod())
         self.node.docker.requests.clear()
         snapshot = self.node.cache.current()
@@ -32,8 +32,8 @@ class SteadyStateTests(PodsTestCase):
         self.assertTrue(snapshot.list_containers_response)
         self.assertEqual(self.node.docker.requests, [])
 
-    def test_changes_behind_our_back_show(self) -> None:
-        """What others do to a container is seen by its events."""
+    def test_changes_by_other_clients(self) -> None:
+        """Another client's change of a container is in the cache after its event."""
         sandbox_id = self.run_pod()
         self.node.docker.kill(PAUSE_NAME)
         self.node.settle()
@@ -43,14 +43,14 @@ class SteadyStateTests(PodsTestCase):
         self.assertEqual(self.node.cache.current().sandboxes, {})
 
     def test_others_containers_cost_nothing(self) -> None:
-        """A container that no Kubernetes shim made is neither shown nor inspected."""
+        """A container that no Kubernetes shim made is neither listed nor inspected."""
         self.node.docker.requests.clear()
         self.successResultOf(self.node.run(self.node.docker.client.create_container("mine", {"Image": "busybox"})))
         self.assertEqual([one for one in self.node.docker.requests if one.endswith("/json")], [])
         self.assertEqual(self.node.cache.current().containers, {})
 
     def test_storm_is_coalesced(self) -> None:
-        """Many events of one container while it is being inspected cost one more inspection."""
+        """Many refreshes of one container during its inspection cost one more inspection."""
         sandbox_id = self.run_pod()
         self.node.docker.requests.clear()
         held = self.node.docker.hold(f"GET /containers/{sandbox_id}/json")
@@ -62,10 +62,10 @@ class SteadyStateTests(PodsTestCase):
 
 
 class EngineAwayTests(PodsTestCase):
-    """While the engine is away."""
+    """While the engine is disconnected."""
 
     def test_stale_at_once(self) -> None:
-        """Reads are refused as stale, and waiting for freshness fails with the reason."""
+        """Reads are NotReady, and waiting for a fresh snapshot fails with the reason."""
         self.run_pod()
         self.node.docker.away()
         self.node.settle()
@@ -73,7 +73,7 @@ class EngineAwayTests(PodsTestCase):
         self.failureResultOf(self.node.run(self.node.cache.ready()), errors.Unavailable)
 
     def test_engine_comes_back(self) -> None:
-        """The copy is fresh again, with what happened meanwhile."""
+        """After the reconnection the cache is fresh, with the changes made meanwhile."""
         sandbox_id = self.run_pod()
         self.node.docker.away()
         self.node.settle()
@@ -84,7 +84,7 @@ class EngineAwayTests(PodsTestCase):
         self.assertFalse(self.node.cache.current().sandbox(sandbox_id).ready)
 
     def test_starts_without_an_engine(self) -> None:
-        """criwist may be there first."""
+        """criwist may start before the engine."""
         node = MemoryNode()
         self.addCleanup(node.close)
         node.docker.away()
@@ -96,7 +96,7 @@ class EngineAwayTests(PodsTestCase):
         self.successResultOf(node.run(node.cache.ready()))
 
     def test_strange_answers_do_not_end_the_feed(self) -> None:
-        """An engine that answers nonsense is tried again."""
+        """After an answer that cannot be parsed criwist reconnects."""
         node = MemoryNode()
         self.addCleanup(node.close)
         node.docker.version["ApiVersion"] = "not a version"
@@ -109,10 +109,10 @@ class EngineAwayTests(PodsTestCase):
 
 
 class HalfAnEngineTests(PodsTestCase):
-    """While the engine answers, but not everything."""
+    """While the engine answers some requests only."""
 
     def setUp(self) -> None:
-        """A pod whose pause was killed while the engine was away; the next meeting is not yet."""
+        """Kill a pod's pause while the engine is disconnected; criwist has not reconnected yet."""
         super().setUp()
         self.sandbox_id = self.run_pod()
         self.node.docker.away()
@@ -120,65 +120,65 @@ class HalfAnEngineTests(PodsTestCase):
         self.node.docker.back()
         self.node.docker.kill(PAUSE_NAME)
 
-    def meet(self) -> None:
-        """Wait until the engine is tried again."""
+    def reconnect(self) -> None:
+        """Advance to the next attempt to connect."""
         self.node.clock.advance(MAX_BACKOFF)
         self.node.settle()
 
     def test_listing_that_failed_is_repeated(self) -> None:
-        """The event feed stands and the listing fails: the copy is not believed until one has worked."""
+        """While the feed is up and the listing fails, the cache stays stale until a listing succeeds."""
         self.node.docker.fail("GET /containers/json", 500, "out of memory")
-        self.meet()
+        self.reconnect()
         self.assertRaises(NotReady, self.node.cache.current)
         self.assertIn("out of memory", str(self.node.cache.disconnect_reason))
-        self.meet()
+        self.reconnect()
         self.assertFalse(self.node.cache.current().sandbox(self.sandbox_id).ready)
 
     def test_inspection_without_an_answer(self) -> None:
-        """An inspection that is not answered in time says nothing of the container: all is listed anew."""
+        """An inspection without an answer in time leads to another resync."""
         held = self.node.docker.hold(f"GET /containers/{self.sandbox_id}/json")
-        self.meet()
+        self.reconnect()
         for _ in range(30):
-            self.meet()
+            self.reconnect()
         self.assertRaises(NotReady, self.node.cache.current)
         held.release()
-        self.meet()
+        self.reconnect()
         self.assertFalse(self.node.cache.current().sandbox(self.sandbox_id).ready)
 
-    def test_event_whose_container_is_not_told(self) -> None:
-        """A change that could not be looked at is not forgotten."""
-        self.meet()
+    def test_event_whose_inspection_has_no_answer(self) -> None:
+        """A change whose inspection failed is read at the next resync."""
+        self.reconnect()
         container_id = self.run_container(self.run_pod("other"))
         held = self.node.docker.hold(f"GET /containers/{container_id}/json")
         self.node.docker.kill(container_id)
         for _ in range(30):
-            self.meet()
+            self.reconnect()
         held.release()
-        self.meet()
+        self.reconnect()
         self.assertTrue(self.node.cache.current().container(container_id).exited)
 
     def test_container_that_cannot_be_inspected(self) -> None:
-        """It is shown as the engine lists it, and holds up nobody else."""
+        """It is published as the engine lists it, and does not delay the others."""
         self.node.docker.fail(f"GET /containers/{self.sandbox_id}/json", 500, "RWLayer is unexpectedly nil")
-        self.meet()
+        self.reconnect()
         entry = self.node.cache.current().sandbox(self.sandbox_id)
         self.assertFalse(entry.ready)
         status = pb.PodSandboxStatus.FromString(entry.status)
         self.assertEqual((status.metadata.name, status.metadata.namespace), ("pod", "default"))
 
     def test_container_that_is_neither_inspected_nor_listed(self) -> None:
-        """It is gone."""
+        """It is dropped from the cache."""
         self.node.docker.remove(PAUSE_NAME)
         self.node.docker.fail(f"GET /containers/{self.sandbox_id}/json", 500, "being removed")
-        self.meet()
+        self.reconnect()
         self.assertEqual(self.node.cache.current().sandboxes, {})
 
 
 class StrangeContainerTests(SynchronousTestCase):
-    """A container whose description fails in a way that nobody foresaw."""
+    """A container for which making an entry raises an unexpected error."""
 
     def test_others_are_seen(self) -> None:
-        """Whoever asked for it hears of the fault, the log tells more, and the copy becomes fresh."""
+        """The caller of ``refresh`` gets the error, which is logged, and the cache becomes fresh."""
         docker = MemoryDocker(Clock())
         docker.images.add("busybox")
 
@@ -191,13 +191,13 @@ class StrangeContainerTests(SynchronousTestCase):
         docker.network.settle()
         container_id = self.successResultOf(creating)
         refreshing = Deferred.fromCoroutine(cache.refresh(container_id))
-        taking_over = Deferred.fromCoroutine(cache.resync(_nothing))
+        resyncing = Deferred.fromCoroutine(cache.resync(_nothing))
         docker.network.settle()
         self.failureResultOf(refreshing, errors.Internal)
-        self.successResultOf(taking_over)
+        self.successResultOf(resyncing)
         self.assertTrue(cache.current().fresh)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
 
 
 async def _nothing() -> None:
-    """There is nothing to do before the copy is used."""
+    """Do nothing before the cache is fresh."""

@@ -1,4 +1,4 @@
-"""What is remembered of containers that have ended."""
+"""The user of a container that has ended is kept."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from criwist.interfaces.engine import JSONObject
 ALICE = ObservedState(pb.LinuxContainerResources(cpu_shares=2), pb.LinuxContainerUser(uid=1003, gid=100))
 
 
-class ObserverTests(SynchronousTestCase):
-    """Containers, and what the kernel says of them."""
+class ObservedStateReaderTests(SynchronousTestCase):
+    """Containers, and the states that the kernel reports of them."""
 
     def setUp(self) -> None:
-        """A container that runs."""
-        self.said: dict[str, ObservedState] = {"a": ALICE}
-        self.observer = ObservedStateReader(self.look)
+        """Start with one container that runs."""
+        self.states: dict[str, ObservedState] = {"a": ALICE}
+        self.reader = ObservedStateReader(self.read)
 
-    def look(self, inspected: JSONObject) -> ObservedState:
-        """What the kernel says."""
-        return self.said.get(inspected["Id"], ObservedState())
+    def read(self, inspected: JSONObject) -> ObservedState:
+        """Return the kernel's state of a container."""
+        return self.states.get(inspected["Id"], ObservedState())
 
     def test_the_user_outlives_the_process(self) -> None:
-        """As whom a container ran is told when it has ended; what it was limited to is not in force any more."""
-        self.assertEqual(self.observer({"Id": "a"}), ALICE)
-        self.said.clear()
-        self.assertEqual(self.observer({"Id": "a"}), ObservedState(None, ALICE.user))
+        """An ended container has its user, but not its limits, which are not in force any more."""
+        self.assertEqual(self.reader({"Id": "a"}), ALICE)
+        self.states.clear()
+        self.assertEqual(self.reader({"Id": "a"}), ObservedState(None, ALICE.user))
 
-    def test_nobody_was_seen(self) -> None:
-        """Of a container that was never seen running nothing is said."""
-        self.assertEqual(self.observer({"Id": "b"}), ObservedState())
+    def test_a_container_never_seen_running(self) -> None:
+        """A container that was never seen running has neither."""
+        self.assertEqual(self.reader({"Id": "b"}), ObservedState())
 
     def test_memory_is_bounded(self) -> None:
-        """A node that makes containers for years remembers the last thousands."""
-        self.observer({"Id": "a"})
+        """The users of the last thousands of containers are kept, not of all."""
+        self.reader({"Id": "a"})
         for number in range(4096):
-            self.said[str(number)] = ALICE
-            self.observer({"Id": str(number)})
-        self.said.clear()
-        self.assertIsNone(self.observer({"Id": "a"}).user)
-        self.assertEqual(self.observer({"Id": "4095"}).user, ALICE.user)
+            self.states[str(number)] = ALICE
+            self.reader({"Id": str(number)})
+        self.states.clear()
+        self.assertIsNone(self.reader({"Id": "a"}).user)
+        self.assertEqual(self.reader({"Id": "4095"}).user, ALICE.user)

@@ -1,4 +1,4 @@
-"""Opening log files only where kubelet asked for them."""
+"""Opens log files only at the path that kubelet asked for."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from criwist.logs.cri_file.safe_open import Untrusted, make_link, open_log, remove_link
+from criwist.logs.cri_file.safe_open import UntrustedPath, make_link, open_log, remove_link
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -18,7 +18,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def test_makes_directories_and_file(tmp_path: Path) -> None:
-    """Missing directories are made for all to enter, the file for its group to read, whatever the umask."""
+    """Missing directories have mode 0755, and a new file has 0640, whatever the umask is."""
     old = os.umask(0o077)
     try:
         _write(tmp_path / "a/b/0.log", b"x")
@@ -30,7 +30,7 @@ def test_makes_directories_and_file(tmp_path: Path) -> None:
 
 
 def test_appends(tmp_path: Path) -> None:
-    """A file that is there is continued, with its mode left alone."""
+    """An existing file is appended to and keeps its mode."""
     (tmp_path / "0.log").write_bytes(b"old ")
     (tmp_path / "0.log").chmod(0o600)
     _write(tmp_path / "0.log", b"new")
@@ -39,7 +39,7 @@ def test_appends(tmp_path: Path) -> None:
 
 
 def test_replaces_planted_link(tmp_path: Path) -> None:
-    """A symbolic link at the end of the path is replaced; the file it led to is not touched."""
+    """A symbolic link at the end of the path is replaced; its target is not touched."""
     (tmp_path / "secret").write_bytes(b"secret")
     (tmp_path / "0.log").symlink_to(tmp_path / "secret")
     _write(tmp_path / "0.log", b"log")
@@ -49,21 +49,21 @@ def test_replaces_planted_link(tmp_path: Path) -> None:
 
 
 def test_replaces_planted_pipe(tmp_path: Path) -> None:
-    """A pipe at the end of the path is replaced, and nobody waits for its reader."""
+    """A pipe at the end of the path is replaced, without waiting for its reader."""
     os.mkfifo(tmp_path / "0.log")
     _write(tmp_path / "0.log", b"log")
     assert (tmp_path / "0.log").read_bytes() == b"log"
 
 
 def test_directory_in_place_of_the_file(tmp_path: Path) -> None:
-    """A directory at the end of the path stays, and is an error."""
+    """A directory at the end of the path is an error, and stays."""
     (tmp_path / "0.log").mkdir()
     with pytest.raises(IsADirectoryError):
         open_log(str(tmp_path / "0.log"))
 
 
-def test_follows_our_links(tmp_path: Path) -> None:
-    """Links of root's or our own on the way are followed, absolute, relative and through the parent directory."""
+def test_follows_trusted_links(tmp_path: Path) -> None:
+    """Links that root or criwist's user owns are followed: absolute, relative and through the parent directory."""
     (tmp_path / "disk/logs").mkdir(parents=True)
     (tmp_path / "log").symlink_to(tmp_path / "disk/logs")
     (tmp_path / "disk/logs/pods").symlink_to("../logs/there")
@@ -73,17 +73,17 @@ def test_follows_our_links(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("link", ["pods/pod", "pods/pod/container"])
 def test_refuses_links_where_kubelet_makes_directories(tmp_path: Path, link: str) -> None:
-    """The directories of a pod and of a container are never links, be they root's: pods run as root, too."""
+    """The directories of a pod and of a container are never links, not even root's: pods run as root, too."""
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / link).parent.mkdir(parents=True)
     (tmp_path / link).symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(Untrusted, match=f"'{Path(link).name}' on the way to .* is a symbolic link"):
+    with pytest.raises(UntrustedPath, match=f"'{Path(link).name}' on the way to .* is a symbolic link"):
         open_log(str(tmp_path / "pods/pod/container/0.log"))
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
 def test_short_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first two directories of a path may be links even if nothing is below them."""
+    """The first two directories of a path may be links even if the path has no others."""
     (tmp_path / "disk").mkdir()
     (tmp_path / "log").symlink_to("disk")
     enter = os.open
@@ -99,42 +99,42 @@ def test_short_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (tmp_path / "disk/pod/1.log").exists()
 
 
-def test_refuses_others_links(tmp_path: Path) -> None:
-    """A link on the way that somebody else made is not followed."""
+def test_refuses_other_users_links(tmp_path: Path) -> None:
+    """A link on the way that another user owns is not followed."""
     if os.geteuid() != 0:
         pytest.skip("giving a link away needs root")
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "pods").symlink_to(tmp_path / "elsewhere")
     os.lchown(tmp_path / "pods", 1000, 1000)
-    with pytest.raises(Untrusted, match="user 1000"):
+    with pytest.raises(UntrustedPath, match="user 1000"):
         open_log(str(tmp_path / "pods/pod/container/0.log"))
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
 def test_endless_links(tmp_path: Path) -> None:
-    """Links that lead to each other end as an error."""
+    """Links that lead to each other are an error."""
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")
-    with pytest.raises(Untrusted, match="too many"):
+    with pytest.raises(UntrustedPath, match="too many"):
         open_log(str(tmp_path / "a/pod/container/0.log"))
 
 
 def test_file_on_the_way(tmp_path: Path) -> None:
-    """A file where a directory belongs is an error that names it."""
+    """A file in place of a directory is an error that names it."""
     (tmp_path / "a").write_bytes(b"")
     with pytest.raises(NotADirectoryError, match="'a'"):
         open_log(str(tmp_path / "a/0.log"))
 
 
 def test_relative_path() -> None:
-    """Only absolute paths mean the same to kubelet and to us."""
+    """A relative path is rejected: kubelet has another working directory."""
     for path in ("0.log", "/", ""):
-        with pytest.raises(Untrusted):
+        with pytest.raises(UntrustedPath):
             open_log(path)
 
 
 def test_links(tmp_path: Path) -> None:
-    """Links for old readers replace what is there, and are removed if they still are links."""
+    """A link replaces an existing file or link, and is removed only if it still is a link."""
     path = tmp_path / "a/0.log"
     make_link(str(path), "/engine/log")
     make_link(str(path), "/engine/other")

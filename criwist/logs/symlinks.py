@@ -1,8 +1,9 @@
-"""Logs as older shims had them: a symbolic link at kubelet's path to Docker's JSON file.
+"""Logs as older shims made them: a symbolic link at kubelet's path to Docker's JSON file.
 
-Containers that were made by such a shim keep theirs, and ``--log-mode symlink`` gives one to everybody.  Kubelet reads
-Docker's format through it still.  It cannot rotate the file: it renames the link, asks for a new one, and would pack
-the old one's target the next time.  So reopening makes the link anew and removes the renamed ones, which hold nothing.
+A container of an older shim keeps its link, and ``--log-mode symlink`` makes a link for every container.  Kubelet still
+reads Docker's format through it.  Kubelet cannot rotate such a log: it renames the link, calls ReopenContainerLog, and
+would compress the target of the renamed link at the next rotation.  Reopening therefore makes the link again and
+removes the renamed links, which hold no lines.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from criwist.interfaces.logs import LoggedContainer
 from criwist.logs.cri_file.safe_open import make_link, remove_link
 
 
-def is_linked(container: LoggedContainer) -> bool:
-    """Whether the container's log is a link to Docker's file, or was one when Docker still had that."""
+def is_symlinked(container: LoggedContainer) -> bool:
+    """Whether the container's log path is a link to Docker's JSON file, even if Docker has removed that file."""
     try:
         target = os.readlink(container.path)
     except OSError:
@@ -28,15 +29,15 @@ def is_linked(container: LoggedContainer) -> bool:
 
 
 @define(eq=False)
-class LinkedLog:
-    """The link of one container, to *target*; ``""``: Docker writes no JSON file."""
+class SymlinkLog:
+    """The link of one container to *target*; ``""``: Docker writes no JSON file."""
 
     _container: LoggedContainer
     _target: str
     _log = Logger()
 
     def follow(self, container: LoggedContainer) -> None:
-        """See to the link."""
+        """Make the link if it is missing or has another target."""
         path = self._container.path
         if not self._target:
             self._log.warn(
@@ -50,16 +51,16 @@ class LinkedLog:
                 make_link(path, self._target)
             except OSError as error:
                 self._log.error(
-                    "The log of container {container} cannot be linked: {problem}",
+                    "The link to the log of container {container} cannot be made: {problem}",
                     container=self._container.container_id,
                     problem=str(error),
                 )
 
     async def settled(self) -> None:
-        """What Docker has written is there to be read."""
+        """Return at once: kubelet reads Docker's file itself."""
 
     async def reopen(self) -> None:
-        """Make the link anew, and remove those that kubelet has renamed."""
+        """Make the link again, and remove the links that kubelet has renamed."""
         if not self._target:
             raise FailedPrecondition(
                 f"container {self._container.container_id} has no log: its log driver is {self._container.driver}"
@@ -73,9 +74,9 @@ class LinkedLog:
                 remove_link(renamed)
 
     async def forget(self) -> None:
-        """Docker's file is gone: remove the link."""
+        """Remove the link: Docker has removed its target."""
         with suppress(OSError):
             remove_link(self._container.path)
 
     def stop(self) -> None:
-        """Nothing: the link stays."""
+        """Do nothing: the link stays."""
