@@ -1,3 +1,3 @@
-"""gRPC servicers, the door to the reactor, and the fault table."""
+"""The gRPC server: servicers, the dispatcher to the reactor, and the table of status codes."""
 
 from __future__ import annotations

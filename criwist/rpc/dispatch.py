@@ -1,14 +1,15 @@
-"""The one door between gRPC's threads and the reactor.
+"""The dispatcher: it runs RPCs on the reactor for gRPC's threads.
 
-An RPC that needs the reactor is an :class:`PendingCall`: its coroutine is started on the reactor's thread, and no
-thread waits for it meanwhile.  grpcio makes this possible with *non-blocking* behaviours: the pool thread that
-received the request hands it over and is free again; a small second pool sends the answer once there is one.
-A unary call and a stream of one message are the same on the wire, so unary RPCs are served in that way too.
-Three hundred StopContainer calls in their grace period therefore occupy no thread at all.
+An RPC that needs the reactor is a :class:`PendingCall`.  Its coroutine runs on the reactor's thread, and no thread
+waits for it meanwhile.  grpcio makes this possible with *non-blocking* behaviours: the pool thread that received the
+request passes it on and is free again; a small second pool sends the response when there is one.  A unary call and a
+stream of one message are the same on the wire, so unary RPCs are served in that way too.  Three hundred StopContainer
+calls in their grace period therefore occupy no thread at all.
 
-The RPC's end, whatever its cause (the client cancelled, its deadline passed, the connection broke), cancels the
-coroutine's Deferred if the operation is *cancellable*; one that is not runs to its end, and only its answer is lost.
-At shutdown the door closes: every errand under way is answered UNAVAILABLE, and so are later ones.
+When the RPC ends early, whatever the cause (the client cancelled, its deadline passed, the connection broke), the
+dispatcher cancels the coroutine's Deferred if the operation is *cancellable*.  Any other operation runs to its end, and
+only its response is lost.  At shutdown the dispatcher closes: it answers every pending call and every later one
+UNAVAILABLE.
 """
 
 from __future__ import annotations
@@ -31,74 +32,75 @@ from criwist.rpc.status_codes import status_of
 _T = TypeVar("_T")
 _Send = Callable[[Any], None]
 
-#: Threads that send answers.  Sending blocks only while a client does not read its answer; so many clients must
+#: Threads that send responses.  Sending blocks only while a client does not read its response; so many clients must
 #: stop reading before others wait.
-ANSWER_THREADS = 8
+SENDING_THREADS = 8
 
 _CLOSED = "criwist is shutting down"
 
 
 @define(eq=False)
 class PendingCall:
-    """One RPC on its way through the door.  All methods but :meth:`hang_up` run on the reactor's thread."""
+    """One RPC that runs on the reactor.  All methods but :meth:`on_termination` are called on the reactor's thread."""
 
-    _door: Dispatcher
+    _dispatcher: Dispatcher
     _operation: str
     _context: grpc.ServicerContext
     _send: _Send
     _cancellable: bool
     _running: Deferred[Any] | None = None
-    _over: bool = False
+    #: A response is on its way, or the RPC has ended without one.
+    _finished: bool = False
 
     def run(self, start: Callable[[], Coroutine[Any, Any, Any]]) -> None:
-        """Start the coroutine and see to its answer."""
-        if self._over:
+        """Start the coroutine, and send its result or its error as the response."""
+        if self._finished:
             return
-        if self._door.closed:
+        if self._dispatcher.closed:
             self.fail(Unavailable(_CLOSED))
             return
-        self._door.errands.add(self)
+        self._dispatcher.pending.add(self)
         self._running = Deferred.fromCoroutine(start())
         self._running.addCallbacks(self._succeed, self._failed)
 
-    def hang_up(self) -> None:
-        """gRPC's termination callback: the RPC is over, by our own answer or without it.  Any thread."""
-        self._door.reactor.callFromThread(self._ended)
+    def on_termination(self) -> None:
+        """gRPC's termination callback: the RPC has ended, by our own response or without it.  Any thread."""
+        self._dispatcher.reactor.callFromThread(self._terminated)
 
     def fail(self, error: BaseException | None) -> None:
-        """Answer with an error, unless the RPC is over."""
-        self._door.errands.discard(self)
-        if self._over:
+        """Send an error as the response, unless the RPC has ended."""
+        self._dispatcher.pending.discard(self)
+        if self._finished:
             return
-        self._over = True
+        self._finished = True
         code, details = status_of(error, self._operation)
-        self._door.answer(self._abort, code, details)
+        self._dispatcher.submit(self._send_error, code, details)
 
-    def _ended(self) -> None:
-        if self._over:
+    def _terminated(self) -> None:
+        if self._finished:
             return
-        self._over = True
+        self._finished = True
         if self._running is not None and self._cancellable:
             self._running.cancel()
 
     def _succeed(self, response: Any) -> None:
-        self._door.errands.discard(self)
-        if not self._over:
-            self._over = True
-            self._door.answer(self._reply, response)
+        self._dispatcher.pending.discard(self)
+        if not self._finished:
+            self._finished = True
+            self._dispatcher.submit(self._send_response, response)
 
     def _failed(self, failure: Failure) -> None:
-        if self._over:
-            self._door.errands.discard(self)
-            status_of(failure.value, self._operation)  # logs what is a bug of ours, though nobody listens
+        if self._finished:
+            self._dispatcher.pending.discard(self)
+            status_of(failure.value, self._operation)  # logs an unexpected error, although no client waits for it
             return
         self.fail(failure.value)
 
-    def _reply(self, response: Any) -> None:
+    def _send_response(self, response: Any) -> None:
         self._send(response)
         self._send(None)
 
-    def _abort(self, code: grpc.StatusCode, details: str) -> None:
+    def _send_error(self, code: grpc.StatusCode, details: str) -> None:
         self._context.set_code(code)
         self._context.set_details(details)
         self._send(None)
@@ -108,20 +110,20 @@ class PendingCall:
 class Dispatcher:
     """Runs coroutines on the reactor for gRPC's threads.
 
-    :param reactor: whose thread the coroutines run on.
+    :param reactor: the coroutines run on its thread.
     """
 
     reactor: IReactorFromThreads
     closed: bool = field(default=False, init=False)
-    errands: set[PendingCall] = field(factory=set, init=False)
-    #: What ends the waiting of threads in :meth:`wait`.
+    pending: set[PendingCall] = field(factory=set, init=False)
+    #: Each ends the waiting of one thread in :meth:`wait`.
     _waiting: set[Callable[[Any], None]] = field(factory=set, init=False)
-    _answers: ThreadPoolExecutor = field(init=False)
+    _senders: ThreadPoolExecutor = field(init=False)
     _reactor_thread: int | None = field(default=None, init=False)
     _log = Logger()
 
     def __attrs_post_init__(self) -> None:
-        self._answers = ThreadPoolExecutor(ANSWER_THREADS, thread_name_prefix="criwist-answer")
+        self._senders = ThreadPoolExecutor(SENDING_THREADS, thread_name_prefix="criwist-send")
 
     def open(self) -> None:
         """Remember the reactor's thread, on which this must be called."""
@@ -130,28 +132,28 @@ class Dispatcher:
     def behaviour(
         self, operation: str, start: Callable[[Any], Coroutine[Any, Any, Any]], *, cancellable: bool
     ) -> Callable[[Any, grpc.ServicerContext, _Send], None]:
-        """A non-blocking grpcio behaviour that answers with what ``start(request)`` returns.
+        """Return a non-blocking grpcio behaviour that responds with the result of ``start(request)``.
 
-        :param operation: the RPC's name, for texts.
+        :param operation: the RPC's name, for error texts.
         :param cancellable: whether the end of the RPC cancels the coroutine.
         """
 
         def behave(request: Any, context: grpc.ServicerContext, send: _Send) -> None:
-            errand = PendingCall(self, operation, context, send, cancellable)
-            if context.add_callback(errand.hang_up):
-                self.reactor.callFromThread(errand.run, lambda: start(request))
+            call = PendingCall(self, operation, context, send, cancellable)
+            if context.add_callback(call.on_termination):
+                self.reactor.callFromThread(call.run, lambda: start(request))
 
         behave.experimental_non_blocking = True  # type: ignore[attr-defined] # grpcio's name for it
         return behave
 
     def wait(self, start: Callable[[], Coroutine[Any, Any, _T]], seconds: float, what: str) -> _T:
-        """Run a coroutine on the reactor and wait for it in the calling thread.
+        """Run a coroutine on the reactor and block the calling thread until it returns.
 
-        For the rare read that cannot be answered from memory.  On the reactor's own thread this would wait for
-        itself, so it is refused there.
+        For the rare read that memory cannot answer.  On the reactor's own thread this would wait for itself, so it
+        raises RuntimeError there.
 
         :raises DeadlineExceeded: after *seconds*; the coroutine is cancelled.
-        :raises Unavailable: the door was closed; the coroutine goes on, and is not waited for.
+        :raises Unavailable: the dispatcher was closed; the coroutine goes on, but this method does not wait for it.
         """
         if get_ident() == self._reactor_thread:
             raise RuntimeError(f"{what} would block the reactor")
@@ -172,8 +174,8 @@ class Dispatcher:
             done.set()
 
         def cancel() -> None:
-            for one in running:
-                one.cancel()
+            for deferred in running:
+                deferred.cancel()
 
         self.reactor.callFromThread(run)
         if not done.wait(seconds):
@@ -184,15 +186,15 @@ class Dispatcher:
         result: _T = outcome[0]
         return result
 
-    def answer(self, send: Callable[..., None], *arguments: Any) -> None:
-        """Send in an answering thread: grpcio's send blocks while the client does not read."""
-        self._answers.submit(send, *arguments)
+    def submit(self, send: Callable[..., None], *arguments: Any) -> None:
+        """Call *send* in a sending thread: grpcio's send blocks while the client does not read."""
+        self._senders.submit(send, *arguments)
 
     def close(self) -> None:
-        """Fail everything under way with UNAVAILABLE, and everything after.  Idempotent."""
+        """Fail every pending call and every later one with UNAVAILABLE, and wake the waiting threads.  Idempotent."""
         self.closed = True
-        for errand in list(self.errands):
-            errand.fail(Unavailable(_CLOSED))
+        for call in list(self.pending):
+            call.fail(Unavailable(_CLOSED))
         for finish in list(self._waiting):
             finish(Failure(Unavailable(_CLOSED)))
-        self._answers.shutdown(wait=False)
+        self._senders.shutdown(wait=False)

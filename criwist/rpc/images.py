@@ -1,4 +1,4 @@
-"""runtime.ImageService: what images do is ``core.images.images``'."""
+"""runtime.ImageService: one to five lines per RPC; ``core.images`` does the work."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class ImageService:
 
     @from_snapshot
     def ListImages(self, request: pb.ListImagesRequest) -> pb.ListImagesResponse:
-        return pb.ListImagesResponse(images=self._fresh().list(request.filter.image.image))
+        return pb.ListImagesResponse(images=self._fresh_images().list(request.filter.image.image))
 
     @from_snapshot
     def ImageStatus(self, request: pb.ImageStatusRequest) -> pb.ImageStatusResponse:
-        return self._fresh().response(request.image.image, verbose=request.verbose)
+        return self._fresh_images().response(request.image.image, verbose=request.verbose)
 
     @on_reactor(cancellable=True)
     async def PullImage(self, request: pb.PullImageRequest) -> pb.PullImageResponse:
@@ -40,7 +40,7 @@ class ImageService:
     def ImageFsInfo(self, request: pb.ImageFsInfoRequest) -> pb.ImageFsInfoResponse:
         return self._images.filesystem()
 
-    def _fresh(self) -> ImageSnapshot:
-        """The copy of the images, which is as fresh as that of the containers: the same feed keeps both."""
+    def _fresh_images(self) -> ImageSnapshot:
+        """Return the images.  They are as fresh as the cache of containers: one event feed updates both."""
         self._cache.current()
         return self._images.snapshot

@@ -1,8 +1,8 @@
 """Socket activation, for the units of older shims: ``--endpoint fd://`` is the first socket that systemd passes.
 
-systemd passes a *listening* socket (sd_listen_fds(3)), and gRPC can only listen itself.  So the socket's path is
-taken over: gRPC binds a socket of its own at that path, with the owner and the mode that the unit gave the old one,
-and who was already waiting in the old one's queue is hung up on, on which a gRPC client connects again.
+systemd passes a *listening* socket (sd_listen_fds(3)), but gRPC cannot adopt one.  So gRPC binds a socket of its own at
+the same path, with the owner and the mode that the unit gave the old one.  criwist closes the connections that wait in
+the old socket's queue; their gRPC clients connect again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from criwist.errors import FailedPrecondition
 
 @define(eq=False)
 class InheritedSocket:
-    """A listening UNIX socket that was passed to this process."""
+    """A listening UNIX socket that the service manager passed to this process."""
 
     _socket: socket.socket
     path: str
@@ -31,9 +31,9 @@ class InheritedSocket:
     mode: int
 
     def retire(self) -> None:
-        """Hang up on who waits in its queue, and close it.  To be called when another listens at the path."""
+        """Close the connections in its queue, then the socket.  Call it when a new socket listens at the path."""
         self._socket.setblocking(False)
-        with suppress(OSError):  # EAGAIN: nobody is left
+        with suppress(OSError):  # EAGAIN: the queue is empty
             while True:
                 connection, _ = self._socket.accept()
                 connection.close()
@@ -41,11 +41,11 @@ class InheritedSocket:
 
 
 def inherited_socket(reactor: Any) -> InheritedSocket:
-    """The first socket that the service manager passed to this process.
+    """Return the first socket that the service manager passed to this process.
 
-    Twisted has taken its descriptor out of the environment by now, and hands it out as an endpoint.
+    Twisted has already removed its descriptor from the environment, and provides it as an endpoint.
 
-    :raises FailedPrecondition: none was passed, or it is not a UNIX socket with a path.
+    :raises FailedPrecondition: there is none, or it is not a UNIX socket with a path.
     """
     try:
         endpoint = serverFromString(reactor, "systemd:domain=UNIX:index=0")
@@ -57,9 +57,9 @@ def inherited_socket(reactor: Any) -> InheritedSocket:
         passed = socket.socket(fileno=endpoint.fileno)
         path = passed.getsockname()
     except OSError as error:
-        raise FailedPrecondition(f"the endpoint is fd://, but what was passed is no socket: {error}") from error
+        raise FailedPrecondition(f"the endpoint is fd://, but what was passed is not a socket: {error}") from error
     if passed.family != socket.AF_UNIX or not isinstance(path, str) or not path.startswith("/"):
         passed.detach()
         raise FailedPrecondition("the endpoint is fd://, but the socket that was passed has no path in the file system")
-    facts = os.stat(path)
-    return InheritedSocket(passed, path, facts.st_uid, facts.st_gid, stat.S_IMODE(facts.st_mode))
+    status = os.stat(path)
+    return InheritedSocket(passed, path, status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode))

@@ -1,4 +1,4 @@
-"""runtime.RuntimeService: one to five lines per RPC; what they do is the core's."""
+"""runtime.RuntimeService: one to five lines per RPC; ``core`` does the work."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from criwist.wire.protobuf import message_field
 class RuntimeService:
     """The RPCs of one version of the API.
 
-    :param api_version: ``v1`` or ``v1alpha2``, told in VersionResponse.
+    :param api_version: ``v1`` or ``v1alpha2``, as in VersionResponse.
     """
 
     api_version: str
     _node: NodeStatus
     _cache: Cache
-    _pods: Sandboxes
+    _sandboxes: Sandboxes
     _containers: Containers
-    _execs: ExecSync
+    _exec_sync: ExecSync
     _network: IPodNetwork
-    _verbose: VerboseInfo
-    _streams: StreamingUrls
+    _verbose_info: VerboseInfo
+    _streaming_urls: StreamingUrls
     _checkpoints: Checkpoints
 
     # -- The node
@@ -62,23 +62,24 @@ class RuntimeService:
 
     @on_reactor(cancellable=True)
     async def RunPodSandbox(self, request: pb.RunPodSandboxRequest) -> pb.RunPodSandboxResponse:
-        return pb.RunPodSandboxResponse(pod_sandbox_id=await self._pods.run(request.config, request.runtime_handler))
+        sandbox_id = await self._sandboxes.run(request.config, request.runtime_handler)
+        return pb.RunPodSandboxResponse(pod_sandbox_id=sandbox_id)
 
     @on_reactor()
     async def StopPodSandbox(self, request: pb.StopPodSandboxRequest) -> pb.StopPodSandboxResponse:
-        await self._pods.stop(request.pod_sandbox_id)
+        await self._sandboxes.stop(request.pod_sandbox_id)
         return pb.StopPodSandboxResponse()
 
     @on_reactor()
     async def RemovePodSandbox(self, request: pb.RemovePodSandboxRequest) -> pb.RemovePodSandboxResponse:
-        await self._pods.remove(request.pod_sandbox_id)
+        await self._sandboxes.remove(request.pod_sandbox_id)
         return pb.RemovePodSandboxResponse()
 
     @from_snapshot
     def PodSandboxStatus(self, request: pb.PodSandboxStatusRequest) -> bytes | pb.PodSandboxStatusResponse:
         entry = self._cache.current().sandbox(request.pod_sandbox_id)
         status = message_field(pb.PodSandboxStatusResponse.STATUS_FIELD_NUMBER, entry.status)
-        return status + self._verbose.sandbox(entry) if request.verbose else status
+        return status + self._verbose_info.sandbox(entry) if request.verbose else status
 
     @from_snapshot
     def ListPodSandbox(self, request: pb.ListPodSandboxRequest) -> bytes:
@@ -123,7 +124,7 @@ class RuntimeService:
     def ContainerStatus(self, request: pb.ContainerStatusRequest) -> bytes:
         entry = self._cache.current().container(request.container_id)
         status = message_field(pb.ContainerStatusResponse.STATUS_FIELD_NUMBER, entry.status)
-        return status + self._verbose.container(entry) if request.verbose else status
+        return status + self._verbose_info.container(entry) if request.verbose else status
 
     @on_reactor()
     async def UpdateContainerResources(
@@ -149,24 +150,24 @@ class RuntimeService:
     async def UpdatePodSandboxResources(
         self, request: pb.UpdatePodSandboxResourcesRequest
     ) -> pb.UpdatePodSandboxResourcesResponse:
-        await self._pods.note_resources(request.pod_sandbox_id)
+        await self._sandboxes.note_resources(request.pod_sandbox_id)
         return pb.UpdatePodSandboxResourcesResponse()
 
     # -- Commands and streams
 
     @on_reactor()
     async def Exec(self, request: pb.ExecRequest) -> pb.ExecResponse:
-        return pb.ExecResponse(url=await self._streams.exec_url(request))
+        return pb.ExecResponse(url=await self._streaming_urls.exec_url(request))
 
     @on_reactor()
     async def Attach(self, request: pb.AttachRequest) -> pb.AttachResponse:
-        return pb.AttachResponse(url=await self._streams.attach_url(request))
+        return pb.AttachResponse(url=await self._streaming_urls.attach_url(request))
 
     @on_reactor()
     async def PortForward(self, request: pb.PortForwardRequest) -> pb.PortForwardResponse:
-        return pb.PortForwardResponse(url=await self._streams.port_forward_url(request))
+        return pb.PortForwardResponse(url=await self._streaming_urls.port_forward_url(request))
 
     @on_reactor(cancellable=True)
     async def ExecSync(self, request: pb.ExecSyncRequest) -> pb.ExecSyncResponse:
-        result = await self._execs.run(request.container_id, request.cmd, request.timeout)
+        result = await self._exec_sync.run(request.container_id, request.cmd, request.timeout)
         return pb.ExecSyncResponse(stdout=result.stdout, stderr=result.stderr, exit_code=result.exit_code)

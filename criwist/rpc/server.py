@@ -1,7 +1,7 @@
-"""The gRPC server: its socket, its threads, its two names.
+"""The gRPC server: its socket, its thread pools, and the two versions of the API.
 
-Kubelets up to 1.22 speak ``runtime.v1alpha2``, a wire-compatible subset of ``runtime.v1``, so the same behaviours
-serve both names.
+Kubelets up to 1.22 use ``runtime.v1alpha2``, a wire-compatible subset of ``runtime.v1``, so the same servicers serve
+both.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from threading import Event
 
-# Plugins and helpers are started by fork and exec; gRPC's own fork handlers would stop its threads around each.
+# criwist starts plugins and helpers by fork and exec; gRPC's own fork handlers would stop its threads around each fork.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 import grpc
@@ -27,19 +27,19 @@ from criwist.rpc.dispatch import Dispatcher
 from criwist.rpc.images import ImageService
 from criwist.rpc.inherited_socket import inherited_socket
 from criwist.rpc.runtime import RuntimeService
-from criwist.rpc.serving import Pools, generic_handler
+from criwist.rpc.serving import ThreadPools, generic_handler
 
-#: Bytes of a message, both ways: what a kubelet sets (its ``maxMsgSize``).
+#: Bytes of a message, both ways: the limit that a kubelet sets (its ``maxMsgSize``).
 MAX_MESSAGE = 16 * 1024 * 1024
-#: Threads that receive requests and answer from memory.
-MEMORY_THREADS = 4
-#: Threads that read the snapshot; they wait only while there is no fresh one.
-READ_THREADS = 12
-#: Threads that tell the node's state; they wait only for the first look at the network.
-CONDITION_THREADS = 2
+#: Threads that receive requests and run ``@immediate`` methods.
+IMMEDIATE_THREADS = 4
+#: Threads of ``@from_snapshot`` methods; they wait only while there is no fresh snapshot.
+SNAPSHOT_THREADS = 12
+#: Threads of ``@node_state`` methods; they wait only for the first check of the network.
+NODE_STATE_THREADS = 2
 #: The socket is for root and its group.
 SOCKET_MODE = 0o660
-#: Seconds that answers on their way get at shutdown.
+#: Seconds that responses on their way have at shutdown.
 STOP_GRACE = 2.0
 
 _UNIX = "unix://"
@@ -52,24 +52,24 @@ class Server:
     """Serves the CRI on one endpoint."""
 
     endpoint: str
-    _door: Dispatcher
-    _runtime: Callable[[str], RuntimeService]
-    _images: ImageService
+    _dispatcher: Dispatcher
+    _runtime_service: Callable[[str], RuntimeService]
+    _image_service: ImageService
     _server: grpc.Server | None = field(default=None, init=False)
-    _pools: Pools | None = field(default=None, init=False)
-    #: Path, device and inode of the socket we made.
+    _pools: ThreadPools | None = field(default=None, init=False)
+    #: Path, device and inode of the socket that this server made.
     _socket: tuple[str, int, int] | None = field(default=None, init=False)
     _log = Logger()
 
     def start(self) -> str:
-        """Bind and serve.  Returns the address, with the port that the system chose if 0 was asked for.
+        """Bind and serve.  Return the address, with the port that the system chose if the endpoint's port is 0.
 
-        :raises FailedPrecondition: the endpoint cannot be bound, or somebody serves it already.
+        :raises FailedPrecondition: the endpoint cannot be bound, or another process serves it.
         """
-        pools = self._pools = Pools(
-            immediate=ThreadPoolExecutor(MEMORY_THREADS, thread_name_prefix="criwist-rpc"),
-            reads=ThreadPoolExecutor(READ_THREADS, thread_name_prefix="criwist-read"),
-            states=ThreadPoolExecutor(CONDITION_THREADS, thread_name_prefix="criwist-condition"),
+        pools = self._pools = ThreadPools(
+            immediate=ThreadPoolExecutor(IMMEDIATE_THREADS, thread_name_prefix="criwist-immediate"),
+            from_snapshot=ThreadPoolExecutor(SNAPSHOT_THREADS, thread_name_prefix="criwist-snapshot"),
+            node_state=ThreadPoolExecutor(NODE_STATE_THREADS, thread_name_prefix="criwist-node-state"),
         )
         server = grpc.server(
             pools.immediate,
@@ -81,30 +81,20 @@ class Server:
         )
         services = pb.DESCRIPTOR.services_by_name
         for version in ("v1", "v1alpha2"):
-            for service, servicer in (
-                ("RuntimeService", self._runtime(version)),
-                ("ImageService", self._images),
-            ):
-                server.add_generic_rpc_handlers(
-                    [
-                        generic_handler(
-                            services[service],
-                            f"runtime.{version}.{service}",
-                            servicer,
-                            self._door,
-                            pools,
-                        )
-                    ]
-                )
+            servicers = {"RuntimeService": self._runtime_service(version), "ImageService": self._image_service}
+            for name, servicer in servicers.items():
+                full_name = f"runtime.{version}.{name}"
+                handler = generic_handler(services[name], full_name, servicer, self._dispatcher, pools)
+                server.add_generic_rpc_handlers([handler])
         address = self._bind(server)
-        self._door.open()
+        self._dispatcher.open()
         server.start()
         self._server = server
         return address
 
     def stop(self) -> Event:
-        """Take no more RPCs, answer those under way with UNAVAILABLE.  The event is set when all are gone."""
-        self._door.close()
+        """Take no more RPCs, and answer those in progress UNAVAILABLE.  The event is set when all have ended."""
+        self._dispatcher.close()
         server, self._server = self._server, None
         if server is None:
             done = Event()
@@ -122,7 +112,7 @@ class Server:
             self._bind_path(server, path)
             return self.endpoint
         if self.endpoint == INHERITED:
-            passed = inherited_socket(self._door.reactor)
+            passed = inherited_socket(self._dispatcher.reactor)
             self._bind_path(server, passed.path)
             os.chown(passed.path, passed.owner, passed.group)
             os.chmod(passed.path, passed.mode)
@@ -133,24 +123,24 @@ class Server:
         return f"tcp://{address.rpartition(':')[0]}:{port}"
 
     def _bind_path(self, server: grpc.Server, path: str) -> None:
-        """Listen at *path*.  gRPC removes a socket file that is there."""
+        """Listen at *path*.  gRPC removes a socket file that already exists there."""
         umask = os.umask(0o777 & ~SOCKET_MODE)
         try:
             _add_port(server, f"unix:{path}")
         finally:
             os.umask(umask)
         os.chmod(path, SOCKET_MODE)
-        facts = os.stat(path)
-        self._socket = (path, facts.st_dev, facts.st_ino)
+        status = os.stat(path)
+        self._socket = (path, status.st_dev, status.st_ino)
 
     def _unlink(self) -> None:
-        """Remove the socket, unless it is another's by now."""
+        """Remove the socket file, unless another server has replaced it."""
         if self._socket is None:
             return
         path, device, inode = self._socket
         with suppress(FileNotFoundError):
-            facts = os.stat(path)
-            if (facts.st_dev, facts.st_ino) == (device, inode):
+            status = os.stat(path)
+            if (status.st_dev, status.st_ino) == (device, inode):
                 os.unlink(path)
 
 
@@ -163,13 +153,13 @@ def _add_port(server: grpc.Server, address: str) -> int:
 
 
 def _refuse_live_socket(path: str) -> None:
-    """gRPC replaces a socket file that is there, even one that somebody serves; a stale one may go."""
+    """Raise if a process serves the socket at *path*: gRPC would replace the file all the same.  A stale one may go."""
     try:
-        facts = os.stat(path)
+        status = os.stat(path)
     except FileNotFoundError:
         return
-    if not stat.S_ISSOCK(facts.st_mode):
-        raise FailedPrecondition(f"{path} is there and is not a socket")
+    if not stat.S_ISSOCK(status.st_mode):
+        raise FailedPrecondition(f"{path} exists and is not a socket")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(1.0)
         try:
@@ -177,5 +167,5 @@ def _refuse_live_socket(path: str) -> None:
         except (ConnectionRefusedError, FileNotFoundError):
             return
         except OSError as error:
-            raise FailedPrecondition(f"cannot tell whether {path} is served: {error}") from error
-    raise FailedPrecondition(f"{path} is served by another process: two shims cannot share a socket")
+            raise FailedPrecondition(f"cannot check whether another process serves {path}: {error}") from error
+    raise FailedPrecondition(f"another process serves {path}: two shims cannot share a socket")

@@ -1,18 +1,25 @@
-"""How an RPC is served, said where it is written.
+"""Four ways to serve an RPC, marked at the RPC's method.
 
-A servicer has a method for each RPC it implements, marked with how it is to be served:
+A servicer has a method for each RPC that it implements.  A decorator at the method names the thread that runs it:
 
 ``@immediate``
-    answers at once from what is in memory, in the thread that received the request, whatever the engine does;
+    The method answers at once from memory, in the thread pool that receives requests (``criwist-immediate``).
 ``@from_snapshot``
-    answers from the published snapshot in the same way, and waits for a fresh one if there is none;
+    The method answers from the published snapshot, in a thread pool of its own (``criwist-snapshot``).  While there is
+    no fresh snapshot, the thread waits for one.
 ``@node_state``
-    answers in the same way what state the node is in, in threads apart from those that wait for Docker;
+    The method answers from memory with the node's state, in a thread pool of its own (``criwist-node-state``), so that
+    reads waiting for Docker cannot delay it.
 ``@on_reactor()`` and ``@on_reactor(cancellable=True)``
-    a coroutine that runs on the reactor (see ``rpc.dispatch``).
+    The method is a coroutine.  It runs on the reactor, and no thread waits for it (see ``rpc.dispatch``).  A thread of
+    ``criwist-send`` sends its response.
 
-:func:`generic_handler` makes a grpcio handler of such a servicer.  An RPC of the service without a method is
-answered UNIMPLEMENTED, on which a kubelet falls back.
+The first three run outside the reactor's thread.  They read immutable values that the reactor has published, and change
+nothing: no file access, no Docker call, no lock that the reactor holds.  Only :meth:`.Dispatcher.wait` blocks one of
+their threads; it has a time limit and ends at shutdown.
+
+:func:`generic_handler` makes a grpcio handler of such a servicer.  An RPC of the service without a method returns
+UNIMPLEMENTED, after which a kubelet falls back.
 """
 
 from __future__ import annotations
@@ -45,27 +52,46 @@ class _Mark:
 
 
 def immediate(method: _F) -> _F:
-    """Mark a method that answers from memory."""
+    """Mark a method that answers at once from memory, whatever state the engine is in.
+
+    The method runs in a thread of ``criwist-immediate``; the same threads receive every request.  It must not block
+    at all: no file access, no Docker call, no lock that the reactor holds, no ``NotReady``.
+    """
     setattr(method, _MARK, _Mark("immediate"))
     return method
 
 
 def from_snapshot(method: _F) -> _F:
-    """Mark a method that answers from the snapshot, and raises ``NotReady`` if that is not fresh."""
+    """Mark a method that answers from the snapshot, and raises ``NotReady`` if the snapshot is not fresh.
+
+    The method runs in a thread of ``criwist-snapshot``.  After ``NotReady`` the thread waits, for ``within`` seconds at
+    most, and calls the method once more.  The method makes no file access and no Docker call, and takes no lock that
+    the reactor holds.  The rare read that needs the reactor uses :meth:`.Dispatcher.wait`.
+    """
     setattr(method, _MARK, _Mark("from_snapshot"))
     return method
 
 
 def node_state(method: _F) -> _F:
-    """Mark a method that tells the node's state, and raises ``NotReady`` while that is being found out."""
+    """Mark a method that answers with the node's state, and raises ``NotReady`` until the state is known.
+
+    The method runs in a thread of ``criwist-node-state``.  These threads are apart from those that wait for Docker,
+    because Status reports that Docker is away.  After ``NotReady`` the thread waits, for ``within`` seconds at most,
+    and calls the method once more.  The method makes no file access and no Docker call, and takes no lock that the
+    reactor holds.
+    """
     setattr(method, _MARK, _Mark("node_state"))
     return method
 
 
 def on_reactor(*, cancellable: bool = False) -> Callable[[_F], _F]:
-    """Mark a coroutine method.
+    """Mark a coroutine method that runs on the reactor's thread.
 
-    :param cancellable: the end of the RPC ends it.  Leave it False for what must not stop half-way.
+    The coroutine may await the engine, plugins and locks.  It must not block the thread: it makes long system calls
+    through the reactor's thread pool.
+
+    :param cancellable: the end of the RPC cancels the coroutine.  Leave it False for an operation that must not stop
+        half-way.
     """
 
     def mark(method: _F) -> _F:
@@ -76,20 +102,20 @@ def on_reactor(*, cancellable: bool = False) -> Callable[[_F], _F]:
 
 
 @frozen
-class Pools:
-    """Threads for what is answered where it is received.
+class ThreadPools:
+    """The thread pools of the methods that do not run on the reactor, by their decorators.
 
-    They are apart so that reads that wait for Docker keep nobody from hearing, in Status, that it is away, and a
-    Status that waits for the network keeps no other request from being received.
+    They are apart so that a Status, which reports that Docker is away, does not wait behind reads that wait for Docker,
+    and that a Status that waits for the network does not delay the receiving of other requests.
     """
 
     immediate: ThreadPoolExecutor
-    reads: ThreadPoolExecutor
-    states: ThreadPoolExecutor
+    from_snapshot: ThreadPoolExecutor
+    node_state: ThreadPoolExecutor
 
     def of(self, kind: str) -> ThreadPoolExecutor:
-        """The pool for methods with that mark."""
-        return {"from_snapshot": self.reads, "node_state": self.states}.get(kind, self.immediate)
+        """Return the pool of the methods with that mark."""
+        return {"from_snapshot": self.from_snapshot, "node_state": self.node_state}.get(kind, self.immediate)
 
 
 def generic_handler(
@@ -97,9 +123,9 @@ def generic_handler(
     name: str,
     servicer: object,
     dispatcher: Dispatcher,
-    pools: Pools,
+    pools: ThreadPools,
 ) -> grpc.GenericRpcHandler:
-    """The handler that serves *service* under *name* with the methods of *servicer*."""
+    """Return the handler that serves *service* under *name* with the methods of *servicer*."""
     handlers: Mapping[str, grpc.RpcMethodHandler] = {
         method.name: _method_handler(method, servicer, dispatcher, pools) for method in service.methods
     }
@@ -107,7 +133,7 @@ def generic_handler(
 
 
 def _method_handler(
-    method: MethodDescriptor, servicer: object, dispatcher: Dispatcher, pools: Pools
+    method: MethodDescriptor, servicer: object, dispatcher: Dispatcher, pools: ThreadPools
 ) -> grpc.RpcMethodHandler:
     serve = getattr(servicer, method.name, None)
     mark: _Mark | None = getattr(serve, _MARK, None)
@@ -124,26 +150,26 @@ def _method_handler(
         return grpc.unary_stream_rpc_method_handler(
             _in_pool(behaviour, pools.immediate), request_deserializer=parse, response_serializer=_serialized
         )
-    answer = _in_pool(_answering(method.name, serve, dispatcher), pools.of(mark.kind))
-    return grpc.unary_unary_rpc_method_handler(answer, request_deserializer=parse, response_serializer=_serialized)
+    behaviour = _in_pool(_direct_behaviour(method.name, serve, dispatcher), pools.of(mark.kind))
+    return grpc.unary_unary_rpc_method_handler(behaviour, request_deserializer=parse, response_serializer=_serialized)
 
 
-def _answering(
+def _direct_behaviour(
     name: str, serve: Callable[[Any], Any], dispatcher: Dispatcher
 ) -> Callable[[Any, grpc.ServicerContext], Any]:
-    def answer(request: Message, context: grpc.ServicerContext) -> Any:
+    def behave(request: Message, context: grpc.ServicerContext) -> Any:
         try:
             check_request(request)
             try:
                 return serve(request)
-            except NotReady as unknown:
-                dispatcher.wait(unknown.until, unknown.within, name)
+            except NotReady as not_ready:
+                dispatcher.wait(not_ready.until, not_ready.within, name)
                 return serve(request)
-        except Exception as error:  # noqa: BLE001 - the table names what it is, and logs what is none of ours
+        except Exception as error:  # noqa: BLE001 - status_of logs every error that has no row in its table
             code, details = status_of(error, name)
         return context.abort(code, details)
 
-    return answer
+    return behave
 
 
 def _unimplemented(name: str) -> Callable[[Any, grpc.ServicerContext], Any]:
@@ -159,7 +185,7 @@ def _in_pool(behaviour: Callable[..., Any], pool: ThreadPoolExecutor) -> Callabl
 
 
 def _serialized(response: Any) -> bytes:
-    """Answers that are kept in serialized form are bytes already."""
+    """Return a response as bytes; the cache keeps some in serialized form already."""
     if isinstance(response, bytes):
         return response
     if isinstance(response, Message):

@@ -1,8 +1,8 @@
-"""The fault table: what an exception of ours is called in gRPC.
+"""The table of status codes: the gRPC status of each error class.
 
-This is the only place that knows gRPC's status codes.  A kubelet acts on them: NOT_FOUND between a list and a
-status is harmless to it, UNIMPLEMENTED makes it fall back, anything else is retried and shown to the user.
-So UNKNOWN is never used for a fault with a name, and never UNIMPLEMENTED for anything that is implemented.
+This is the only module that uses gRPC's status codes.  A kubelet acts on them: NOT_FOUND between a list and a status is
+harmless to it, UNIMPLEMENTED makes it fall back, and it retries anything else and reports it to the user.  So no error
+class of ours becomes UNKNOWN, and no implemented RPC returns UNIMPLEMENTED.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ _CODES: dict[type[errors.CriwistError], StatusCode] = {
 
 
 def status_of(error: BaseException | None, operation: str) -> tuple[StatusCode, str]:
-    """The gRPC code and text of *error*, raised while serving *operation*.
+    """Return the gRPC code and text of *error*, which *operation* raised.
 
-    A subclass has its parent's code.  What is none of ours is a bug: it is logged with its traceback and
-    answered INTERNAL, without details that only a developer could use.
+    A subclass has its parent's code.  An exception of no class of ours is a bug: this function logs it with its
+    traceback and returns INTERNAL, without details that only a developer could use.
     """
     for kind in type(error).__mro__:
         code = _CODES.get(kind)

@@ -1,4 +1,4 @@
-"""The CRI's Exec, Attach and PortForward: requests in, URLs out."""
+"""The CRI's Exec, Attach and PortForward: each request gets a URL of the streaming server."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from criwist.translate import field_rules
 
 @define(eq=False)
 class StreamingUrls:
-    """What the servicer calls.  Errors are those of IStreamingRuntime's ``admit_`` methods and of the server."""
+    """Makes the URLs.  Errors are those of IStreamingRuntime's ``admit_`` methods and of the server."""
 
     _runtime: IStreamingRuntime
     _server: StreamingServer
 
     async def exec_url(self, request: pb.ExecRequest) -> str:
-        """The URL at which the command can be run."""
+        """Return the URL at which a client can run the command."""
         command = RemoteCommand(
             container_id=request.container_id,
             command=tuple(request.cmd),
@@ -31,7 +31,7 @@ class StreamingUrls:
         return self._server.url(Exec(await self._runtime.admit_exec(command)))
 
     async def attach_url(self, request: pb.AttachRequest) -> str:
-        """The URL at which the container can be attached to."""
+        """Return the URL at which a client can attach to the container."""
         command = RemoteCommand(
             container_id=request.container_id,
             stdin=request.stdin,
@@ -42,7 +42,7 @@ class StreamingUrls:
         return self._server.url(Attach(await self._runtime.admit_attach(command)))
 
     async def port_forward_url(self, request: pb.PortForwardRequest) -> str:
-        """The URL at which ports of the sandbox can be forwarded."""
+        """Return the URL at which a client can forward ports of the sandbox."""
         for port in request.port:
             field_rules.port(port, "port")
         sandbox_id = await self._runtime.admit_port_forward(request.pod_sandbox_id)

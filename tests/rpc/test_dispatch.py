@@ -1,4 +1,4 @@
-"""The door between gRPC's threads and the reactor."""
+"""The dispatcher between gRPC's threads and the reactor."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from criwist.rpc.dispatch import Dispatcher
 
 
 class Call:
-    """What grpcio hands a non-blocking behaviour: a context, and the way to answer."""
+    """The context that grpcio passes to a non-blocking behaviour, and the responses that the behaviour sends."""
 
     def __init__(self, active: bool = True) -> None:
         self.active = active
@@ -26,27 +26,25 @@ class Call:
         self.details = ""
 
     def add_callback(self, callback: Callable[[], None]) -> bool:
-        """Register what is called at the RPC's end; False if it is over."""
+        """Call *callback* at the RPC's end; False if the RPC has already ended."""
         if self.active:
             self.callbacks.append(callback)
         return self.active
 
     def set_code(self, code: grpc.StatusCode) -> None:
-        """Note the status."""
         self.code = code
 
     def set_details(self, details: str) -> None:
-        """Note the text."""
         self.details = details
 
     def end(self) -> None:
-        """The client hangs up."""
+        """The client cancels the RPC."""
         for callback in self.callbacks:
             callback()
 
 
 class TurningReactor:
-    """The part of a reactor that the door uses: calls from threads, run when the test turns it."""
+    """The part of a reactor that the dispatcher uses: calls from threads, which run when the test turns it."""
 
     def __init__(self) -> None:
         self.calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
@@ -56,67 +54,66 @@ class TurningReactor:
         self.calls.put(lambda: call(*arguments))
 
     def turn(self) -> None:
-        """Run what is queued."""
+        """Run the queued calls."""
         while not self.calls.empty():
             self.calls.get()()
 
 
 class Immediately:
-    """An executor that runs what it is given at once."""
+    """An executor that runs each call at once, in the caller's thread."""
 
     def submit(self, run: Callable[..., None], *arguments: Any) -> None:
-        """Run it."""
         run(*arguments)
 
     def shutdown(self, wait: bool) -> None:
-        """Nothing to end."""
+        """Do nothing: there is no thread."""
 
 
-class DoorTests(SynchronousTestCase):
-    """Coroutines run on the reactor, no thread waits for them."""
+class DispatcherTests(SynchronousTestCase):
+    """Coroutines run on the reactor, and no thread waits for them."""
 
     def setUp(self) -> None:
         self.reactor = TurningReactor()
-        self.door = Dispatcher(self.reactor)
-        self.door._answers.shutdown()
-        self.door._answers = Immediately()
+        self.dispatcher = Dispatcher(self.reactor)
+        self.dispatcher._senders.shutdown()
+        self.dispatcher._senders = Immediately()
         self.call = Call()
         self.result: Deferred[str] = Deferred(lambda _: self.cancelled.append(True))
         self.cancelled: list[bool] = []
 
     def begin(self, cancellable: bool = False) -> None:
-        """Enter the door with a request, and let the reactor turn once."""
+        """Dispatch a request, and turn the reactor once."""
 
         async def start(request: str) -> str:
             return f"{request} {await self.result}"
 
-        behave = self.door.behaviour("Do", start, cancellable=cancellable)
+        behave = self.dispatcher.behaviour("Do", start, cancellable=cancellable)
         behave("hello", self.call, self.call.sent.append)
         self.reactor.turn()
 
-    def test_answer(self) -> None:
-        """What the coroutine returns is the answer, followed by the end of the stream."""
+    def test_response(self) -> None:
+        """The coroutine's result is the response, followed by the end of the stream."""
         self.begin()
         self.assertEqual(self.call.sent, [])
         self.result.callback("world")
         self.assertEqual(self.call.sent, ["hello world", None])
 
     def test_error(self) -> None:
-        """What it raises becomes a status, and no message."""
+        """An exception becomes a status without a message."""
         self.begin()
         self.result.errback(NotFound("container", "x"))
         self.assertEqual((self.call.sent, self.call.code), ([None], grpc.StatusCode.NOT_FOUND))
         self.assertIn("'x'", self.call.details)
 
-    def test_hang_up_cancels(self) -> None:
-        """The RPC's end cancels a cancellable errand, and nothing is sent any more."""
+    def test_termination_cancels(self) -> None:
+        """The end of the RPC cancels a cancellable call, and nothing is sent any more."""
         self.begin(cancellable=True)
         self.call.end()
         self.reactor.turn()
         self.assertEqual((self.cancelled, self.call.sent), ([True], []))
 
-    def test_hang_up_lets_others_finish(self) -> None:
-        """An errand that must not stop half-way goes on, and only its answer is lost."""
+    def test_termination_lets_others_finish(self) -> None:
+        """A call that must not stop half-way goes on, and only its response is lost."""
         self.begin()
         self.call.end()
         self.reactor.turn()
@@ -124,38 +121,38 @@ class DoorTests(SynchronousTestCase):
         self.result.callback("world")
         self.assertEqual(self.call.sent, [])
 
-    def test_over_before_it_began(self) -> None:
-        """An RPC that ended on its way to the reactor starts nothing."""
+    def test_terminated_before_its_start(self) -> None:
+        """An RPC that ended on its way to the reactor starts no coroutine."""
         self.call.active = False
         self.begin()
-        self.assertEqual(len(self.door.errands), 0)
+        self.assertEqual(len(self.dispatcher.pending), 0)
 
     def test_close_answers_all(self) -> None:
-        """At shutdown all errands under way are answered UNAVAILABLE, and later ones too."""
+        """At shutdown every pending call is answered UNAVAILABLE, and later calls too."""
         self.begin()
-        self.door.close()
+        self.dispatcher.close()
         self.assertEqual(self.call.code, grpc.StatusCode.UNAVAILABLE)
         self.call = Call()
         self.begin()
         self.assertEqual(self.call.code, grpc.StatusCode.UNAVAILABLE)
 
     def test_waiting_on_the_reactor_is_refused(self) -> None:
-        """The reactor's own thread would wait for itself."""
-        self.door.open()
+        """wait() raises on the reactor's own thread, which would wait for itself."""
+        self.dispatcher.open()
 
         async def start() -> None:
             return None
 
-        self.assertRaises(RuntimeError, self.door.wait, start, 1.0, "List")
+        self.assertRaises(RuntimeError, self.dispatcher.wait, start, 1.0, "List")
 
 
 class WaitTests(SynchronousTestCase):
-    """The rare read that has to wait."""
+    """Waiting in a thread for a coroutine on the reactor."""
 
     def setUp(self) -> None:
         self.reactor = TurningReactor()
-        self.door = Dispatcher(self.reactor)
-        self.addCleanup(self.door.close)
+        self.dispatcher = Dispatcher(self.reactor)
+        self.addCleanup(self.dispatcher.close)
         self.outcome: list[object] = []
 
     def wait(self, result: Deferred[str], seconds: float) -> Thread:
@@ -166,7 +163,7 @@ class WaitTests(SynchronousTestCase):
 
         def run() -> None:
             try:
-                self.outcome.append(self.door.wait(start, seconds, "List"))
+                self.outcome.append(self.dispatcher.wait(start, seconds, "List"))
             except (Unavailable, DeadlineExceeded) as error:
                 self.outcome.append(error)
 
@@ -181,32 +178,32 @@ class WaitTests(SynchronousTestCase):
             thread.join(0.005)
 
     def test_result(self) -> None:
-        """The waiting thread gets what the coroutine returns."""
+        """The waiting thread gets the coroutine's result."""
         result: Deferred[str] = Deferred()
         result.callback("fresh")
         self.turn_until_done(self.wait(result, 10))
         self.assertEqual(self.outcome, ["fresh"])
 
     def test_error(self) -> None:
-        """It gets what the coroutine raises."""
+        """The waiting thread gets the coroutine's exception."""
         result: Deferred[str] = Deferred()
         result.errback(Unavailable("away"))
         self.turn_until_done(self.wait(result, 10))
         self.assertIsInstance(self.outcome[0], Unavailable)
 
     def test_close(self) -> None:
-        """At shutdown it is woken, and what it waited for may still end."""
+        """Shutdown wakes the waiting thread, and the coroutine may still end."""
         result: Deferred[str] = Deferred()
         thread = self.wait(result, 60)
-        while not self.door._waiting:
+        while not self.dispatcher._waiting:
             self.reactor.turn()
-        self.door.close()
+        self.dispatcher.close()
         thread.join(10)
         self.assertIsInstance(self.outcome[0], Unavailable)
         result.callback("fresh")
 
     def test_too_long(self) -> None:
-        """After its time it gives up, and the coroutine is cancelled."""
+        """After the time limit the thread stops waiting, and the coroutine is cancelled."""
         cancelled: list[object] = []
         result: Deferred[str] = Deferred(cancelled.append)
         self.turn_until_done(self.wait(result, 0.01))

@@ -14,7 +14,7 @@ from twisted.internet.task import Clock
 from criwist.errors import FailedPrecondition
 from criwist.rpc.inherited_socket import inherited_socket
 
-#: Runs as the service would: the socket is descriptor 3, its own pid is in the environment.
+#: Runs as the service does: the socket is descriptor 3, and its own pid is in the environment.
 _SERVICE = """
 import os
 os.environ |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1", "LISTEN_FDNAMES": "cri"}
@@ -27,7 +27,7 @@ passed.retire()
 
 
 def test_path_and_mode_are_the_units() -> None:
-    """The path and the mode are those the service manager chose, and who waited in the queue is hung up on."""
+    """The service manager's path and mode are kept, and connections in the old queue are closed."""
     with tempfile.TemporaryDirectory() as directory, socket.socket(socket.AF_UNIX) as listening:
         path = f"{directory}/cri.sock"
         listening.bind(path)
@@ -35,7 +35,7 @@ def test_path_and_mode_are_the_units() -> None:
         listening.listen()
         with socket.socket(socket.AF_UNIX) as waiting:
             waiting.connect(path)
-            said = subprocess.run(
+            service = subprocess.run(
                 [sys.executable, "-c", _SERVICE],
                 preexec_fn=lambda: os.dup2(listening.fileno(), 3),
                 close_fds=False,
@@ -44,12 +44,12 @@ def test_path_and_mode_are_the_units() -> None:
                 check=True,
                 timeout=30,
             )
-            assert said.stdout.split() == [path, "0o640"]
+            assert service.stdout.split() == [path, "0o640"]
             waiting.settimeout(5)
             assert waiting.recv(1) == b""
 
 
 def test_nothing_was_passed() -> None:
-    """Without a socket unit the operator is told what is missing."""
+    """Without a socket unit, the error names the missing socket."""
     with pytest.raises(FailedPrecondition, match="no socket was passed"):
         inherited_socket(Clock())

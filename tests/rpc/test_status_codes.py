@@ -1,4 +1,4 @@
-"""The fault table."""
+"""The table of status codes."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from criwist.rpc.status_codes import _CODES, MAX_DETAILS, status_of
 
 
 class StatusOfTests(SynchronousTestCase):
-    """Every fault with a name has a code."""
+    """Every error class has a code."""
 
     def test_every_error_has_a_code(self) -> None:
-        """No class of the taxonomy is left to UNKNOWN or to chance."""
+        """No error class is missing from the table, and none is UNKNOWN."""
         kinds = {
             kind
             for _, kind in inspect.getmembers(errors, inspect.isclass)
@@ -26,14 +26,14 @@ class StatusOfTests(SynchronousTestCase):
         self.assertNotIn(StatusCode.UNKNOWN, _CODES.values())
 
     def test_text_is_the_errors_own(self) -> None:
-        """What the client reads is the sentence that was written for it."""
+        """The client gets the error's own text."""
         self.assertEqual(
             status_of(errors.InvalidArgument("config.metadata", "must be set"), "RunPodSandbox"),
             (StatusCode.INVALID_ARGUMENT, "config.metadata: must be set"),
         )
 
     def test_subclass_has_its_parents_code(self) -> None:
-        """A finer fault needs no row of its own."""
+        """A subclass needs no row of its own."""
 
         class NoSuchLayer(errors.NotFound):
             pass
@@ -45,7 +45,7 @@ class StatusOfTests(SynchronousTestCase):
         self.assertIs(status_of(CancelledError(), "PullImage")[0], StatusCode.CANCELLED)
 
     def test_bug_is_internal_and_logged(self) -> None:
-        """What is none of ours is logged with its traceback and answered INTERNAL, naming the operation."""
+        """Any other exception is logged with its traceback and becomes INTERNAL, with the operation's name."""
         code, details = status_of(KeyError("State"), "StartContainer")
         self.assertIs(code, StatusCode.INTERNAL)
         self.assertIn("StartContainer", details)
