@@ -74,10 +74,12 @@ class IHijackedStream(Interface):
 class IDocker(Interface):
     """The Docker Engine API, one method a call.
 
+    All methods are called on the reactor's thread; :attr:`facts` may be read from any thread.
+
     Errors: ``NotFound`` (404), ``InvalidArgument`` (400; field ``docker``), ``FailedPrecondition`` (409),
-    ``PermissionDenied`` (401, 403), ``EngineFailure`` (5xx, and what cannot be understood), ``Unavailable``
-    (cannot connect, connection
-    lost before an answer), ``DeadlineExceeded`` (the call's own time limit, seconds).  304 is success.
+    ``PermissionDenied`` (401, 403), ``EngineFailure`` (5xx, and responses that cannot be parsed), ``Unavailable``
+    (cannot connect, or the connection is lost before the response), ``DeadlineExceeded`` (the call's own time limit,
+    seconds).  304 is success.  A conflict over a name is ``NameConflict``, one over an image's use ``ImageInUse``.
     """
 
     facts = Attribute("EngineFacts | None: as of the last connect(); None before")
@@ -166,6 +168,12 @@ class IDocker(Interface):
 
     async def inspect_image(reference: str) -> JSONObject:
         """``GET /images/{name}/json``."""
+
+    async def image_layers(reference: str) -> Sequence[str]:
+        """Return the directories of an image's unpacked layers on the engine's machine, top layer first.
+
+        :raises FailedPrecondition: the engine's storage has no such directories, or does not report them.
+        """
 
     async def image_history(reference: str) -> Sequence[JSONObject]:
         """``GET /images/{name}/history``."""

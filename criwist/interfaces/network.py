@@ -1,4 +1,4 @@
-"""Pod networks: how a sandbox gets one and gives it back."""
+"""Pod networks, and each pod's resolv.conf."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from typing import Any
 from attrs import field, frozen
 from zope.interface import Attribute, Interface
 
+from criwist.api.runtime.v1 import api_pb2 as pb
 from criwist.interfaces.engine import JSONObject
+
+#: The path at which a container reads its resolv.conf (resolv.conf(5)).
+RESOLV_CONF = "/etc/resolv.conf"
 
 
 @frozen
@@ -106,3 +110,20 @@ class IPodNetwork(Interface):
 
     def verbose() -> Mapping[str, Any]:
         """What Status(verbose) shows of it: configuration in force, last error.  JSON-able."""
+
+
+class IResolvConfs(Interface):
+    """The pods' resolv.conf files on the host.  All methods are called on the reactor's thread."""
+
+    def write(dns: pb.DNSConfig, pause: JSONObject) -> None:
+        """Write a sandbox's DNS configuration.  Repeatable; an empty one keeps the engine's file.
+
+        :param pause: the pause container as inspected.
+        :raises Internal: the file cannot be written.
+        """
+
+    def path(sandbox_id: str) -> str:
+        """Return the file to mount at :data:`RESOLV_CONF` in the pod's containers; ``""``: mount none."""
+
+    def forget(sandbox_id: str) -> None:
+        """Remove the file.  Idempotent.  A container that still runs keeps the mount."""

@@ -43,7 +43,7 @@ from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
 from criwist.errors import NotFound, PermissionDenied
-from criwist.interfaces.kernel import IProcesses
+from criwist.interfaces.kernel import EXEC_MARKER, IProcesses
 from criwist.kernel.cgroup.paths import belongs_to, process_cgroup, processes_below
 from criwist.kernel.procfs import (
     PROC,
@@ -54,9 +54,6 @@ from criwist.kernel.procfs import (
     read_stat,
     read_variable,
 )
-
-#: Environment variable whose value, unique to one exec, marks the processes that come from it (rule 4).
-EXEC_MARKER = "CRIWIST_EXEC"
 
 #: Seconds after which the search for new members ends and what is known is killed: only processes that somebody
 #: else keeps waking with SIGCONT, or that fork faster than they are found, get that far.

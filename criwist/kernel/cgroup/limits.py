@@ -1,39 +1,10 @@
-"""The limits of a cgroup as one value, in the units of cgroup v1 and of the CRI whatever the host has."""
+"""Values of a cgroup's files, of both versions."""
 
 from __future__ import annotations
 
 import errno
 import os
 import re
-from collections.abc import Mapping
-
-from attrs import field, frozen
-
-
-@frozen
-class Limits:
-    """What the kernel enforces on one cgroup by itself; its parents may enforce less.
-
-    None: there is no limit, or the kernel has no such file.
-    """
-
-    #: Microseconds.
-    cpu_period: int | None = None
-    #: Microseconds of CPU in each period.
-    cpu_quota: int | None = None
-    #: 2 to 262144; 1024 unless somebody asked for another.
-    cpu_shares: int | None = None
-    #: A list like ``0-2,7``; on v1 it is a copy of the parent's where nothing was asked, on v2 ``""``.
-    cpuset_cpus: str = ""
-    cpuset_mems: str = ""
-    #: Bytes.
-    memory: int | None = None
-    #: Bytes of memory and swap together.
-    memory_and_swap: int | None = None
-    pids: int | None = None
-    #: Page size, ``2MB``, to bytes.
-    hugepages: Mapping[str, int] = field(factory=dict)
-
 
 #: The file was never there; the cgroup went while the file was open; the controller is off for this cgroup.
 _ABSENT = frozenset({errno.ENOENT, errno.ENODEV, errno.EOPNOTSUPP})

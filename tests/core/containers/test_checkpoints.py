@@ -6,6 +6,7 @@ import json
 import os
 import tarfile
 import tempfile
+from functools import partial
 from typing import Any
 
 from attrs import define, field
@@ -24,6 +25,8 @@ from criwist.errors import (
     Unimplemented,
 )
 from criwist.interfaces.engine import EngineFacts
+from criwist.threads import run_to_its_end
+from tests.core.memory_node import NoContainerProcesses
 from tests.doubles.memory_threads import MemoryThreads
 
 ID = "c" * 64
@@ -82,7 +85,8 @@ class CheckpointTests(SynchronousTestCase):
         self.engine = Engine()
         self.clock = Clock()
         threads = MemoryThreads()
-        self.checkpoints = Checkpoints(self.engine, self.clock, threads, threads, self.staging)
+        in_thread = partial(run_to_its_end, threads, threads)
+        self.checkpoints = Checkpoints(self.engine, self.clock, NoContainerProcesses(), in_thread, self.staging)
 
     def take(self, timeout: float = 0, location: str | None = None) -> Deferred[None]:
         """Take a checkpoint."""

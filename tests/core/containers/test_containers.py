@@ -8,11 +8,11 @@ from twisted.internet.defer import Deferred
 
 from criwist import errors
 from criwist.api.runtime.v1 import api_pb2 as pb
-from tests.core.sandboxes.test_sandboxes import PodsTestCase
+from tests.core.memory_node import NodeTestCase
 from tests.doubles.memory_processes import Program
 
 
-class ContainersTests(PodsTestCase):
+class ContainersTests(NodeTestCase):
     """Who writes reads what was written."""
 
     def setUp(self) -> None:
@@ -46,12 +46,12 @@ class ContainersTests(PodsTestCase):
         held = self.node.docker.hold("POST /containers/.*/start")
         container_id = self.create()
         starting = self.node.run(self.node.containers.start(container_id))
-        self.assertEqual([what for what, _ in self.node.logs.noted], ["follow"])
+        self.assertEqual([what for what, _ in self.node.logs.calls], ["follow"])
         held.release()
         self.node.settle()
         self.successResultOf(starting)
         self.successResultOf(self.node.run(self.node.containers.remove(container_id)))
-        self.assertEqual(self.node.logs.noted[-1], ("forget", container_id))
+        self.assertEqual(self.node.logs.calls[-1], ("forget", container_id))
 
     def test_exit_waits_for_the_log(self) -> None:
         """A container that ended is EXITED when its log is complete, not before."""
@@ -85,7 +85,7 @@ class ContainersTests(PodsTestCase):
 
     def test_stopped_sandbox(self) -> None:
         """A container needs a sandbox that runs."""
-        self.successResultOf(self.node.run(self.node.pods.stop(self.sandbox_id)))
+        self.successResultOf(self.node.run(self.node.sandboxes.stop(self.sandbox_id)))
         config = self.node.container_config()
         failed = self.node.run(self.node.containers.create(self.sandbox_id, config, self.node.sandbox_config()))
         self.failureResultOf(failed, errors.FailedPrecondition)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from attrs import define, field
@@ -12,6 +12,7 @@ from zope.interface.verify import verifyObject
 
 from criwist.core.containers.image_volumes import ImageVolumes
 from criwist.core.state.image_volume import ImageVolume
+from criwist.docker.overlay_layers import overlay_layers
 from criwist.errors import FailedPrecondition, InvalidArgument, NotFound
 from criwist.interfaces.kernel import ILayerMounts
 from tests.doubles.memory_mounts import MemoryLayerMounts
@@ -26,19 +27,19 @@ _INSPECTED = {
 
 
 @define
-class Inspections:
-    """The one call of IDocker that image volumes need."""
+class Layers:
+    """The one call of IDocker that image volumes need, made of inspected images as the client does it."""
 
     images: dict[str, dict[str, Any]] = field(factory=lambda: dict(_INSPECTED))
     pause: Deferred[None] | None = None
 
-    async def inspect_image(self, reference: str) -> dict[str, Any]:
-        """The image, after the pause if there is one."""
+    async def image_layers(self, reference: str) -> Sequence[str]:
+        """Return the layers, after the pause if there is one."""
         if self.pause is not None:
             await self.pause
         if reference not in self.images:
             raise NotFound("image", reference)
-        return self.images[reference]
+        return overlay_layers(self.images[reference])
 
 
 class ImageVolumesTests(SynchronousTestCase):
@@ -49,7 +50,7 @@ class ImageVolumesTests(SynchronousTestCase):
         files = {"/l/top": frozenset({"models"}), "/l/mid": frozenset({"bin/tool"}), "/l/low": frozenset[str]()}
         self.mounts = MemoryLayerMounts("/root/image-volumes", files | {"/l/other": frozenset[str]()})
         verifyObject(ILayerMounts, self.mounts)
-        self.docker = Inspections()
+        self.docker = Layers()
         self.volumes = self.restarted()
 
     def restarted(self) -> ImageVolumes:
@@ -78,7 +79,7 @@ class ImageVolumesTests(SynchronousTestCase):
         path = self.result(self.volumes.prepare(CONTAINER, 0, ONE, "bin/tool"))
         volumes = self.restarted()
         self.assertIsNone(volumes.volume_at(path))
-        self.result(volumes.take_stock())
+        self.result(volumes.read_mounts())
         self.assertEqual(volumes.volume_at(path), ImageVolume(ONE, "bin/tool"))
 
     def test_volume_at_other_paths(self) -> None:

@@ -5,45 +5,26 @@ from __future__ import annotations
 import os
 
 from twisted.internet.defer import Deferred
-from twisted.trial.unittest import SynchronousTestCase
 
 from criwist import errors
 from criwist.api.runtime.v1 import api_pb2 as pb
 from criwist.core.state.not_ready import NotReady
-from tests.core.memory_node import MemoryNode
+from tests.core.memory_node import NodeTestCase
 
 
-class PodsTestCase(SynchronousTestCase):
-    """A node that serves."""
-
-    def setUp(self) -> None:
-        self.node = MemoryNode()
-        self.addCleanup(self.node.close)
-        self.node.start()
-
-    def run_pod(self, name: str = "pod") -> str:
-        """Run a pod; returns its id."""
-        return self.successResultOf(self.node.run(self.node.pods.run(self.node.sandbox_config(name), "")))
-
-    def run_container(self, sandbox_id: str, name: str = "main") -> str:
-        """Create and start a container."""
-        config = self.node.container_config(name)
-        container_id: str = self.successResultOf(
-            self.node.run(self.node.containers.create(sandbox_id, config, self.node.sandbox_config()))
-        )
-        self.successResultOf(self.node.run(self.node.containers.start(container_id)))
-        return container_id
+class SandboxTestCase(NodeTestCase):
+    """Sandboxes on a node in memory."""
 
     def assert_nothing_left(self) -> None:
         """No container, no network, no record, no file."""
         self.assertEqual(self.node.docker.containers.listed({}), [])
-        self.assertEqual(self.node.network.given, {})
+        self.assertEqual(self.node.network.assigned, {})
         self.assertEqual(list(self.node.records.identifiers()), [])
         self.assertEqual(self.node.cache.snapshot.sandboxes, {})
-        self.assertEqual(len(self.node.locks), 0)
+        self.assertEqual(len(self.node.core.locks), 0)
 
 
-class RunTests(PodsTestCase):
+class RunTests(SandboxTestCase):
     """A sandbox is all there or not at all."""
 
     def test_ready_with_its_address(self) -> None:
@@ -56,14 +37,14 @@ class RunTests(PodsTestCase):
     def test_failed_network_leaves_nothing(self) -> None:
         """When the network fails, its error is told and nothing is left."""
         self.node.network.failing = True
-        failed = self.node.run(self.node.pods.run(self.node.sandbox_config(), ""))
+        failed = self.node.run(self.node.sandboxes.run(self.node.sandbox_config(), ""))
         self.failureResultOf(failed, errors.PluginFailure)
         self.assert_nothing_left()
 
     def test_failed_start_leaves_nothing(self) -> None:
         """When the pause cannot be started, nothing is left."""
         self.node.docker.fail("POST /containers/.*/start", 500, "no such runtime")
-        failed = self.node.run(self.node.pods.run(self.node.sandbox_config(), ""))
+        failed = self.node.run(self.node.sandboxes.run(self.node.sandbox_config(), ""))
         self.failureResultOf(failed, errors.EngineFailure)
         self.assert_nothing_left()
 
@@ -71,18 +52,18 @@ class RunTests(PodsTestCase):
         """A pause that the engine does not remove, of a set-up that failed, is never taken for a pod that is ready."""
         self.node.network.failing = True
         self.node.docker.fail("DELETE /containers/.*", 500, "device is busy")
-        failed = self.node.run(self.node.pods.run(self.node.sandbox_config(), ""))
+        failed = self.node.run(self.node.sandboxes.run(self.node.sandbox_config(), ""))
         self.failureResultOf(failed, errors.PluginFailure)
         (left,) = self.node.docker.containers.listed({})
         self.node.restart()
         self.assertFalse(self.node.cache.current().sandbox(left.id).ready)
-        self.successResultOf(self.node.run(self.node.pods.remove(left.id)))
+        self.successResultOf(self.node.run(self.node.sandboxes.remove(left.id)))
         self.assert_nothing_left()
 
     def test_cancellation_leaves_nothing(self) -> None:
         """A caller that goes away in the middle leaves nothing."""
         held = self.node.docker.hold("POST /containers/.*/start")
-        under_way = self.node.run(self.node.pods.run(self.node.sandbox_config(), ""))
+        under_way = self.node.run(self.node.sandboxes.run(self.node.sandbox_config(), ""))
         under_way.cancel()
         held.release()
         self.node.settle()
@@ -100,7 +81,7 @@ class RunTests(PodsTestCase):
     def test_same_name_twice_is_refused(self) -> None:
         """A second sandbox of the same name and attempt as a ready one is refused and harms nothing."""
         sandbox_id = self.run_pod()
-        again = self.node.run(self.node.pods.run(self.node.sandbox_config(), ""))
+        again = self.node.run(self.node.sandboxes.run(self.node.sandbox_config(), ""))
         self.failureResultOf(again, errors.AlreadyExists)
         self.assertTrue(self.node.cache.current().sandbox(sandbox_id).ready)
 
@@ -111,12 +92,12 @@ class RunTests(PodsTestCase):
         self.node.settle()
         fresh = self.run_pod()
         self.assertNotEqual(fresh, sandbox_id)
-        self.assertEqual(list(self.node.network.given), [fresh])
+        self.assertEqual(list(self.node.network.assigned), [fresh])
         self.assertEqual(list(self.node.records.identifiers()), [fresh])
 
     def test_unknown_runtime_handler(self) -> None:
         """A runtime handler that the engine does not have is the request's fault."""
-        failed = self.node.run(self.node.pods.run(self.node.sandbox_config(), "kata"))
+        failed = self.node.run(self.node.sandboxes.run(self.node.sandbox_config(), "kata"))
         self.failureResultOf(failed, errors.InvalidArgument)
         self.assert_nothing_left()
 
@@ -126,16 +107,16 @@ class RunTests(PodsTestCase):
         self.assertTrue(os.path.isdir(self.node.sandbox_config().log_directory))
 
 
-class StopTests(PodsTestCase):
+class StopTests(SandboxTestCase):
     """What is stopped stays stopped, and may be stopped again."""
 
     def test_stop(self) -> None:
         """All containers end, the network is released, the sandbox is not ready."""
         sandbox_id = self.run_pod()
         container_id = self.run_container(sandbox_id)
-        self.successResultOf(self.node.run(self.node.pods.stop(sandbox_id)))
+        self.successResultOf(self.node.run(self.node.sandboxes.stop(sandbox_id)))
         snapshot = self.node.cache.current()
-        self.assertEqual(self.node.network.given, {})
+        self.assertEqual(self.node.network.assigned, {})
         self.assertFalse(snapshot.sandbox(sandbox_id).ready)
         self.assertEqual(snapshot.container(container_id).state, pb.CONTAINER_EXITED)
 
@@ -143,12 +124,12 @@ class StopTests(PodsTestCase):
         """Stopping again, or what is unknown, is success."""
         sandbox_id = self.run_pod()
         for identifier in (sandbox_id, sandbox_id, "unknown"):
-            self.successResultOf(self.node.run(self.node.pods.stop(identifier)))
+            self.successResultOf(self.node.run(self.node.sandboxes.stop(identifier)))
 
     def test_restarted_pause_stays_not_ready(self) -> None:
         """A sandbox that was stopped is not ready again though somebody starts its pause."""
         sandbox_id = self.run_pod()
-        self.successResultOf(self.node.run(self.node.pods.stop(sandbox_id)))
+        self.successResultOf(self.node.run(self.node.sandboxes.stop(sandbox_id)))
         self.successResultOf(self.node.run(self.node.docker.client.start_container(sandbox_id)))
         self.assertFalse(self.node.cache.current().sandbox(sandbox_id).ready)
 
@@ -157,30 +138,30 @@ class StopTests(PodsTestCase):
         sandbox_id = self.run_pod()
         self.node.docker.remove("k8s_POD_pod_default_uid-pod_0")
         self.node.settle()
-        self.successResultOf(self.node.run(self.node.pods.stop(sandbox_id)))
-        self.assertEqual(self.node.network.given, {})
-        self.successResultOf(self.node.run(self.node.pods.remove(sandbox_id)))
+        self.successResultOf(self.node.run(self.node.sandboxes.stop(sandbox_id)))
+        self.assertEqual(self.node.network.assigned, {})
+        self.successResultOf(self.node.run(self.node.sandboxes.remove(sandbox_id)))
         self.assert_nothing_left()
 
 
-class RemoveTests(PodsTestCase):
+class RemoveTests(SandboxTestCase):
     """Nothing is left of a removed pod."""
 
     def test_remove_running(self) -> None:
         """A pod that runs is stopped first; containers, sandbox and record go."""
         sandbox_id = self.run_pod()
         self.run_container(sandbox_id)
-        self.successResultOf(self.node.run(self.node.pods.remove(sandbox_id)))
+        self.successResultOf(self.node.run(self.node.sandboxes.remove(sandbox_id)))
         self.assert_nothing_left()
 
     def test_remove_is_repeatable(self) -> None:
         """Removing again is success."""
         sandbox_id = self.run_pod()
         for _ in range(2):
-            self.successResultOf(self.node.run(self.node.pods.remove(sandbox_id)))
+            self.successResultOf(self.node.run(self.node.sandboxes.remove(sandbox_id)))
 
 
-class RecoveryTests(PodsTestCase):
+class RecoveryTests(SandboxTestCase):
     """criwist is killed and started again."""
 
     def test_pods_are_found_again(self) -> None:
@@ -204,7 +185,7 @@ class RecoveryTests(PodsTestCase):
         """Every container with a log is followed after a restart."""
         self.run_container(self.run_pod())
         self.node.restart()
-        self.assertEqual(self.node.logs.noted, [("follow", f"{self.node.root}/logs/pod/main.log")])
+        self.assertEqual(self.node.logs.calls, [("follow", f"{self.node.root}/logs/pod/main.log")])
 
     def test_end_while_we_were_away_waits_for_the_log(self) -> None:
         """A container that ended while we were down is shown when its log is complete, not before."""

@@ -1,4 +1,4 @@
-"""Tar archives of directories, that are there whole or not at all."""
+"""Tar archives of directories, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from collections.abc import Mapping
 
 
 def write_archive(location: str, directory: str, prefix: str, texts: Mapping[str, bytes]) -> None:
-    """Write a tar of *directory*, which is called *prefix* in it, and of *texts* by name.  Blocking.
+    """Write a tar of *directory*, under the name *prefix*, and of *texts* by name.  Blocking.
 
-    What was at *location* is replaced.  The tar is written under another name beside it, readable by its owner alone,
-    and renamed when it is on disk.
+    It replaces a file at *location*.  The tar is written under another name beside it, readable by its owner alone, and
+    renamed when it is on disk.
 
-    :raises OSError: nothing is left at *location* then but what was there.
+    :raises OSError: a file that was at *location* is unchanged.
     """
     head, tail = os.path.split(location)
     partial = os.path.join(head, f".{tail}.{secrets.token_hex(8)}")
