@@ -1,4 +1,4 @@
-"""The effective configuration as one immutable value, made by ``options`` and passed to all who need a part."""
+"""The effective configuration as one immutable value, made by ``command_line.options``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ MINUTE = 60.0
 
 @frozen
 class TLSFiles:
-    """PEM files of a TLS endpoint; ``""`` where one is not used."""
+    """PEM files of a TLS endpoint; ``""``: not used."""
 
     ca: str = ""
     certificate: str = ""
@@ -18,7 +18,7 @@ class TLSFiles:
 
 @frozen
 class Config:
-    """What the operator asked for.  Durations are seconds, sizes bytes, paths absolute."""
+    """The operator's settings.  Durations are seconds, sizes bytes, paths absolute."""
 
     #: CRI listening address: ``unix:///path`` or ``tcp://127.0.0.1:port``.
     endpoint: str = "unix:///run/criwist.sock"
@@ -26,7 +26,7 @@ class Config:
     docker_endpoint: str = "unix:///var/run/docker.sock"
     docker_tls: TLSFiles | None = None
     root_directory: str = "/var/lib/criwist"
-    #: ``""``: the pause image that criwist carries.
+    #: ``""``: criwist's own pause image.
     pod_infra_container_image: str = ""
     #: 0: no deadline.
     image_pull_progress_deadline: float = MINUTE
@@ -40,20 +40,20 @@ class Config:
     network_plugin_mtu: int = 0
     #: ``promiscuous-bridge``, ``hairpin-veth``, ``none``; kubenet only.
     hairpin_mode: str = "none"
-    #: One CIDR, or one for each family parted by a comma; ``""`` until UpdateRuntimeConfig tells.
+    #: One CIDR, or one for each family with a comma between them; ``""``: UpdateRuntimeConfig sets it.
     pod_cidr: str = ""
-    #: Host, or host and port; port 0 is chosen by the system.
+    #: Host, or host and port; for port 0 the system chooses one.
     streaming_bind_addr: str = "127.0.0.1:0"
     streaming_tls: TLSFiles | None = None
     #: Allow a streaming address that is not loopback without TLS.
     streaming_insecure: bool = False
-    #: 0: sessions may idle for ever.
+    #: 0: sessions may be idle for ever.
     streaming_idle_timeout: float = 0.0
-    #: Cgroup that the engine's processes are moved into; ``""``: they are left where they are.
+    #: Cgroup for the engine's processes; ``""``: criwist does not move them.
     runtime_cgroups: str = ""
     #: ``cri`` or ``symlink``.
     log_mode: str = "cri"
-    #: ``""``: the daemon's own; else ``json-file`` or ``local``.
+    #: ``json-file`` or ``local``; ``""``: the daemon's default.
     container_log_driver: str = ""
     container_log_max_size: str = ""
     container_log_max_files: int = 0

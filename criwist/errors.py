@@ -1,22 +1,22 @@
-"""The one error taxonomy.
+"""The exceptions of criwist.
 
-Every fault that has a name is one of these.  ``docker.error_responses`` turns an engine's answer into one of them,
-``rpc.status_codes`` turns one of them into a gRPC status; between the two nobody looks at status codes.
-The message is a sentence for an operator: it names the thing and what is wrong with it.
+``docker.error_responses`` turns an engine's error response into one of these, and ``rpc.status_codes`` turns one of
+these into a gRPC status; no code between the two reads status codes.  The message is a sentence for an operator: it
+names the thing and the problem.
 """
 
 from __future__ import annotations
 
 
 class CriwistError(Exception):
-    """A fault with a name.  ``str(error)`` is fit to be shown to the user as it is."""
+    """The base class.  ``str(error)`` can be shown to the user unchanged."""
 
 
 class InvalidArgument(CriwistError):
-    """The request is wrong in itself, whatever the state of the node.
+    """The request is wrong in every state of the node.
 
-    :param field: path of the field at fault, in the CRI's spelling: ``config.metadata.name``.
-    :param problem: what is wrong with it: ``must not be empty``.
+    :param field: path of the wrong field, in the CRI's spelling: ``config.metadata.name``.
+    :param problem: the rule that it breaks: ``must not be empty``.
     """
 
     def __init__(self, field: str, problem: str) -> None:
@@ -50,11 +50,11 @@ class NotFound(CriwistError):
 
 
 class AlreadyExists(CriwistError):
-    """A name is taken; the text says by what."""
+    """Another thing has the name; the text names it."""
 
 
 class FailedPrecondition(CriwistError):
-    """The request is well formed, but the thing is in a state that does not allow it."""
+    """The request is valid, but the state of the thing does not allow it."""
 
 
 class NameConflict(FailedPrecondition):
@@ -73,7 +73,7 @@ class ImageInUse(FailedPrecondition):
 
 
 class PermissionDenied(CriwistError):
-    """Somebody else refused for want of rights: a registry, the engine's authorization plugin."""
+    """A registry or the engine's authorization plugin refused for lack of rights."""
 
 
 class RegistryDenied(PermissionDenied):
@@ -81,11 +81,11 @@ class RegistryDenied(PermissionDenied):
 
 
 class ResourceExhausted(CriwistError):
-    """A limit of ours is reached; the text names the limit."""
+    """A limit of criwist is reached; the text names the limit."""
 
 
 class Unavailable(CriwistError):
-    """The engine, or something else that we need, is away; trying again later makes sense."""
+    """The engine, or another service that criwist needs, is away; a retry makes sense."""
 
 
 class RegistryUnavailable(Unavailable):
@@ -93,19 +93,19 @@ class RegistryUnavailable(Unavailable):
 
 
 class DeadlineExceeded(CriwistError):
-    """A time limit ran out; the text says which, and what is left behind."""
+    """A time limit ran out; the text names the limit and what is left behind."""
 
 
 class Cancelled(CriwistError):
-    """The caller went away; the text says what is left behind."""
+    """The caller went away; the text names what is left behind."""
 
 
 class Unimplemented(CriwistError):
-    """Docker cannot do this, or we do not; callers may fall back on something else."""
+    """Neither Docker nor criwist can do this; callers may fall back to another way."""
 
 
 class EngineFailure(CriwistError):
-    """The engine tried and failed, with the engine's own words (its 5xx answers)."""
+    """The engine tried and failed; the text is the engine's (its 5xx responses)."""
 
 
 class PluginFailure(CriwistError):
@@ -113,4 +113,4 @@ class PluginFailure(CriwistError):
 
 
 class Internal(CriwistError):
-    """A fault of our own."""
+    """A bug in criwist."""

@@ -1,7 +1,7 @@
 """One lock per sandbox, per container, per name.
 
-What is done to one thing is done in turn; different things proceed in parallel.  A lock exists only while
-somebody holds it or waits for it, so the table never grows with the node's history.
+Operations on one thing run one after the other; operations on different things run in parallel.  A lock exists only
+while a coroutine holds it or waits for it, so the table never grows with the node's history.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Locks:
 
     @asynccontextmanager
     async def hold(self, key: str) -> AsyncIterator[None]:
-        """Hold *key*'s lock for the time of an ``async with``."""
+        """Hold *key*'s lock for the body of an ``async with``."""
         lock = self._locks.setdefault(key, DeferredLock())
         self._users[key] = self._users.get(key, 0) + 1
         try:
@@ -37,5 +37,5 @@ class Locks:
                 del self._users[key], self._locks[key]
 
     def __len__(self) -> int:
-        """How many keys are held or waited for."""
+        """Return the number of keys whose lock is held or waited for."""
         return len(self._locks)

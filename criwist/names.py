@@ -1,9 +1,9 @@
 """Docker container names, as dockershim and cri-dockerd made them.
 
 A sandbox is ``k8s_POD_<pod>_<namespace>_<uid>_<attempt>``, a container
-``k8s_<container>_<pod>_<namespace>_<uid>_<attempt>``; where a stale container that cannot be removed holds the
-name, a seventh part of eight hex digits is added.  The CRI metadata of a container *is* its name: a pod made by
-another Docker shim is adopted by parsing it, so neither the order nor the separator may ever change.
+``k8s_<container>_<pod>_<namespace>_<uid>_<attempt>``; if a stale container that cannot be removed has the name, a
+seventh part of eight hex digits is added.  The CRI metadata of a container *is* its name: criwist adopts a pod of
+another Docker shim by parsing it, so neither the order nor the separator may ever change.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ class ContainerName:
 
     @property
     def is_sandbox(self) -> bool:
-        """Whether the name is that of a sandbox's pause container."""
+        """Return whether the name is that of a sandbox's pause container."""
         return self.container == _SANDBOX
 
     def __str__(self) -> str:
-        """The name as Docker is told it, without the leading slash that Docker adds."""
+        """Return the name for Docker, which adds a leading slash itself."""
         return "_".join((_PREFIX, self.container, self.pod, self.namespace, self.uid, str(self.attempt)))
 
 
 def sandbox_name(pod: str, namespace: str, uid: str, attempt: int) -> ContainerName:
-    """The name of a sandbox's pause container."""
+    """Return the name of a sandbox's pause container."""
     return ContainerName(_SANDBOX, pod, namespace, uid, attempt)
 
 
 def parse_name(text: str) -> ContainerName | None:
-    """The parts of a Docker container name, or None if no shim made it.
+    """Return the parts of a Docker container name, or None if no shim made it.
 
     :param text: with or without Docker's leading slash.
     """

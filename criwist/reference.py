@@ -1,9 +1,9 @@
 """Image references: ``registry.example:5000/team/app:1.2@sha256:…``.
 
-The grammar is that of the OCI distribution specification and of Docker's tools, whose short forms are read too:
+The grammar is that of the OCI distribution specification and of Docker's tools, including their short forms:
 ``busybox`` stands for ``docker.io/library/busybox``.  A first part is a registry if it has a dot, a colon or a capital
-letter, or is ``localhost``.  :class:`Reference` always holds the full form; ``familiar`` gives the short one, under
-which Docker lists what it has.
+letter, or is ``localhost``.  :class:`Reference` always holds the full form; ``familiar`` is the short one, which
+Docker uses in its lists.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ DEFAULT_DOMAIN: Final = "docker.io"
 DEFAULT_TAG: Final = "latest"
 #: Docker's limit for a repository's path.
 MAX_PATH: Final = 255
-#: Longer texts are not looked at: no reference within the other limits has this length.
+#: Longer texts are not parsed: no reference within the other limits has this length.
 MAX_TEXT: Final = 1024
 
 _OLD_DEFAULT_DOMAIN = "index.docker.io"
@@ -37,7 +37,7 @@ _IDENTIFIER = re.compile(r"(?:sha256:)?([0-9a-f]{1,64})")
 
 @frozen
 class Reference:
-    """What :func:`parse` understood.  ``str()`` gives the full form, which parses to an equal value."""
+    """A parsed reference.  ``str()`` returns the full form, which parses to an equal value."""
 
     domain: str
     path: str
@@ -48,12 +48,12 @@ class Reference:
 
     @property
     def name(self) -> str:
-        """Registry and path: ``docker.io/library/busybox``."""
+        """Return registry and path: ``docker.io/library/busybox``."""
         return f"{self.domain}/{self.path}"
 
     @property
     def familiar_name(self) -> str:
-        """The name as Docker shows it: ``busybox``."""
+        """Return the name as Docker shows it: ``busybox``."""
         if self.domain != DEFAULT_DOMAIN:
             return self.name
         short = self.path.removeprefix(_OFFICIAL)
@@ -61,7 +61,7 @@ class Reference:
 
     @property
     def familiar(self) -> str:
-        """The reference as Docker shows it: ``busybox:1.36``."""
+        """Return the reference as Docker shows it: ``busybox:1.36``."""
         return self.familiar_name + self._suffix
 
     @property
@@ -72,9 +72,9 @@ class Reference:
         return self.name + self._suffix
 
     def specific(self) -> Reference:
-        """This reference as it names one image: by its digest if it has one, else by its tag, else ``latest``.
+        """Return the reference that names one image: by its digest if it has one, else by its tag, else ``latest``.
 
-        A tag beside a digest says nothing more; no registry is asked for both.
+        A tag beside a digest is dropped: the digest already names the image, and a registry request has one of the two.
         """
         if self.digest:
             return evolve(self, tag="")
@@ -82,10 +82,10 @@ class Reference:
 
 
 def parse(text: str, field: str = "image.image") -> Reference:
-    """Understand *text*.
+    """Parse an image reference.
 
-    :param field: what an error calls it.
-    :raises InvalidArgument: it is no image reference; an image id is none either.
+    :param field: its name in errors.
+    :raises InvalidArgument: *text* is not an image reference, or is an image id.
     """
     if not text:
         raise InvalidArgument(field, "must not be empty")
@@ -95,27 +95,27 @@ def parse(text: str, field: str = "image.image") -> Reference:
         raise InvalidArgument(field, f"{text!r} is an image id, not a reference")
     rest, at, digest = text.partition("@")
     if at and not _is_digest(digest):
-        raise InvalidArgument(field, f"{text!r}: {digest!r} is no digest")
+        raise InvalidArgument(field, f"{text!r}: {digest!r} is not a digest")
     domain, path = _split_domain(rest)
     path, colon, tag = path.partition(":")
     if colon and not _TAG.fullmatch(tag):
-        raise InvalidArgument(field, f"{text!r}: {tag!r} is no tag")
+        raise InvalidArgument(field, f"{text!r}: {tag!r} is not a tag")
     if domain == DEFAULT_DOMAIN and "/" not in path:
         path = _OFFICIAL + path
     if not _DOMAIN.fullmatch(domain):
-        raise InvalidArgument(field, f"{text!r}: {domain!r} is no registry")
+        raise InvalidArgument(field, f"{text!r}: {domain!r} is not a registry")
     if not _PATH.fullmatch(path):
-        what = "must be in lower case" if _PATH.fullmatch(path.lower()) else "is no repository"
-        raise InvalidArgument(field, f"{text!r}: {path!r} {what}")
+        problem = "must be in lower case" if _PATH.fullmatch(path.lower()) else "is not a repository"
+        raise InvalidArgument(field, f"{text!r}: {path!r} {problem}")
     if len(path) > MAX_PATH:
         raise InvalidArgument(field, f"{text[:80]!r}…: the repository is longer than {MAX_PATH} characters")
     return Reference(domain, path, tag, digest)
 
 
 def is_identifier(text: str) -> bool:
-    """Whether *text* may be an image id or the beginning of one: hex digits, with or without ``sha256:``.
+    """Return whether *text* may be an image id or the beginning of one: hex digits, with or without ``sha256:``.
 
-    Short ones may be a reference too: there are repositories called ``cafe``.
+    A short one may be a reference too: there are repositories called ``cafe``.
     """
     return _IDENTIFIER.fullmatch(text) is not None
 

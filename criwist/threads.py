@@ -1,4 +1,4 @@
-"""Blocking calls in threads, awaited to their end whatever happens."""
+"""Blocking calls in threads, which a cancellation does not abandon."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ async def run_to_its_end(
     *args: _P.args,
     **kwargs: _P.kwargs,
 ) -> _T:
-    """Call *function* in a thread and return what it returns, or raise what it raises.
+    """Call *function* in a thread and return its result, or raise its exception.
 
-    A thread cannot be cancelled.  A cancellation meanwhile is raised when the function has returned, so that whoever
-    sees it can undo what was done, and nothing is done behind his back afterwards.
+    A thread cannot be cancelled.  The caller's cancellation waits until the function has returned, so that the caller
+    can undo the function's work, and the thread changes nothing afterwards.
     """
     outcome: list[_T | Failure] = []
     waiting: list[Deferred[None]] = []

@@ -9,7 +9,7 @@ from criwist.locks import Locks
 
 
 class LocksTests(SynchronousTestCase):
-    """What is done to one thing is done in turn."""
+    """Operations on one thing run one after the other."""
 
     def setUp(self) -> None:
         self.locks = Locks()
@@ -36,7 +36,7 @@ class LocksTests(SynchronousTestCase):
         self.assertEqual(self.begun, ["first", "second"])
 
     def test_other_keys_do_not_wait(self) -> None:
-        """Different things proceed in parallel."""
+        """Holders of different keys run in parallel."""
         self.work("a", "first")
         self.work("b", "second")
         self.assertEqual(self.begun, ["first", "second"])
@@ -60,7 +60,7 @@ class LocksTests(SynchronousTestCase):
         self.assertEqual(self.begun, ["first", "third"])
 
     def test_table_forgets(self) -> None:
-        """A lock that nobody holds or waits for takes no memory."""
+        """A lock without holder and waiter takes no memory."""
         self.work("a", "first")
         self.work("a", "second")
         self.assertEqual(len(self.locks), 1)

@@ -1,4 +1,4 @@
-"""Image references are understood as Docker's tools understand them."""
+"""Image references are parsed as Docker's tools parse them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DIGEST = "sha256:" + "0123456789abcdef" * 4
 
 
 class ParseTests(SynchronousTestCase):
-    """What a text stands for."""
+    """The parts of a parsed reference."""
 
     def test_a_bare_name_is_an_official_image_of_the_hub(self) -> None:
         """``busybox`` is in the default registry, below library."""
@@ -33,15 +33,15 @@ class ParseTests(SynchronousTestCase):
         self.assertEqual(parse("index.docker.io/app"), parse("app"))
 
     def test_tag_and_digest(self) -> None:
-        """Both may be there, and neither is lost."""
+        """A reference may have both a tag and a digest."""
         self.assertEqual(parse(f"host:1/a/b:t@{DIGEST}"), Reference("host:1", "a/b", "t", DIGEST))
 
     def test_a_port_is_no_tag(self) -> None:
-        """A colon before a slash parts host and port."""
+        """A colon before a slash separates host and port."""
         self.assertEqual(parse("localhost:5000/app").tag, "")
 
     def test_what_is_no_reference_is_refused_with_the_field(self) -> None:
-        """Malformed texts name the field and what is wrong."""
+        """The error for a malformed text names the field and the problem."""
         bad = ("", " ", "a b", "App", "a//b", "/a", "a/", "a:", "a:-x", "a@", "a@sha256:12", "a@b@c", "-a/b", "a\0b")
         bad += ("host:port/a", "é", "a" * 2000, "a:" + "t" * 129, "x/" * MAX_PATH + "y", DIGEST, DIGEST[7:], "a_/b")
         for text in bad:
@@ -49,28 +49,28 @@ class ParseTests(SynchronousTestCase):
             self.assertEqual(error.field, "image.image")
 
     def test_capitals_in_a_path_get_their_own_words(self) -> None:
-        """The commonest mistake is told plainly."""
+        """The error for capitals, the commonest mistake, says that lower case is needed."""
         self.assertIn("lower case", str(self.assertRaises(InvalidArgument, parse, "team/App")))
 
 
 class FormTests(SynchronousTestCase):
-    """The forms a reference is shown in."""
+    """The text forms of a reference."""
 
     def test_familiar_form_is_as_docker_lists_it(self) -> None:
-        """The hub's prefix and ``library/`` are left out, and only they."""
+        """The familiar form omits the hub's prefix and ``library/``, and nothing else."""
         for text in ("busybox:1", "team/app", "registry.example/library/app", f"busybox@{DIGEST}", "library/a/b"):
             self.assertEqual(parse(text).familiar, text)
 
     def test_a_bare_name_means_latest(self) -> None:
-        """What is neither tagged nor digested is asked for as latest."""
+        """A reference with neither tag nor digest means latest."""
         self.assertEqual(str(parse("busybox").specific()), "docker.io/library/busybox:latest")
 
     def test_a_digest_makes_the_tag_superfluous(self) -> None:
-        """Both given, the digest decides."""
+        """With a tag and a digest, the digest decides."""
         self.assertEqual(parse(f"a:t@{DIGEST}").specific(), parse(f"a@{DIGEST}"))
 
     def test_identifiers(self) -> None:
-        """Ids are told from references, prefixes included."""
+        """Ids and beginnings of ids are distinguished from references."""
         self.assertTrue(all(is_identifier(text) for text in (DIGEST, DIGEST[7:], "cafe", "sha256:0")))
         self.assertFalse(any(is_identifier(text) for text in ("busybox", "", "sha256:", "CAFE", DIGEST + "0")))
 
@@ -89,21 +89,21 @@ _REFERENCES = st.builds(
 @given(_REFERENCES)
 @settings(max_examples=150)
 def test_the_full_form_parses_to_the_same_reference(reference: Reference) -> None:
-    """parse undoes str, for every reference."""
+    """Parsing ``str(reference)`` gives an equal reference."""
     assert parse(str(reference)) == reference
 
 
 @given(_REFERENCES)
 @settings(max_examples=150)
 def test_the_familiar_form_parses_to_the_same_reference(reference: Reference) -> None:
-    """parse undoes familiar, for every reference that was parsed."""
+    """Parsing the familiar form gives an equal reference."""
     assert parse(parse(str(reference)).familiar) == reference
 
 
 @given(st.text(max_size=60) | st.text(alphabet="aA0./:@-_[]", max_size=30))
 @settings(max_examples=300)
 def test_any_text_is_parsed_or_refused(text: str) -> None:
-    """No text does anything but give a reference or InvalidArgument."""
+    """Every text gives a reference or InvalidArgument."""
     try:
         reference = parse(text)
     except InvalidArgument:

@@ -1,4 +1,4 @@
-"""Blocking calls in threads, seen from coroutines."""
+"""Blocking calls in threads, awaited by coroutines."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ class RunTests(SynchronousTestCase):
     """run_to_its_end."""
 
     def start(self, function: Callable[..., Any], *args: Any) -> Deferred[Any]:
-        """Start *function* in a thread that has not got to it yet."""
+        """Start *function* in a thread that does not run it yet."""
         self.pool = MemoryThreads(held=True)
         return Deferred.fromCoroutine(run_to_its_end(self.pool, self.pool, function, *args))
 
     def test_result(self) -> None:
-        """What the function returns is returned."""
+        """The function's result is returned."""
         running = self.start(divmod, 7, 2)
         self.assertNoResult(running)
         self.pool.run()
         self.assertEqual(self.successResultOf(running), (3, 1))
 
     def test_error(self) -> None:
-        """What it raises is raised."""
+        """The function's exception is raised."""
         running = self.start(_raise, OSError("no"))
         self.pool.run()
         self.failureResultOf(running, OSError)
@@ -47,7 +47,7 @@ class RunTests(SynchronousTestCase):
         self.failureResultOf(running, CancelledError)
 
     def test_error_after_a_cancellation(self) -> None:
-        """An error says more than the cancellation before it."""
+        """The function's exception wins over a cancellation before it."""
         running = self.start(_raise, OSError("no"))
         running.cancel()
         self.pool.run()

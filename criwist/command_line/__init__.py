@@ -1,3 +1,3 @@
-"""The command line: the options, their table, and how their values are read."""
+"""The command line: the options, their table, and the parsers of their values."""
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The addresses that options take, as functions from text to one spelling.
+"""Parsers of addresses in options: functions from text to one normal spelling.
 
-Each raises ``ValueError`` whose text says what is expected, to be put behind the option's name and the value.
+Each raises ``ValueError`` with the expected form, which an error shows after the option's name and the value.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 
 
 def cri_endpoint(value: str) -> str:
-    """Where the CRI is served: ``unix:///path``, ``tcp://`` with a loopback address and a port, or ``fd://``: at the
-    path of the first socket that the service manager passes.
+    """Return the address of the CRI: ``unix:///path``, ``tcp://`` with a loopback address and a port, or ``fd://``.
+
+    ``fd://`` is the path of the first socket that the service manager passes.
     """
     scheme, separator, rest = value.partition("://")
     if value.startswith("/"):
@@ -34,14 +35,14 @@ def cri_endpoint(value: str) -> str:
         raise ValueError("expected unix:///path, tcp://127.0.0.1:port or fd://")
     host, port = _host_and_port(rest, "expected unix:///path or tcp://127.0.0.1:port")
     if not port:
-        raise ValueError("expected a port that is not 0, or kubelet does not know where to connect")
+        raise ValueError("expected a port that is not 0, since kubelet must know it to connect")
     if not is_loopback(host):
-        raise ValueError("expected a loopback address: who can connect has the rights of root")
+        raise ValueError("expected a loopback address, since every client has the rights of root")
     return f"tcp://{_netloc(host, port)}"
 
 
 def engine_endpoint(value: str, *, tls: bool) -> str:
-    """Where the engine is: ``unix:///path`` or ``tcp://host:port``; without a port, Docker's own."""
+    """Return the engine's address: ``unix:///path`` or ``tcp://host:port``; without a port, Docker's default."""
     scheme, separator, rest = value.partition("://")
     if scheme == "unix" and rest.startswith("/"):
         return _unix(rest)
@@ -59,7 +60,10 @@ def engine_endpoint(value: str, *, tls: bool) -> str:
 
 
 def bind_address(value: str) -> str:
-    """Where to listen, ``address:port``: an address, ``:port`` or both; no address is all, no port is any."""
+    """Return the address to listen on, ``address:port``.
+
+    The text is an address, ``:port`` or both; without an address it is every one, without a port any free one.
+    """
     expected = "expected an IP address, with or without a port, like 127.0.0.1:10010"
     if not value:
         return "0.0.0.0:0"
@@ -75,7 +79,7 @@ def bind_address(value: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether *host*, an address or ``localhost``, cannot be reached from elsewhere."""
+    """Return whether *host*, an address or ``localhost``, is reachable from this machine only."""
     if host == "localhost":
         return True
     try:

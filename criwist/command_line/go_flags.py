@@ -1,9 +1,9 @@
-"""Command lines as users of Go programs write them.
+"""Command lines in the syntax of Go programs.
 
-The unit files and habits that criwist meets come from kubelet, dockershim and cri-dockerd, whose flags are read by
-Go's libraries.  Unlike getopt, these let a flag's name begin with one dash or two (``-v=2``, ``--v=2``), take a value
-after ``=`` or as the next argument, let a boolean flag stand alone or be given a value after ``=`` only
-(``--logtostderr``, ``--logtostderr=false``), write ``_`` for ``-`` in names, and know no abbreviations.
+Unit files and habits come from kubelet, dockershim and cri-dockerd, which parse flags with Go's libraries.  Unlike
+getopt, these accept one dash or two before a flag's name (``-v=2``, ``--v=2``), a value after ``=`` or as the next
+argument, a boolean flag alone or with a value after ``=`` only (``--logtostderr``, ``--logtostderr=false``) and ``_``
+for ``-`` in names.  They accept no abbreviations.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from attrs import frozen
 
 
 class FlagError(ValueError):
-    """A command line that cannot be read; the text says which part of it, and why."""
+    """A command line that cannot be parsed; the text names the wrong part and the problem."""
 
 
 @frozen
 class Flag:
-    """A flag that the program knows, under the name that :class:`Given` has it by."""
+    """A flag that the program knows; ``name`` is its name in :class:`Given`."""
 
     name: str
     boolean: bool = False
@@ -31,25 +31,25 @@ class Given:
     """One use of a flag."""
 
     name: str
-    #: ``true`` for a boolean flag that stands alone.
+    #: ``true`` for a boolean flag without a value.
     value: str
-    #: The flag as it was written, for error messages: ``--cri-dockerd-root-directory``.
+    #: The flag as the user wrote it, for error messages: ``--cri-dockerd-root-directory``.
     spelled: str
 
 
 @frozen
 class CommandLine:
-    """A command line, read: flags in order, and what is none."""
+    """A parsed command line: flags in order, and the arguments that are not flags."""
 
     given: tuple[Given, ...] = ()
     arguments: tuple[str, ...] = ()
 
 
 def read_flags(arguments: Sequence[str], flags: Mapping[str, Flag]) -> CommandLine:
-    """Read *arguments*.
+    """Parse *arguments*.
 
-    :param flags: all flags there are, by each name they may be given.
-    :raises FlagError: a flag there is not, or one that lacks its value.
+    :param flags: all flags, by each of their names.
+    :raises FlagError: an unknown flag, or one without its value.
     """
     given: list[Given] = []
     others: list[str] = []

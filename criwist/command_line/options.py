@@ -1,10 +1,10 @@
-"""The command line of ``twistd criwist``, read into a :class:`~criwist.config.Config`.
+"""The command line of ``twistd criwist``, parsed into a :class:`~criwist.config.Config`.
 
-``option_table`` has the options, ``go_flags`` reads the line as users of Go programs write it, ``option_values`` and
-``option_addresses`` read the values.  Here they are put together, with the environment, and with what values have to
-do with each other.  Options of klog, which unit files of older shims are full of, are taken and warned of.
+``table`` has the options, ``go_flags`` parses the line in the syntax of Go programs, ``values`` and ``addresses`` parse
+the values.  This module combines them with the environment and checks options that depend on each other.  It accepts
+klog's options, which are common in unit files of older shims, with a warning.
 
-A wrong value is a usage error that names the option as it was written, the value, and what is expected.
+A wrong value is a usage error with the option as the user wrote it, the value, and the expected form.
 """
 
 from __future__ import annotations
@@ -42,26 +42,26 @@ def _flags() -> dict[str, Flag]:
 class Options(usage.Options):
     """Options of ``twistd criwist``.
 
-    :param environment: where DOCKER_HOST and its like are looked up.
-    :ivar warnings: after parsing: sentences about what was taken and does nothing, or is unwise.  To be logged.
+    :param environment: contains DOCKER_HOST and related variables.
+    :ivar warnings: after parsing: sentences about options that have no effect or are unwise.  To be logged.
     """
 
     synopsis = "[options]"
     longdesc = (
-        "Serve the Kubernetes CRI for Docker Engine. Options of dockershim and cri-dockerd are understood; "
-        "those of klog are taken, and do nothing but --v."
+        "Serve the Kubernetes CRI for Docker Engine. Options of dockershim and cri-dockerd are accepted. "
+        "Of klog's options only --v has an effect."
     )
     optParameters = [[option.name, None, option.default or None, option.doc] for option in OPTIONS]
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
         usage.Options.__init__(self)
         self._environment = environment
-        #: Options as they were written, by name.
+        #: Options as the user wrote them, by name.
         self._spelled: dict[str, str] = {}
         self.warnings: list[str] = []
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
-        """Read a command line, by default this process's.
+        """Parse a command line, by default this process's.
 
         :raises UsageError: it is wrong.
         """
@@ -72,12 +72,14 @@ class Options(usage.Options):
         usage.Options.parseOptions(self, self._arguments(line))
 
     def parseArgs(self, *arguments: str) -> None:
-        """There are options only."""
+        """Refuse arguments that are not options."""
         if arguments:
-            raise usage.UsageError(f"unexpected argument {arguments[0]!r}: values of true-or-false options follow '='")
+            raise usage.UsageError(
+                f"unexpected argument {arguments[0]!r}: the value of a true-or-false option follows '='"
+            )
 
     def postOptions(self) -> None:
-        """Find wrong values now, while twistd still shows them as usage errors."""
+        """Check all values now, while twistd still shows usage errors."""
         self.config()
 
     def opt_version(self) -> NoReturn:
@@ -86,16 +88,16 @@ class Options(usage.Options):
         sys.exit(0)
 
     def opt_buildinfo(self) -> NoReturn:
-        """Print the versions of criwist and of what it runs on, and exit."""
+        """Print the versions of criwist, Python and the main libraries, and exit."""
         print(f"criwist {__version__}\nPython {platform.python_version()} {sys.executable}")
         for name in ("twisted", "grpcio", "protobuf", "treq"):
             print(f"{name} {metadata.version(name)}")
         sys.exit(0)
 
     def config(self) -> Config:
-        """The effective configuration.
+        """Return the effective configuration.
 
-        :raises UsageError: a value is wrong, or does not go with another.
+        :raises UsageError: a value is wrong, or conflicts with another.
         """
         read = {option.name: self._read(option) for option in OPTIONS}
         members = {option.member: read[option.name] for option in OPTIONS if option.member}
@@ -104,9 +106,11 @@ class Options(usage.Options):
         if not read["container-log-driver"]:
             for name in ("container-log-max-size", "container-log-max-files"):
                 if read[name]:
-                    raise self._wrong(name, "needs --container-log-driver, for the daemon's own may not know it")
+                    raise self._wrong(
+                        name, "needs --container-log-driver, since the daemon's default may not support it"
+                    )
         if not read["ipv6-dual-stack"]:
-            self._warn("--ipv6-dual-stack=false does nothing: pods have all addresses that their network gives")
+            self._warn("--ipv6-dual-stack=false has no effect: pods get all addresses that their network assigns")
         return Config(
             **members,
             docker_endpoint=endpoint,
@@ -116,13 +120,13 @@ class Options(usage.Options):
         )
 
     def _arguments(self, line: CommandLine) -> list[str]:
-        """The command line in getopt's words, with the last value of each option."""
+        """The command line in getopt's syntax, with the last value of each option."""
         known = {option.name: option for option in OPTIONS}
         chosen: dict[str, str] = {}
         for given in line.given:
             if given.name in KLOG:
                 self.warnings.append(
-                    f"{given.spelled} does nothing: criwist logs where twistd does, see twistd's --logfile and --syslog"
+                    f"{given.spelled} has no effect: criwist logs through twistd, see twistd's --logfile and --syslog"
                 )
             elif given.name in known:
                 before = chosen.get(given.name, "") if known[given.name].repeated else ""
@@ -143,25 +147,25 @@ class Options(usage.Options):
         return usage.UsageError(f"{self._spelled.get(name, f'--{name}')}={self._text(name)!r}: {expected}")
 
     def _text(self, name: str) -> str:
-        """The value as it was written; the default, or ``""``, if it was not."""
+        """The value as the user wrote it; the default, or ``""``, without one."""
         return self[name] or ""
 
     def _engine(self, read: Mapping[str, Any]) -> tuple[str, TLSFiles | None]:
         """The engine's address and the TLS files for it, from options, else from the environment."""
         tls = self._tls("docker-tls", read, ca=True)
-        address, what = self._text("docker-endpoint"), self._spelled.get("docker-endpoint", "--docker-endpoint")
+        address, source = self._text("docker-endpoint"), self._spelled.get("docker-endpoint", "--docker-endpoint")
         if not address:
-            address, what = self._environment.get("DOCKER_HOST", ""), "DOCKER_HOST"
+            address, source = self._environment.get("DOCKER_HOST", ""), "DOCKER_HOST"
             if address.startswith("tcp://") and tls is None:
                 tls = self._environment_tls()
         address = address or _ENGINE_SOCKET
         try:
             endpoint = engine_endpoint(address, tls=tls is not None)
         except ValueError as error:
-            raise usage.UsageError(f"{what}={address!r}: {error}") from None
+            raise usage.UsageError(f"{source}={address!r}: {error}") from None
         over_network = endpoint.startswith("tcp://")
         if tls is not None and not over_network:
-            raise self._wrong("docker-tls-ca", "needs a tcp:// engine, which it is to authenticate")
+            raise self._wrong("docker-tls-ca", "needs a tcp:// engine")
         if over_network and tls is None:
             self._warn(f"the connection to the engine at {endpoint} is neither encrypted nor authenticated")
         return endpoint, tls
@@ -181,7 +185,7 @@ class Options(usage.Options):
         certificate, key = read[f"{prefix}-cert"], read[f"{prefix}-key"]
         if bool(certificate) != bool(key):
             given, missing = ("cert", "key") if certificate else ("key", "cert")
-            raise self._wrong(f"{prefix}-{given}", f"needs --{prefix}-{missing} beside it")
+            raise self._wrong(f"{prefix}-{given}", f"needs --{prefix}-{missing}")
         return TLSFiles(authority, certificate, key) if authority or certificate else None
 
     def _check_streaming(self, read: Mapping[str, Any]) -> None:
@@ -192,7 +196,7 @@ class Options(usage.Options):
         if not read["streaming-insecure"]:
             raise self._wrong(
                 "streaming-bind-addr",
-                "can be reached from elsewhere, and what passes there is a shell's: expected a loopback address, or "
+                "is reachable from other machines, and sessions there contain shells: expected a loopback address, or "
                 "--streaming-tls-cert and --streaming-tls-key, or --streaming-insecure",
             )
         self._warn(f"exec, attach and port-forward are served on {address} without encryption")

@@ -1,6 +1,6 @@
 """The options of ``twistd criwist``, one a row.
 
-The older shims' spellings stand beside ours, so that a unit file of theirs needs another program and nothing else.
+Each has the older shims' names as aliases, so that a unit file of theirs needs another program and no other change.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ class Option:
     """One option.  Names are without dashes."""
 
     name: str
-    #: As it would be written.
+    #: As a user would write it.
     default: str
-    #: From text to the value, ValueError if it is wrong.
+    #: Parses the value; raises ValueError if it is wrong.
     read: Callable[[str], Any]
     doc: str
-    #: The member of Config that the value goes into as it is; ``""``: it depends on others.
+    #: The member of Config that takes the value; ``""``: ``options`` computes it.
     member: str = ""
-    #: Names under which the older shims have it.
+    #: The option's names in the older shims.
     aliases: tuple[str, ...] = ()
     boolean: bool = False
-    #: May be given several times; the values are parted by commas.
+    #: May be given several times; the values are joined with commas.
     repeated: bool = False
 
 
@@ -43,7 +43,7 @@ _GENERAL = (
         "endpoint",
         "unix:///run/criwist.sock",
         cri_endpoint,
-        "where the CRI is served: unix:///path, tcp:// on a loopback address, or fd:// for a socket unit's; "
+        "address of the CRI: unix:///path, tcp:// on a loopback address, or fd:// for the socket of a socket unit; "
         "also --container-runtime-endpoint",
         "endpoint",
         ("container-runtime-endpoint",),
@@ -52,11 +52,11 @@ _GENERAL = (
         "root-directory",
         "/var/lib/criwist",
         values.absolute,
-        "where criwist keeps its state; also --cri-dockerd-root-directory and --dockershim-root-directory",
+        "directory for criwist's state; also --cri-dockerd-root-directory and --dockershim-root-directory",
         "root_directory",
         ("cri-dockerd-root-directory", "dockershim-root-directory"),
     ),
-    Option("log-level", "info", values.log_level, "debug, info, warn, error or critical"),
+    Option("log-level", "info", values.log_level, "least level in the log: debug, info, warn, error or critical"),
     Option("v", "", values.verbosity, "klog's verbosity: 4 and more is --log-level debug, less is info"),
 )
 
@@ -65,23 +65,24 @@ _ENGINE = (
         "docker-endpoint",
         "",
         values.text,
-        "the engine: unix:///path or tcp://host:port [default: DOCKER_HOST, else unix:///var/run/docker.sock]",
+        "address of the engine: unix:///path or tcp://host:port "
+        "[default: DOCKER_HOST, else unix:///var/run/docker.sock]",
     ),
-    Option("docker-tls-ca", "", values.absolute_or_none, "authority that signs the engine's certificate; asks for TLS"),
-    Option("docker-tls-cert", "", values.absolute_or_none, "our certificate for the engine; asks for TLS"),
-    Option("docker-tls-key", "", values.absolute_or_none, "the key of our certificate"),
+    Option("docker-tls-ca", "", values.absolute_or_none, "CA that signs the engine's certificate; turns TLS on"),
+    Option("docker-tls-cert", "", values.absolute_or_none, "criwist's certificate for the engine; turns TLS on"),
+    Option("docker-tls-key", "", values.absolute_or_none, "key of that certificate"),
     Option(
         "runtime-request-timeout",
         "2m0s",
-        values.some_time,
-        "time limit of calls that change something in the engine; reads get half of it, starts and removals twice",
+        values.positive_duration,
+        "time limit of calls that change the engine's state; reads get half of it, starts and removals twice as much",
         "runtime_request_timeout",
     ),
     Option(
         "runtime-cgroups",
         "",
         values.absolute_or_none,
-        "cgroup that the engine's processes are moved into [default: they stay where they are]",
+        "cgroup to move the engine's processes to [default: criwist does not move them]",
         "runtime_cgroups",
     ),
 )
@@ -91,21 +92,21 @@ _IMAGES = (
         "pod-infra-container-image",
         "",
         values.image_reference,
-        "image of sandboxes [default: one that criwist carries]",
+        "image of sandboxes [default: criwist's own]",
         "pod_infra_container_image",
     ),
     Option(
         "image-pull-progress-deadline",
         "1m0s",
         values.duration,
-        "a pull that makes no progress for so long is cancelled; 0: never",
+        "criwist cancels a pull without progress for this time; 0: never",
         "image_pull_progress_deadline",
     ),
     Option(
         "pinned-images",
         "",
-        values.listed,
-        "images that a kubelet must not remove: shell patterns, parted by commas; may be repeated",
+        values.word_list,
+        "images that kubelet must not remove: shell patterns, comma-separated; may be repeated",
         "pinned_images",
         repeated=True,
     ),
@@ -113,7 +114,7 @@ _IMAGES = (
         "pinned-image-labels",
         "",
         values.label_list,
-        "the same by label: key or key=value, parted by commas; may be repeated",
+        "the same by image label: key or key=value, comma-separated; may be repeated",
         "pinned_image_labels",
         repeated=True,
     ),
@@ -121,35 +122,35 @@ _IMAGES = (
 
 _NETWORK = (
     Option("network-plugin", "cni", _NETWORK_PLUGINS, "cni, kubenet, or bridge: Docker's own", "network_plugin"),
-    Option("cni-conf-dir", "/etc/cni/net.d", values.absolute, "where CNI configurations are", "cni_conf_dir"),
+    Option("cni-conf-dir", "/etc/cni/net.d", values.absolute, "directory of CNI configurations", "cni_conf_dir"),
     Option(
         "cni-bin-dir",
         "/opt/cni/bin",
         values.absolute_list,
-        "where CNI plugins are; several parted by commas",
+        "directories of CNI plugins, comma-separated",
         "cni_bin_dirs",
     ),
-    Option("cni-cache-dir", "/var/lib/cni/cache", values.absolute, "where CNI results are kept", "cni_cache_dir"),
+    Option("cni-cache-dir", "/var/lib/cni/cache", values.absolute, "directory of cached CNI results", "cni_cache_dir"),
     Option("network-plugin-mtu", "0", _MTU, "kubenet: MTU of pods; 0: the plugin's default", "network_plugin_mtu"),
     Option(
         "hairpin-mode",
         "none",
         _HAIRPIN_MODES,
-        "kubenet: how a pod reaches itself by its service: none, hairpin-veth or promiscuous-bridge",
+        "kubenet: how a pod reaches itself through its service: none, hairpin-veth or promiscuous-bridge",
         "hairpin_mode",
     ),
     Option(
         "pod-cidr",
         "",
         values.pod_cidr,
-        "addresses of this node's pods; two, parted by a comma, for dual stack [default: what the kubelet says]",
+        "CIDR of this node's pods, or two, comma-separated, for dual stack [default: the kubelet's]",
         "pod_cidr",
     ),
     Option(
         "ipv6-dual-stack",
         "true",
         values.boolean,
-        "taken for compatibility: pods always have all addresses that their network gives",
+        "accepted for compatibility, without effect: pods always get all addresses that their network assigns",
         boolean=True,
     ),
 )
@@ -159,7 +160,7 @@ _STREAMING = (
         "streaming-bind-addr",
         "127.0.0.1:0",
         bind_address,
-        "where exec, attach and port-forward are served; port 0: any",
+        "address for exec, attach and port-forward; port 0: any free one",
         "streaming_bind_addr",
     ),
     Option("streaming-tls-cert", "", values.absolute_or_none, "certificate of the streaming server"),
@@ -168,7 +169,7 @@ _STREAMING = (
         "streaming-insecure",
         "false",
         values.boolean,
-        "lets the streaming server be reached from elsewhere without TLS",
+        "allow a streaming address that other machines can reach without TLS",
         "streaming_insecure",
         boolean=True,
     ),
@@ -176,7 +177,7 @@ _STREAMING = (
         "streaming-idle-timeout",
         "0",
         values.duration,
-        "sessions that are idle for so long are ended; 0: never",
+        "criwist ends sessions that are idle for this time; 0: never",
         "streaming_idle_timeout",
     ),
 )
@@ -186,7 +187,7 @@ _LOGS = (
         "log-mode",
         "cri",
         values.choice("cri", "symlink"),
-        "container logs: files in CRI format (cri), or links to Docker's as the older shims made (symlink)",
+        "container logs: files in CRI format (cri), or links to Docker's files like those of the older shims (symlink)",
         "log_mode",
     ),
     Option(
@@ -207,14 +208,14 @@ _LOGS = (
         "container-log-max-files",
         "0",
         values.whole(0, 1000),
-        "with --container-log-driver: how many files Docker keeps; 0: its default",
+        "with --container-log-driver: number of files that Docker keeps; 0: its default",
         "container_log_max_files",
     ),
 )
 
 OPTIONS: Sequence[Option] = (*_GENERAL, *_ENGINE, *_IMAGES, *_NETWORK, *_STREAMING, *_LOGS)
 
-#: klog's options, and whether they are boolean.  criwist logs through twistd, which has options of its own for it.
+#: klog's options, and whether they are boolean.  criwist logs through twistd, which has its own options for logging.
 KLOG: Mapping[str, bool] = {
     "add-dir-header": True,
     "alsologtostderr": True,

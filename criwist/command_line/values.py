@@ -1,7 +1,7 @@
-"""The values that options take, as functions from text.
+"""Parsers of option values: functions from text to a value.
 
-Each raises ``ValueError`` whose text says what is expected, to be put behind the option's name and the value.
-Addresses are in ``option_addresses``.
+Each raises ``ValueError`` with the expected form, which an error shows after the option's name and the value.
+``addresses`` has those of addresses.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from criwist.errors import InvalidArgument
 from criwist.reference import is_identifier, parse
 from criwist.translate import field_rules
 
-#: Longest duration that Go can hold, seconds: 2^63 - 1 nanoseconds.
+#: Longest duration that Go can represent, seconds: 2^63 - 1 nanoseconds.
 _MAX_DURATION = (2**63 - 1) / 1e9
 #: Go's units of time in seconds; the two micro signs look alike.
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -35,12 +35,12 @@ _LEVELS = {
     "panic": "critical",
     "critical": "critical",
 }
-#: From this on klog's verbosity is for finding faults, below it for running.
+#: klog's verbosity for debugging begins here; smaller ones are for normal operation.
 _DEBUG_VERBOSITY = 4
 
 
 def text(value: str) -> str:
-    """Anything."""
+    """Any text, unchanged."""
     return value
 
 
@@ -54,7 +54,7 @@ def boolean(value: str) -> bool:
 
 
 def whole(least: int, most: int) -> Callable[[str], int]:
-    """A whole number from *least* to *most*."""
+    """Return a parser of whole numbers from *least* to *most*."""
 
     def read(value: str) -> int:
         if not _NUMBER.fullmatch(value) or not least <= int(value) <= most:
@@ -83,7 +83,7 @@ def duration(value: str) -> float:
     return seconds
 
 
-def some_time(value: str) -> float:
+def positive_duration(value: str) -> float:
     """A Go duration in seconds, which is not 0."""
     seconds = duration(value)
     if not seconds:
@@ -92,7 +92,10 @@ def some_time(value: str) -> float:
 
 
 def choice(*values: str, other: Mapping[str, str] | None = None) -> Callable[[str], str]:
-    """One of *values*, or of the other names for them."""
+    """Return a parser of *values*.
+
+    :param other: further names to values, of which ``""`` stands for itself.
+    """
     names = dict.fromkeys(values) | dict(other or {})
 
     def read(value: str) -> str:
@@ -116,23 +119,23 @@ def absolute_or_none(value: str) -> str:
 
 
 def absolute_list(value: str) -> tuple[str, ...]:
-    """Absolute paths parted by commas, one at least."""
+    """Absolute paths, comma-separated, one at least."""
     try:
         return tuple(absolute(path) for path in value.split(","))
     except ValueError:
-        raise ValueError("expected absolute paths parted by commas") from None
+        raise ValueError("expected absolute paths, comma-separated") from None
 
 
-def listed(value: str) -> tuple[str, ...]:
-    """Words parted by commas; empty ones do not count."""
+def word_list(value: str) -> tuple[str, ...]:
+    """Words, comma-separated; empty ones do not count."""
     return tuple(word for word in (part.strip() for part in value.split(",")) if word)
 
 
 def label_list(value: str) -> tuple[str, ...]:
-    """Labels, ``key`` or ``key=value``, parted by commas."""
-    labels = listed(value)
+    """Labels, ``key`` or ``key=value``, comma-separated."""
+    labels = word_list(value)
     if any(label.startswith("=") for label in labels):
-        raise ValueError("expected labels like key or key=value, parted by commas")
+        raise ValueError("expected labels like key or key=value, comma-separated")
     return labels
 
 
@@ -148,7 +151,7 @@ def image_reference(value: str) -> str:
 
 
 def pod_cidr(value: str) -> str:
-    """One CIDR, or one of each family parted by a comma, or ``""``."""
+    """One CIDR, or one of each family, comma-separated, or ``""``."""
     try:
         field_rules.pod_cidr(value, "")
     except InvalidArgument as error:
@@ -164,7 +167,7 @@ def size(value: str) -> str:
 
 
 def log_level(value: str) -> str:
-    """A level of Twisted's logger, by its name or by that of logrus."""
+    """A level of Twisted's logger, by its name or by logrus' name."""
     level = _LEVELS.get(value.lower())
     if level is None:
         raise ValueError(f"expected one of {', '.join(_LEVELS)}")
@@ -172,7 +175,7 @@ def log_level(value: str) -> str:
 
 
 def verbosity(value: str) -> str:
-    """The level of Twisted's logger that klog's ``--v`` comes nearest to, or ``""``."""
+    """The level of Twisted's logger that is nearest to klog's ``--v``, or ``""``."""
     if not value:
         return ""
     return "debug" if whole(0, 100)(value) >= _DEBUG_VERBOSITY else "info"

@@ -1,10 +1,10 @@
-"""The log: where twistd sends it, less what the operator did not ask for.
+"""The log observer: twistd's log without the events that the operator did not request.
 
-Events below ``--log-level`` are dropped, and what Twisted says of its own factories and connections is kept out
-unless the level is ``debug``: a log that is read in an emergency holds sentences about pods.
+The observer drops events below ``--log-level``, and events of Twisted's own factories and connections unless the level
+is ``debug``: in an emergency the log should contain sentences about pods.
 
-twistd takes its observer by *name* and makes it before there is any service, so what the command line chose waits
-in this module until then.
+twistd takes its observer by *name* and creates it before any service exists, so this module stores the command line's
+choice until then.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from twisted.logger import (
 )
 from twisted.python.logfile import LogFile
 
-#: Where twistd logs as a daemon unless it is told otherwise.
+#: twistd's default log file as a daemon.
 TWISTD_LOG = "twistd.log"
 STANDARD_OUTPUT = "-"
 
@@ -29,7 +29,7 @@ _path = STANDARD_OUTPUT
 
 
 def choose(level: str, path: str) -> str:
-    """Choose what :func:`observer` makes; returns its name, for twistd's ``--logger``.
+    """Configure :func:`observer`; return its name, for twistd's ``--logger``.
 
     :param level: ``debug``, ``info``, ``warn``, ``error`` or ``critical``.
     :param path: of the log file, or :data:`STANDARD_OUTPUT`.
@@ -40,7 +40,7 @@ def choose(level: str, path: str) -> str:
 
 
 def observer() -> ILogObserver:
-    """The observer of the log that was chosen.  Opens the file."""
+    """Return the observer that :func:`choose` configured.  Opens the file."""
     least = LogLevel.levelWithName(_level)
     predicate = LogLevelFilterPredicate(defaultLogLevel=least)
     if least is not LogLevel.debug:

@@ -1,8 +1,8 @@
-"""Tell the service manager how the daemon does: the protocol of sd_notify(3).
+"""Notifications to the service manager: the protocol of sd_notify(3).
 
 The manager names a UNIX datagram socket in ``NOTIFY_SOCKET``; a message is lines of ``NAME=value``.  A name that begins
-with ``@`` is in the abstract name space.  Without the variable nobody asked, and nothing is sent.  Nothing that goes
-wrong with it is worth more than a line in the log.
+with ``@`` is in the abstract name space.  Without the variable nothing is sent.  A failure is logged and has no other
+effect.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ class SystemdNotifier:
     _log = Logger()
 
     def ready(self, status: str = "") -> None:
-        """The CRI is served.  *status* is one line for ``systemctl status``."""
+        """Report that the CRI is served.  *status* is one line for ``systemctl status``."""
         self._send("READY=1", status)
 
     def stopping(self, status: str = "") -> None:
-        """The daemon is on its way down."""
+        """Report that the daemon is stopping."""
         self._send("STOPPING=1", status)
 
     def status(self, status: str) -> None:
-        """One line on what the daemon does now, for ``systemctl status``."""
+        """Send one line on the daemon's current state, for ``systemctl status``."""
         self._send("", status)
 
     def _send(self, state: str, status: str) -> None:
@@ -41,7 +41,7 @@ class SystemdNotifier:
         if not path:
             return
         if path[0] not in "/@":
-            self._log.warn("{variable} is {path}, which is no path of a UNIX socket", variable=_SOCKET, path=path)
+            self._log.warn("{variable} is {path}, which is not the path of a UNIX socket", variable=_SOCKET, path=path)
             return
         lines = [state] if state else []
         if status:
@@ -53,4 +53,4 @@ class SystemdNotifier:
             ) as sender:
                 sender.sendto("\n".join(lines).encode(errors="replace"), address)
         except OSError as error:
-            self._log.warn("the service manager at {path} cannot be told: {error}", path=path, error=str(error))
+            self._log.warn("the service manager at {path} cannot be notified: {error}", path=path, error=str(error))

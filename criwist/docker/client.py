@@ -245,7 +245,7 @@ class Docker:
         response = await self._calls.stream(request, LOAD_LIMIT)
         await convert_connection_errors(read_objects(response, _failing(progress, subject)))
 
-    # -- What the calls share
+    # -- Shared by the calls
 
     async def _get(
         self, path: str, subject: Subject, parameters: Mapping[str, str] | None = None, *, unversioned: bool = False

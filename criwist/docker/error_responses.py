@@ -16,7 +16,7 @@ from service_identity import VerificationError
 from twisted.internet.defer import CancelledError
 from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
 from twisted.python.failure import Failure
-from twisted.web._newclient import ParseError  # what Agent raises for an answer that is not HTTP; not exported
+from twisted.web._newclient import ParseError  # Agent's error for a response that is not HTTP; not exported
 from twisted.web.client import RequestGenerationFailed, RequestTransmissionFailed, ResponseFailed
 from twisted.web.iweb import IResponse
 

@@ -1,3 +1,3 @@
-"""CNI configuration and results as values: no I/O beyond what is handed in."""
+"""CNI configuration and results as values, without I/O."""
 
 from __future__ import annotations

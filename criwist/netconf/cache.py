@@ -1,8 +1,8 @@
-"""Files of libcni's cache: one for each attachment that stands.
+"""Files of libcni's cache: one for each existing attachment.
 
 ``<cache dir>/results/<network>-<container id>-<interface>`` holds the list that ADD ran, its arguments and its
-result.  It is what lets a runtime that takes the node over run DEL for pods that it did not make: cri-dockerd's pods
-under criwist, and the other way round.  The oldest form is the bare result.
+result.  With it a runtime that takes the node over can run DEL for pods that it did not make: criwist for cri-dockerd's
+pods, and the other way round.  The oldest form is the bare result.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _KIND = "cniCacheV1"
 
 @frozen
 class Cached:
-    """What a cache file says of an attachment."""
+    """The contents of an attachment's cache file."""
 
     network: str
     #: The configuration list as JSON, or a single plugin's.
@@ -33,12 +33,12 @@ class Cached:
 
 
 def cache_file_name(network: str, container_id: str, interface: str) -> str:
-    """The file's name below ``results``."""
+    """Return the file's name below ``results``."""
     return f"{network}-{container_id}-{interface}"
 
 
 def write_cached(cached: Cached) -> str:
-    """The content of a cache file."""
+    """Return the content of a cache file."""
     attachment = cached.attachment
     document: dict[str, Any] = {
         "kind": _KIND,

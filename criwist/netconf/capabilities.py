@@ -1,8 +1,8 @@
-"""Runtime arguments of CNI: what plugins that declare a capability are told of a pod.
+"""Runtime arguments of CNI: a pod's data for plugins that declare a capability.
 
 The conventions (containernetworking/cni, CONVENTIONS.md) name them: ``portMappings``, ``bandwidth``, ``ipRanges``,
 ``dns``, ``ips``, ``mac``, ``cgroupPath``.  containerd passes the pod's annotations under a name of its own, which
-plugins have come to look for.  All that a pod amounts to is computed here; each plugin gets what it declared.
+plugins now expect.  This module computes all arguments of a pod; each plugin gets those that it declared.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ MAC = "mac"
 #: Kubernetes' own: bits per second, as quantities.
 INGRESS_ANNOTATION = "kubernetes.io/ingress-bandwidth"
 EGRESS_ANNOTATION = "kubernetes.io/egress-bandwidth"
-#: Ours: addresses for the pod parted by commas, with or without prefix lengths; and a hardware address.
+#: criwist's own: addresses for the pod, comma-separated, with or without prefix lengths; and a hardware address.
 IPS_ANNOTATION = "network.criwist/ips"
 MAC_ANNOTATION = "network.criwist/mac"
 
-#: Bits.  As good as no limit: the token bucket is to shape the rate, not the burst.  What the older shims gave.
+#: Bits.  In effect no limit: the token bucket must shape the rate, not the burst.  The older shims' value.
 BURST = 2**31 - 1
 #: Bits per second that Kubernetes allows: 1k to 1P.
 _RATES = range(10**3, 10**15 + 1)
@@ -37,7 +37,7 @@ _HARDWARE_ADDRESS = re.compile(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}\Z")
 
 
 def capability_arguments(request: PodNetworkRequest, pod_cidrs: tuple[str, ...]) -> dict[str, Any]:
-    """Every runtime argument that this pod gives rise to; what it does not ask for is left out.
+    """Return every runtime argument that this pod requests.
 
     :param pod_cidrs: of the node, at most one a family.
     :raises InvalidArgument: an annotation is malformed.

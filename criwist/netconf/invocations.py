@@ -1,4 +1,4 @@
-"""One call of one plugin: what it finds in its environment and on its standard input."""
+"""One call of one plugin: its environment and its standard input."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from criwist.netconf.lists import NetworkList, Plugin
 
 @frozen
 class Attachment:
-    """A pod's interface on a network: the same for ADD, CHECK and DEL, but for a namespace that is gone."""
+    """A pod's interface on a network: the same for ADD, CHECK and DEL, except for a namespace that is gone."""
 
     container_id: str
-    #: Path of the network namespace; ``""``: it is gone, which DEL must cope with.
+    #: Path of the network namespace; ``""``: it is gone, which DEL must handle.
     netns: str
     interface: str
     #: CNI_ARGS, in order.
@@ -25,10 +25,10 @@ class Attachment:
 
 
 def environment(command: str, attachment: Attachment | None, path: Sequence[str]) -> dict[str, str]:
-    """The ``CNI_…`` variables of a call.
+    """Return the ``CNI_…`` variables of a call.
 
-    :param attachment: None for VERSION, STATUS and GC, which are about no pod.
-    :param path: directories in which plugins are looked for.
+    :param attachment: None for VERSION, STATUS and GC, which concern no pod.
+    :param path: directories with plugins.
     """
     variables = {"CNI_COMMAND": command, "CNI_PATH": ":".join(path)}
     if attachment is not None:
@@ -50,10 +50,10 @@ def configuration(
     previous: Mapping[str, Any] | None = None,
     valid_attachments: Sequence[tuple[str, str]] | None = None,
 ) -> dict[str, Any]:
-    """What a plugin reads: its own configuration, and the list's name, the version and the call's facts over it.
+    """Return a plugin's standard input: its own configuration with the list's name, the version and the call's data.
 
     :param previous: a result of *version*: of the plugin before for ADD, of the last ADD for CHECK and DEL.
-    :param valid_attachments: for GC: container id and interface of each attachment that is to stay.
+    :param valid_attachments: for GC: container id and interface of each attachment that must stay.
     """
     document = dict(plugin.document) | {"name": network.name, "cniVersion": version}
     if previous is not None:
@@ -64,7 +64,7 @@ def configuration(
             document["runtimeConfig"] = wanted
     if valid_attachments is not None:
         entries = [{"containerID": container_id, "ifname": interface} for container_id, interface in valid_attachments]
-        # The specification's text and the reference library once disagreed on the name; plugins read either.
+        # The specification's text and the reference library once disagreed on the name; plugins read one of the two.
         document["cni.dev/valid-attachments"] = entries
         document["cni.dev/attachments"] = entries
     return document

@@ -1,7 +1,7 @@
-"""Network configuration lists: what is in ``--cni-conf-dir``, and which of it counts.
+"""Network configuration lists: the files in ``--cni-conf-dir``, and the choice of the pod network.
 
 A ``.conflist`` is a list of plugins, a ``.conf`` or ``.json`` usually a single plugin, which is a list of one.  Of
-all files the first valid one in the order of names is the pod network; an invalid one is passed over, and said.
+all files the first valid one in the order of names is the pod network; an invalid one is skipped and reported.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from criwist.netconf.plugin_errors import (
 )
 from criwist.netconf.versions import DEFAULT_VERSION, SPEC_VERSIONS, newest_first
 
-#: Endings of the files that are looked at.
+#: Endings of configuration files.
 CONFIGURATION_SUFFIXES = (".conf", ".conflist", ".json")
 
 #: Ending of the files that add plugins to a list.
 ADDED_SUFFIX = ".conf"
 
-#: Member of a list that wants no others' plugins.
+#: Member of a list to which other files must not add plugins.
 _ALONE = "loadOnlyInlinedPlugins"
 #: Files that add plugins to the network of a name, by their own names, in order.
 Added = Callable[[str], Mapping[str, bytes]]
@@ -43,14 +43,14 @@ class Plugin:
 
     #: Name of the executable.
     type: str
-    #: Names of the runtime arguments that it wants.
+    #: Names of the runtime arguments that it declares.
     capabilities: frozenset[str]
     #: Its whole configuration.
     document: Mapping[str, Any]
 
     @property
     def executables(self) -> tuple[str, ...]:
-        """The executables that must be found: its own, and that of its address management if it names one."""
+        """Return the executables that must exist: its own, and that of its address management if it names one."""
         ipam = self.document.get("ipam")
         delegate = ipam.get("type") if isinstance(ipam, dict) else None
         return (self.type, delegate) if isinstance(delegate, str) and delegate else (self.type,)
@@ -61,28 +61,28 @@ class NetworkList:
     """A valid configuration list."""
 
     name: str
-    #: Versions of the specification that it may be run as, newest first; never empty.
+    #: Versions of the specification that the runtime may use for it, newest first; never empty.
     versions: tuple[str, ...]
     plugins: tuple[Plugin, ...]
-    #: The list itself as JSON, as found or as made of a single plugin; what caches and records keep.
+    #: The list itself as JSON, as found or as made of a single plugin, for caches and records.
     text: str
     disable_check: bool = False
     disable_gc: bool = False
-    #: Name of the file it came from, for people.
+    #: Name of its file, for log texts.
     source: str = ""
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """Runtime arguments that at least one plugin wants."""
+        """Return the runtime arguments that at least one plugin declares."""
         return frozenset().union(*(plugin.capabilities for plugin in self.plugins))
 
 
 @frozen
 class Choice:
-    """What a configuration directory amounts to."""
+    """The pod network of a configuration directory, and its invalid files."""
 
     chosen: NetworkList | None
-    #: What is wrong with each file that was passed over, by name.
+    #: The problem of each skipped file, by name.
     problems: Mapping[str, str]
 
 
@@ -91,7 +91,7 @@ def _nothing(network: str) -> Mapping[str, bytes]:
 
 
 def choose(files: Mapping[str, bytes], added: Added = _nothing) -> Choice:
-    """The first valid list among *files* in name order; those after it are not looked at."""
+    """Return the first valid list among *files* in name order; later files are not parsed."""
     problems: dict[str, str] = {}
     for name in sorted(name for name in files if name.endswith(CONFIGURATION_SUFFIXES)):
         try:
@@ -104,7 +104,7 @@ def choose(files: Mapping[str, bytes], added: Added = _nothing) -> Choice:
 def parse_list(content: bytes | str, *, source: str = "", added: Added = _nothing) -> NetworkList:
     """Read a configuration list, or a single plugin's configuration as a list of one.
 
-    :param added: plugins that others have added to the list of a name: files by name, in order.
+    :param added: plugins that other files add to the list of a name: contents by file name, in order.
     :raises MalformedDocument: it is neither, or of a version of the specification that is not known.
     """
     try:
@@ -164,7 +164,7 @@ def _plugin(entry: object, where: str) -> Plugin:
 
 
 def _versions(document: Mapping[str, Any]) -> tuple[str, ...]:
-    """``cniVersion`` and ``cniVersions`` (1.1.0: alternatives for runtimes of any age), as far as they are known."""
+    """The known ones of ``cniVersion`` and ``cniVersions`` (1.1.0: alternatives for runtimes of any age)."""
     alternatives = [
         text_or_empty(one, "cniVersions") for one in list_or_empty(document.get("cniVersions"), "cniVersions")
     ]
@@ -179,7 +179,7 @@ def _versions(document: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _flag(document: Mapping[str, Any], key: str) -> bool:
-    """A boolean, which some write as a string."""
+    """A boolean, which some configurations write as a string."""
     value = document.get(key, False)
     if isinstance(value, str) and value.lower() in ("true", "false"):
         return value.lower() == "true"

@@ -1,4 +1,4 @@
-"""What goes wrong in CNI: text that is not what it should be, and errors that plugins report."""
+"""Errors in CNI: documents that break the specification, and errors that plugins report."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ from attrs import frozen
 
 
 class MalformedDocument(ValueError):
-    """A configuration, result or cache file is not what the specification says; the text says where."""
+    """A configuration, result or cache file breaks the specification; the text names the place."""
 
 
 @frozen
 class PluginError:
     """A plugin's error object (specification, "Error")."""
 
-    #: 0 where the plugin gave none; below 100 the specification says what it means.
+    #: 0 if the plugin gave none; the specification defines the codes below 100.
     code: int
     message: str
     details: str = ""
 
     def __str__(self) -> str:
-        """The message, and the details after it if they say more."""
+        """Return the message, and the details after it unless they repeat it."""
         details = "" if self.details in self.message else self.details
         return "; ".join(filter(None, (self.message, details))) or "no message"
 
 
 #: STATUS: the plugin cannot serve ADD now.
 NOT_AVAILABLE = 50
-#: STATUS: nor do the attachments that stand work as they should.
+#: STATUS: and existing attachments may not work.
 NOT_AVAILABLE_LIMITED = 51
 
-#: Of what a plugin printed, this many characters are quoted in an error.
+#: Characters of a plugin's output that an error quotes.
 _QUOTED = 300
 
 
 def read_plugin_error(output: bytes) -> PluginError | None:
-    """The error object in a failed plugin's standard output, or None if there is none that says anything."""
+    """Return the error object in a failed plugin's standard output, or None if there is none or it is empty."""
     try:
         document = json.loads(output)
     except (ValueError, RecursionError):
@@ -56,15 +56,15 @@ def read_plugin_error(output: bytes) -> PluginError | None:
 
 
 def quote_output(output: bytes) -> str:
-    """The beginning of what a plugin printed, fit for an error text."""
+    """Return the beginning of a plugin's output, fit for an error text."""
     text = " ".join(output.decode("utf-8", "replace").split())
     return text if len(text) <= _QUOTED else text[:_QUOTED] + "…"
 
 
 def parse_json_object(content: bytes | str) -> dict[str, Any]:
-    """The JSON object that *content* is.
+    """Parse *content* as a JSON object.
 
-    :raises MalformedDocument: it is something else; the text quotes it.
+    :raises MalformedDocument: it is not one; the text quotes it.
     """
     try:
         document = json.loads(content)
@@ -77,9 +77,9 @@ def parse_json_object(content: bytes | str) -> dict[str, Any]:
 
 
 def object_or_empty(value: object, where: str) -> dict[str, Any]:
-    """*value* if it is a JSON object; None counts as an empty one.
+    """Return *value* if it is a JSON object; an empty one for None.
 
-    :raises MalformedDocument: it is something else.
+    :raises MalformedDocument: it is of another type.
     """
     if value is None:
         return {}
@@ -89,9 +89,9 @@ def object_or_empty(value: object, where: str) -> dict[str, Any]:
 
 
 def list_or_empty(value: object, where: str) -> list[Any]:
-    """*value* if it is a JSON array; None counts as an empty one.
+    """Return *value* if it is a JSON array; an empty one for None.
 
-    :raises MalformedDocument: it is something else.
+    :raises MalformedDocument: it is of another type.
     """
     if value is None:
         return []
@@ -101,9 +101,9 @@ def list_or_empty(value: object, where: str) -> list[Any]:
 
 
 def text_or_empty(value: object, where: str) -> str:
-    """*value* if it is a string; None counts as ``""``.
+    """Return *value* if it is a string; ``""`` for None.
 
-    :raises MalformedDocument: it is something else.
+    :raises MalformedDocument: it is of another type.
     """
     if value is None:
         return ""

@@ -31,7 +31,7 @@ class ResultInterface:
     name: str
     mac: str = ""
     sandbox: str = ""
-    #: ``mtu``, ``socketPath``, ``pciID`` (1.1.0), as far as they are given.
+    #: ``mtu``, ``socketPath``, ``pciID`` (1.1.0), as far as the result has them.
     more: Mapping[str, Any] = field(factory=dict, hash=False)
 
 
@@ -51,7 +51,7 @@ class ResultAddress:
 
     @property
     def host(self) -> str:
-        """The address alone."""
+        """Return the address without its prefix length."""
         return str(ipaddress.ip_interface(self.address).ip)
 
 
@@ -61,7 +61,7 @@ class ResultRoute:
 
     destination: str
     gateway: str = ""
-    #: ``mtu``, ``advmss``, ``priority``, ``table``, ``scope`` (1.1.0), as far as they are given.
+    #: ``mtu``, ``advmss``, ``priority``, ``table``, ``scope`` (1.1.0), as far as the result has them.
     more: Mapping[str, int] = field(factory=dict, hash=False)
 
     @property
@@ -72,7 +72,7 @@ class ResultRoute:
 
 @frozen
 class ResultDNS:
-    """Name resolution as the network would have it; Kubernetes gives pods its own."""
+    """The network's name resolution; Kubernetes gives pods its own."""
 
     nameservers: tuple[str, ...] = ()
     domain: str = ""
@@ -82,7 +82,7 @@ class ResultDNS:
 
 @frozen
 class Result:
-    """What ADD made."""
+    """The result of ADD."""
 
     interfaces: tuple[ResultInterface, ...] = ()
     addresses: tuple[ResultAddress, ...] = ()
@@ -90,25 +90,25 @@ class Result:
     dns: ResultDNS = field(factory=ResultDNS)
 
     def pod_addresses(self, interface: str) -> tuple[str, ...]:
-        """The pod's addresses in the plugin's order, without prefix lengths.
+        """Return the pod's addresses in the plugin's order, without prefix lengths.
 
-        Those on *interface* in the pod, if the result says of any; else those on any interface in the pod; else, as
-        in results that know no interfaces, all.
+        They are those on *interface* in the pod, if the result has any; else those on any interface in the pod; else
+        all, as in results without interfaces.
         """
-        ours, inside = [], []
+        on_interface, inside = [], []
         for address in self.addresses:
             at = None if address.interface is None else self.interfaces[address.interface]
             if at is not None and at.sandbox:
                 inside.append(address.host)
                 if at.name == interface:
-                    ours.append(address.host)
-        return tuple(dict.fromkeys(ours or inside or [address.host for address in self.addresses]))
+                    on_interface.append(address.host)
+        return tuple(dict.fromkeys(on_interface or inside or [address.host for address in self.addresses]))
 
 
 def result_version(document: Mapping[str, Any]) -> str:
-    """The version that a result says it is of.
+    """Return the version of a result.
 
-    :raises MalformedDocument: one that is not known.
+    :raises MalformedDocument: the version is not known.
     """
     version = text_or_empty(document.get("cniVersion"), "cniVersion") or DEFAULT_VERSION
     if not known(version):
@@ -119,7 +119,7 @@ def result_version(document: Mapping[str, Any]) -> str:
 def read_result(document: Mapping[str, Any]) -> Result:
     """Read a result of any version.
 
-    :raises MalformedDocument: it is none; the text says which member is at fault.
+    :raises MalformedDocument: it is not a result; the text names the wrong member.
     """
     if at_least(result_version(document), "0.3.0"):
         return _read_lists(document)
@@ -127,7 +127,7 @@ def read_result(document: Mapping[str, Any]) -> Result:
 
 
 def result_document(result: Result, version: str) -> dict[str, Any]:
-    """The result in the form of *version*.
+    """Return the result in the form of *version*.
 
     :raises MalformedDocument: the form cannot hold it: 0.1.0 and 0.2.0 need an address.
     """
@@ -137,9 +137,9 @@ def result_document(result: Result, version: str) -> dict[str, Any]:
 
 
 def convert(document: Mapping[str, Any], version: str) -> Mapping[str, Any]:
-    """*document* as a result of *version*; as it is, with all its unknown members, if it is of that version already.
+    """Return *document* as a result of *version*; unchanged, with unknown members, if it is of that version already.
 
-    :raises MalformedDocument: it is no result, or the form of *version* cannot hold it.
+    :raises MalformedDocument: it is not a result, or the form of *version* cannot hold it.
     """
     if result_version(document) == version:
         return document
@@ -175,7 +175,7 @@ def _read_address(entry: Mapping[str, Any], where: str, interfaces: int) -> Resu
     if index is not None and (isinstance(index, bool) or not isinstance(index, int)):
         raise MalformedDocument(f"{where}.interface is not a number")
     if index is not None and not 0 <= index < interfaces:
-        # Some IPAM plugins answer so; libcni's users take it for an address of no interface.
+        # Some IPAM plugins return this; libcni's users treat it as an address without an interface.
         index = None
     return ResultAddress(
         address=_network(entry.get("address"), f"{where}.address"),

@@ -1,4 +1,4 @@
-"""Versions of the CNI specification, and what each brought that a runtime must know."""
+"""Versions of the CNI specification, and the features of each that a runtime must know."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from criwist.netconf.plugin_errors import MalformedDocument
 
 #: Every released version, oldest first.
 SPEC_VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
-#: What a configuration or result without ``cniVersion`` is of.
+#: The version of a configuration or result without ``cniVersion``.
 DEFAULT_VERSION = "0.1.0"
-#: The one that VERSION is asked in, and that configurations of ours are written in.
+#: The version of VERSION requests, and of criwist's own configurations.
 PREFERRED_VERSION = "1.0.0"
 
 _ORDER = {version: index for index, version in enumerate(SPEC_VERSIONS)}
 
 
 def known(version: str) -> bool:
-    """Whether the version is one that this package speaks."""
+    """Return whether this package supports the version."""
     return version in _ORDER
 
 
 def at_least(version: str, minimum: str) -> bool:
-    """Whether *version* is *minimum* or later; both are known ones."""
+    """Return whether *version* is *minimum* or later; both must be known."""
     return _ORDER[version] >= _ORDER[minimum]
 
 
 def has_previous_result_on_delete(version: str) -> bool:
-    """0.4.0: DEL is handed the result of ADD."""
+    """0.4.0: DEL gets the result of ADD."""
     return at_least(version, "0.4.0")
 
 
@@ -47,16 +47,16 @@ def has_collection(version: str) -> bool:
 
 
 def newest_first(versions: Iterable[str]) -> tuple[str, ...]:
-    """The known ones of *versions*, each once, newest first."""
+    """Return the known ones of *versions*, each once, newest first."""
     return tuple(version for version in reversed(SPEC_VERSIONS) if version in set(versions))
 
 
 def read_supported_versions(document: object) -> tuple[str, ...]:
-    """The versions in a plugin's answer to VERSION, as the plugin put them, unknown ones included.
+    """Return the versions in a plugin's answer to VERSION, in the plugin's order, unknown ones included.
 
-    One of version 0.2.0 that names none supports 0.1.0 and 0.2.0: the member is younger than the command.
+    A plugin of version 0.2.0 that names none supports 0.1.0 and 0.2.0: the member is younger than the command.
 
-    :raises MalformedDocument: it is no answer to VERSION.
+    :raises MalformedDocument: it is not an answer to VERSION.
     """
     if not isinstance(document, dict) or not isinstance(document.get("cniVersion"), str):
         raise MalformedDocument("it is not an object with a cniVersion")

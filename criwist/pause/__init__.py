@@ -1,3 +1,3 @@
-"""The pause program that holds a pod's namespaces, and the image it is shipped as."""
+"""The pause program, which holds a pod's namespaces, and its image."""
 
 from __future__ import annotations

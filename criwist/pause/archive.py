@@ -1,10 +1,10 @@
 """Container images made in memory, as the tar that ``docker load`` and ``ctr image import`` read.
 
-An image here is one layer and one configuration.  The bytes depend on nothing but the arguments: entries are sorted,
-times are zero and owners are numbers, so the same files give the same image id on every machine.
+An image here is one layer and one configuration.  The bytes depend only on the arguments: entries are sorted, times are
+zero and owners are numbers, so the same files give the same image id on every machine.
 
-The form is Docker's image specification v1.2: ``manifest.json`` names the configuration, the tags and the layers; the
-configuration is named by the SHA-256 of its bytes, which is the image id on engines with a graph driver.
+The format is Docker's image specification v1.2: ``manifest.json`` names the configuration, the tags and the layers; the
+configuration's name is the SHA-256 of its bytes, which is the image id on engines with a graph driver.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 from attrs import field, frozen
 
-#: Nothing here knows when it was made.
+#: A fixed time, so that the bytes are reproducible.
 _CREATED = "1970-01-01T00:00:00Z"
 
 
@@ -50,11 +50,11 @@ class Image:
 
     @property
     def id(self) -> str:
-        """``sha256:`` and the digest of the configuration: ``Image.Id`` on engines with a graph driver."""
+        """Return ``sha256:`` and the digest of the configuration: ``Image.Id`` on engines with a graph driver."""
         return "sha256:" + _digest(self._configuration(_layer(self.entries)))
 
     def archive(self, *references: str) -> bytes:
-        """The tar of this image, tagged with these references when it is loaded."""
+        """Return the tar of this image; loading it adds these references as tags."""
         layer = _layer(self.entries)
         configuration = self._configuration(layer)
         config_name = f"{_digest(configuration)}.json"
@@ -82,7 +82,7 @@ class Image:
 
 
 def _layer(entries: Iterable[Entry]) -> bytes:
-    """The layer's tar: directories come before what is in them because a parent's path sorts first."""
+    """The layer's tar: a directory comes before its contents, because a parent's path sorts first."""
     return _tar(sorted(entries, key=lambda entry: entry.path))
 
 

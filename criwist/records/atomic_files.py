@@ -1,13 +1,13 @@
-"""Small files that survive a crash: ours at any instant, the machine's once the call has returned.
+"""Small files that survive a crash: of this process at any time, of the machine once the call has returned.
 
-A file is written beside its place, forced to the disk, and renamed over it; then the directory is forced too, since
-it is the directory that remembers the name.  A reader therefore sees the old content or the new one, whole.  The name
-beside is always the same, ``.<name>.new``, so that what a crash leaves of it is taken by the next write or removal.
-One process writes to a directory at a time.
+A write makes a temporary file in the same directory, syncs it to the disk and renames it over the old one; then it
+syncs the directory, which holds the name.  A reader therefore sees the whole old content or the whole new one.  The
+temporary name is always the same, ``.<name>.new``, so that the next write or removal replaces the rest of a crashed
+one.  One process writes to a directory at a time.
 
-:class:`Documents` keeps one JSON document a key in such files.  Each carries the version of its form and a checksum
-of its content, because a file may be damaged by what is not us: a full disk's repair, an editor, a restored backup.
-A damaged file is logged and renamed to ``<key>.json.damaged``: a person can look at it, we never do again.
+:class:`Documents` keeps one JSON document a key in such files.  Each has the version of its format and a checksum of
+its content, because other programs may damage a file: the repair of a full disk, an editor, a restored backup.  A
+damaged file is logged and renamed to ``<key>.json.damaged``: a person can read it, criwist never does again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 from attrs import define, field
 from twisted.logger import Logger
 
-#: What older shims took as the name of a checkpoint, at most 250 long; neither a path nor a dot file can match.
+#: The names that older shims accepted for a checkpoint, at most 250 long; neither a path nor a dot file can match.
 _KEY = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?\Z")
 _KEY_LIMIT = 250
 _SUFFIX = ".json"
@@ -31,17 +31,17 @@ _DAMAGED = ".json.damaged"
 
 
 def valid_key(key: str) -> bool:
-    """Whether *key* can name a document: letters, digits, and inside it ``-``, ``_`` and ``.``."""
+    """Return whether *key* can name a document: letters, digits, and inside it ``-``, ``_`` and ``.``."""
     return len(key) <= _KEY_LIMIT and _KEY.match(key) is not None
 
 
 def write_file(path: str, content: bytes, mode: int = 0o600, *, durable: bool = True) -> None:
-    """Make *content* what is found at *path*, atomically and durably.  The directory must exist.
+    """Write *content* to *path*, atomically and durably.  The directory must exist.
 
-    :param durable: False: it need not outlive the machine, only us.
-    :raises OSError: nothing has changed then.
+    :param durable: False: the file must survive a crash of this process, but not one of the machine.
+    :raises OSError: the file is unchanged.
     """
-    temporary = _beside(path)
+    temporary = _temporary(path)
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
         with open(descriptor, "wb") as stream:
@@ -60,9 +60,9 @@ def write_file(path: str, content: bytes, mode: int = 0o600, *, durable: bool = 
 
 
 def remove_file(path: str) -> bool:
-    """Remove *path* durably, and what an interrupted write left beside it; whether it was there."""
+    """Remove *path* durably, and the temporary file of an interrupted write; return whether *path* existed."""
     with suppress(FileNotFoundError):
-        os.unlink(_beside(path))
+        os.unlink(_temporary(path))
     try:
         os.unlink(path)
     except FileNotFoundError:
@@ -71,7 +71,7 @@ def remove_file(path: str) -> bool:
     return True
 
 
-def _beside(path: str) -> str:
+def _temporary(path: str) -> str:
     directory, name = os.path.split(path)
     return os.path.join(directory, f".{name}.new")
 
@@ -86,15 +86,15 @@ def _sync_directory(directory: str) -> None:
 
 @define
 class Documents:
-    """JSON documents by key, one file each, in *directory*, which is made when first written to."""
+    """JSON documents by key, one file each, in *directory*, which the first write creates."""
 
     directory: str
-    #: Of the documents' form.  A file of a newer version is left alone and reads as absent.
+    #: Version of the documents' format.  A file of a newer version is not touched and reads as absent.
     version: int
     _log: Logger = field(factory=Logger, kw_only=True)
 
     def path(self, key: str) -> str:
-        """Where the document of *key* is.
+        """Return the path of *key*'s document.
 
         :raises ValueError: *key* cannot be a file's name.
         """
@@ -103,14 +103,14 @@ class Documents:
         return os.path.join(self.directory, key + _SUFFIX)
 
     def write(self, key: str, document: Mapping[str, Any], *, durable: bool = True) -> None:
-        """Keep *document*, durable on return unless it need not outlive the machine.  Replaces."""
+        """Write *document* in place of an older one; *durable* as for :func:`write_file`."""
         path = self.path(key)
         os.makedirs(self.directory, mode=0o700, exist_ok=True)
         whole = {"version": self.version, "checksum": _checksum(document), "document": document}
         write_file(path, json.dumps(whole, sort_keys=True).encode("utf-8"), durable=durable)
 
     def read(self, key: str) -> dict[str, Any] | None:
-        """The document, or None if there is none that can be read; a damaged one is logged and set aside."""
+        """Return the document, or None if there is none that can be read.  Logs a damaged one and sets it aside."""
         if not valid_key(key):
             return None
         path = self.path(key)
@@ -131,7 +131,7 @@ class Documents:
             raise TypeError("it is not a JSON object")
         if isinstance(whole["version"], int) and whole["version"] > self.version:
             self._log.error(
-                "{path} is of version {found}, this program knows {known}: it is left alone",
+                "{path} has the format version {found}, newer than {known}, which this program knows: it is not read",
                 path=path,
                 found=whole["version"],
                 known=self.version,
@@ -151,13 +151,13 @@ class Documents:
         os.replace(path, os.path.join(self.directory, key + _DAMAGED))
 
     def remove(self, key: str) -> None:
-        """Remove the document, and what was set aside of it.  Idempotent."""
+        """Remove the document, and a damaged one that was set aside.  Idempotent."""
         if valid_key(key):
             remove_file(self.path(key))
             remove_file(os.path.join(self.directory, key + _DAMAGED))
 
     def keys(self) -> list[str]:
-        """Keys of all documents, in order, without looking into them."""
+        """Return the keys of all documents, in order, without reading them."""
         return sorted(name.removesuffix(_SUFFIX) for name in _names(self.directory) if name.endswith(_SUFFIX))
 
 

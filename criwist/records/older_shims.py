@@ -6,9 +6,9 @@ A checkpoint is one JSON object::
      "data": {"port_mappings": [{"protocol", "container_port", "host_port", "host_ip"}], "host_network": true},
      "checksum": N}
 
-with empty members left out.  The checksum is FNV-1a, 32 bits, over a dump of ``data`` that spells out the names of
-the shim's own types, so dockershim's and cri-dockerd's sums differ for equal data.  Reading, we look at the data and
-not at the sum.  Writing, we make what cri-dockerd would have made: it deletes a checkpoint whose sum is wrong.
+with empty members left out.  The checksum is FNV-1a, 32 bits, over a dump of ``data`` with the names of the shim's own
+types, so dockershim's and cri-dockerd's sums differ for equal data.  criwist ignores the sum when it reads.  When it
+writes, it computes cri-dockerd's sum, because cri-dockerd deletes a checkpoint whose sum is wrong.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PROTOCOLS = ("tcp", "udp", "sctp")
 
 
 def checkpoint_text(*, name: str, namespace: str, port_mappings: Sequence[PortMapping], host_network: bool) -> str:
-    """The checkpoint that cri-dockerd would have written for this sandbox."""
+    """Return the checkpoint that cri-dockerd would have written for this sandbox."""
     data: dict[str, Any] = {}
     if port_mappings:
         data["port_mappings"] = [_mapping(mapping) for mapping in port_mappings]
@@ -43,7 +43,7 @@ def checkpoint_text(*, name: str, namespace: str, port_mappings: Sequence[PortMa
 
 
 def cri_dockerd_checksum(port_mappings: Sequence[PortMapping], host_network: bool) -> int:
-    """FNV-1a 32 over the dump of the data that cri-dockerd hashes."""
+    """Return FNV-1a 32 over the dump of the data that cri-dockerd hashes."""
     mappings = "[" + " ".join(_dump(mapping) for mapping in port_mappings) + "]" if port_mappings else "<nil>"
     flag = "true" if host_network else "false"
     dump = f"(core.CheckpointData){{PortMappings:([]*config.PortMapping){mappings} HostNetwork:(bool){flag}}}"
@@ -51,7 +51,7 @@ def cri_dockerd_checksum(port_mappings: Sequence[PortMapping], host_network: boo
 
 
 def fnv1a_32(content: bytes) -> int:
-    """The 32-bit FNV-1a hash (RFC 9923)."""
+    """Return the 32-bit FNV-1a hash (RFC 9923)."""
     state = 0x811C9DC5
     for byte in content:
         state = ((state ^ byte) * 0x01000193) & 0xFFFFFFFF
@@ -59,9 +59,9 @@ def fnv1a_32(content: bytes) -> int:
 
 
 def read_checkpoint(sandbox_id: str, content: bytes) -> SandboxRecord:
-    """The record that a checkpoint of either shim amounts to: no uid, no network, no handler, for it holds none.
+    """Return the record of a checkpoint of either shim: without uid, network and handler, which it lacks.
 
-    :raises ValueError: it is not a checkpoint.
+    :raises ValueError: *content* is not a checkpoint.
     """
     checkpoint = json.loads(content)
     if not isinstance(checkpoint, dict):
@@ -69,7 +69,7 @@ def read_checkpoint(sandbox_id: str, content: bytes) -> SandboxRecord:
     data = checkpoint.get("data")
     name, namespace = checkpoint.get("name"), checkpoint.get("namespace")
     if not isinstance(data, dict) or not isinstance(name, str) or not isinstance(namespace, str):
-        raise ValueError("it names no pod or has no data")
+        raise ValueError("it has no pod name, no namespace or no data")
     mappings = data.get("port_mappings") or []
     if not isinstance(mappings, list):
         raise ValueError("its port mappings are not a list")

@@ -1,14 +1,14 @@
-"""Sandbox records on disk, and the checkpoints of the Docker shims before us.
+"""Sandbox records on disk, and the checkpoints of older Docker shims.
 
-Docker remembers of a sandbox what it was created with.  What else teardown and status need is in a
-:class:`~criwist.interfaces.SandboxRecord`, one ``<directory>/<sandbox id>.json`` each (see
+Docker stores the configuration that a sandbox was created with.  Teardown and status need more, which is in a
+:class:`~criwist.interfaces.records.SandboxRecord`, one ``<directory>/<sandbox id>.json`` each (see
 :mod:`criwist.records.atomic_files`).
 
 dockershim and cri-dockerd kept less, in files of their own: ``<root>/sandbox/<sandbox id>`` with the pod's name, its
-host ports and whether it is on the host's network.  Their directories are read for sandboxes that we have no record
-of, so that a node is taken over with its pods running.  In the other direction each of our records can be mirrored
-as a cri-dockerd checkpoint, so that a node is handed back: cri-dockerd deletes what has no right checksum, hence
-:mod:`criwist.records.older_shims` computes it as it does.
+host ports and whether it is on the host's network.  criwist reads their directories for sandboxes without a record, so
+that it can take over a node with running pods.  In the other direction it can mirror each record as a cri-dockerd
+checkpoint, so that cri-dockerd can take the node back: cri-dockerd deletes a checkpoint with a wrong checksum, hence
+:mod:`criwist.records.older_shims` computes the same one.
 
 Removing a record removes it everywhere; otherwise a sandbox adopted and removed would come back at the next start.
 """
@@ -32,17 +32,17 @@ _VERSION = 1
 
 
 def mirror_directory(cri_dockerd_sandboxes: str = CRI_DOCKERD_SANDBOXES) -> str:
-    """Where records are mirrored by default: ``""``, nowhere, unless a cri-dockerd was here."""
+    """Return the default directory of mirrored records; ``""`` (none) if no cri-dockerd was on this node."""
     return cri_dockerd_sandboxes if os.path.isdir(cri_dockerd_sandboxes) else ""
 
 
 @implementer(ISandboxRecords)
 @define
 class SandboxRecords:
-    """Records in *directory*, which is made when first written to."""
+    """Records in *directory*, which the first write creates."""
 
     directory: str
-    #: Checkpoint directories of older shims, the first that knows a sandbox is believed.
+    #: Checkpoint directories of older shims; the first one with a sandbox wins.
     older: Sequence[str] = (CRI_DOCKERD_SANDBOXES, DOCKERSHIM_SANDBOXES)
     #: Checkpoint directory that a cri-dockerd could be started on; ``""``: none.
     mirror: str = ""
@@ -53,16 +53,13 @@ class SandboxRecords:
         self._documents = Documents(self.directory, _VERSION, log=self._log)
 
     def save(self, record: SandboxRecord, *, durable: bool = True) -> None:
-        """Write, atomically and durably.  Replaces.  A mirror that cannot be written is logged, no more.
-
-        :param durable: False: it need not outlive the machine, only us.
-        """
+        """Write atomically, and mirror.  A mirror that cannot be written is logged, and is no error."""
         self._documents.write(record.sandbox_id, _document(record), durable=durable)
         if self.mirror:
             self._save_mirror(record)
 
     def load(self, sandbox_id: str) -> SandboxRecord | None:
-        """The record; one made from an older shim's checkpoint if there is none of ours; or None."""
+        """Return the record; else one from an older shim's checkpoint; else None."""
         document = self._documents.read(sandbox_id)
         if document is not None:
             try:
@@ -81,14 +78,14 @@ class SandboxRecords:
                 remove_file(os.path.join(directory, sandbox_id))
             except OSError as problem:
                 self._log.warn(
-                    "The checkpoint of sandbox {sandbox} in {directory} stays: {problem}",
+                    "The checkpoint of sandbox {sandbox} in {directory} cannot be removed: {problem}",
                     sandbox=sandbox_id,
                     directory=directory,
                     problem=problem,
                 )
 
     def identifiers(self) -> Sequence[str]:
-        """Ids of all sandboxes that have a record, those of older shims included, in order."""
+        """Return the ids of all sandboxes that have a record, those of older shims included, in order."""
         found = set(self._documents.keys())
         for directory in {*self.older, self.mirror} - {""}:
             found.update(_checkpoint_names(directory))
@@ -105,12 +102,12 @@ class SandboxRecords:
         content = text.encode("utf-8")
         try:
             if _holds(path, content):
-                return  # of what changes in a record, a checkpoint has nothing
+                return  # a checkpoint has none of the members that change in a record
             os.makedirs(self.mirror, mode=0o755, exist_ok=True)
             write_file(path, content)
         except OSError as problem:
             self._log.warn(
-                "Sandbox {sandbox} is not mirrored to {path}, a cri-dockerd started here would not know its host "
+                "Sandbox {sandbox} cannot be mirrored to {path}, so a cri-dockerd started here would not know its host "
                 "ports: {problem}",
                 sandbox=record.sandbox_id,
                 path=path,
@@ -126,7 +123,7 @@ class SandboxRecords:
             except FileNotFoundError:
                 continue
             except (OSError, ValueError) as problem:
-                self._log.error("{path} is not a checkpoint that can be read: {problem}", path=path, problem=problem)
+                self._log.error("The checkpoint {path} cannot be read: {problem}", path=path, problem=problem)
         return None
 
 
@@ -181,7 +178,7 @@ def _document(record: SandboxRecord) -> dict[str, Any]:
 
 
 def _record(document: Mapping[str, Any]) -> SandboxRecord:
-    """Read what :func:`_document` made; a member that a later program added is passed over."""
+    """The record of a document that :func:`_document` made; members of later versions are ignored."""
     request = document["request"]
     network = document["network"]
     return SandboxRecord(

@@ -1,8 +1,8 @@
-"""TLS with a certificate that may change under us.
+"""TLS with a certificate that is reloaded when its files change.
 
-Certificates are renewed by other programs, which write new files and tell nobody.  So both files are looked at for
-each new connection (two calls of stat) and read again when they are other files than before.  Files that do not go
-together, as while they are being replaced, or that cannot be read, leave the certificate in force; it is said once.
+Other programs renew certificates: they write new files and send no notification.  So for each new connection criwist
+checks the files with stat, and reads them again if they have changed.  Files that do not match each other, as while
+they are being replaced, or that cannot be read, leave the old certificate in force; one warning is logged.
 """
 
 from __future__ import annotations
@@ -25,28 +25,28 @@ _Signature = tuple[tuple[int, int, int, int], ...]
 
 @implementer(IOpenSSLServerConnectionCreator)
 class ReloadedCertificate:
-    """Makes server connections with the certificate of *files*.
+    """Makes server connections with the current certificate of *files*.
 
-    :raises InvalidArgument: the files cannot be used now.
+    :raises InvalidArgument: the files cannot be used at the construction.
     """
 
     _log = Logger()
 
     def __init__(self, files: TLSFiles) -> None:
         self._files = files
-        self._signature = self._look()
+        self._signature = self._file_signature()
         try:
             self._context = self._load()
         except (OSError, SSL.Error) as error:
             raise InvalidArgument("streaming-tls", f"the files cannot be used: {error!r}") from error
 
     def serverConnectionForTLS(self, protocol: TLSMemoryBIOProtocol) -> SSL.Connection:
-        """A connection with the certificate as it is now."""
+        """Return a connection that uses the certificate as it is now."""
         self._reload()
         return SSL.Connection(self._context, None)
 
     def _reload(self) -> None:
-        signature = self._look()
+        signature = self._file_signature()
         if signature == self._signature:
             return
         self._signature = signature
@@ -54,25 +54,25 @@ class ReloadedCertificate:
             self._context = self._load()
         except (OSError, SSL.Error) as error:
             self._log.warn(
-                "the new streaming certificate cannot be used, the old one stays: {error}", error=repr(error)
+                "the new streaming certificate cannot be used, the old one stays in use: {error}", error=repr(error)
             )
         else:
-            self._log.info("the streaming certificate was read again from {file}", file=self._files.certificate)
+            self._log.info("loaded the new streaming certificate from {file}", file=self._files.certificate)
 
-    def _look(self) -> _Signature:
-        """What tells that a file is another one than before; zeros for one that is not there."""
-        found = []
+    def _file_signature(self) -> _Signature:
+        """Return the numbers by which a changed file is recognized; zeros for a missing file."""
+        signature = []
         for path in (self._files.certificate, self._files.key, self._files.ca):
             try:
                 status = os.stat(path)
             except OSError:
-                found.append((0, 0, 0, 0))
+                signature.append((0, 0, 0, 0))
             else:
-                found.append((status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size))
-        return tuple(found)
+                signature.append((status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size))
+        return tuple(signature)
 
     def _load(self) -> Any:
-        """A context of the files; with ``ca``, clients must show a certificate that it has signed."""
+        """Return a context of the files; with ``ca``, clients must present a certificate that it has signed."""
         context = CertificateOptions(raiseMinimumTo=TLSVersion.TLSv1_2).getContext()
         context.use_certificate_chain_file(self._files.certificate)
         context.use_privatekey_file(self._files.key)

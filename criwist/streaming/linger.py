@@ -1,9 +1,10 @@
-"""Connections of clients: made fast at their beginning, let go gently at their end.
+"""Ending a client's connection so that the client receives everything.
 
-Closing a socket while bytes from the peer are unread makes the kernel send a reset, on which the peer may lose the
-last that we sent: the tail of a command's output, or its exit code.  A client that still types while its command ends
-would see just that.  So a connection is ended in three steps: close our direction after everything is sent, read and
-drop what comes until the peer closes too, and abort if it has not LINGER seconds after it got everything.
+When a socket is closed while bytes from the peer are unread, the kernel sends a reset, after which the peer may lose
+the last bytes that were sent to it: the tail of a command's output, or its exit code.  A client that still types while
+its command ends would lose just that.  So a connection ends in three steps: close our direction after everything is
+sent; read and drop the peer's bytes until the peer closes too; abort if the peer has received everything and does not
+close within LINGER seconds.
 """
 
 from __future__ import annotations
@@ -14,78 +15,36 @@ import termios
 from array import array
 from typing import Any, Final
 
-from twisted.internet.abstract import FileDescriptor
-from twisted.internet.interfaces import (
-    IDelayedCall,
-    IReactorTime,
-    ISystemHandle,
-    ITCPTransport,
-    IUNIXTransport,
-)
+from twisted.internet.interfaces import IDelayedCall, IReactorTime, ISystemHandle
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 
-#: Bytes of one read from a bulk connection, and bytes that may wait in a transport's own buffer before its producers
-#: are paused.  At 64 KiB, Twisted's default, a gigabyte takes sixteen thousand turns of the reactor.  From 128 KiB on
-#: the C library maps each buffer anew and the kernel clears its pages, which costs more than the turns saved.
-BULK: Final = 112 << 10
-#: Bytes that the kernel may hold for an engine behind a UNIX socket.  With its default of 208 KiB the engine, which
-#: reads 32 KiB at a time, and we, who write 112, wake each other for every few frames.
-UNIX_SEND_BUFFER: Final = 1 << 20
-#: socket(7); the socket module does not name it.
-_SO_SNDBUFFORCE: Final = 32
-#: Seconds that a peer has to close its side after it has got all that we sent.
+#: Seconds that a peer has to close its side after it has received everything.
 LINGER: Final = 5.0
 
 
-def prepare(transport: Any) -> None:
-    """Make a transport fit for bulk data, as far as it is one of the reactor's own sockets."""
-    if isinstance(transport, TLSMemoryBIOProtocol):
-        transport = transport.transport
-    if isinstance(transport, FileDescriptor):
-        transport.bufferSize = BULK
-        transport.SEND_LIMIT = BULK
-    if IUNIXTransport.providedBy(transport):
-        _enlarge(transport)
-    if ITCPTransport.providedBy(transport):
-        transport.setTcpNoDelay(True)
-        transport.setTcpKeepAlive(True)
-
-
-def _enlarge(transport: Any) -> None:
-    """Let the kernel hold more of what we send; TCP sees to that itself, UNIX sockets have a fixed size."""
-    connection: Any = transport.getHandle() if ISystemHandle.providedBy(transport) else None
-    if connection is None:
-        return
-    try:
-        connection.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, UNIX_SEND_BUFFER)
-    except PermissionError:
-        # As much as the system allows everybody (net.core.wmem_max).
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UNIX_SEND_BUFFER)
-
-
 class Linger:
-    """The end of one connection.  The protocol's ``connectionLost`` must call :meth:`over`.
+    """The end of one connection.  The protocol's ``connectionLost`` must call :meth:`connection_lost`.
 
-    :param limit: seconds after which the end does not wait for a client to read any more; 0: it waits for as long as
-        the client's system answers.
+    :param limit: seconds after which a client that does not read is dropped; 0: never, as long as the client's system
+        acknowledges.
     """
 
     def __init__(self, transport: Any, clock: IReactorTime, limit: float = 0.0) -> None:
         self._transport = transport
         self._clock = clock
         self._limit = limit
-        self._began = 0.0
-        self._expiry: IDelayedCall | None = None
-        #: Whatever still arrives is to be dropped, and nothing to be sent.
-        self.begun = False
+        self._started_at = 0.0
+        self._next_check: IDelayedCall | None = None
+        #: The connection is ending: drop every byte that still arrives, and send none.
+        self.started = False
 
-    def begin(self) -> None:
-        """Close our direction when all is sent.  Idempotent."""
-        if self.begun:
+    def start(self) -> None:
+        """Close our direction when everything is sent, then wait for the peer.  Idempotent."""
+        if self.started:
             return
-        self.begun = True
-        self._began = self._clock.seconds()
-        self._expiry = self._clock.callLater(LINGER, self._look)
+        self.started = True
+        self._started_at = self._clock.seconds()
+        self._next_check = self._clock.callLater(LINGER, self._check)
         self._transport.unregisterProducer()
         self._transport.resumeProducing()
         if isinstance(self._transport, TLSMemoryBIOProtocol):
@@ -95,27 +54,27 @@ class Linger:
             self._transport.loseWriteConnection()
 
     def abort(self) -> None:
-        """Drop the connection, whatever is still to be sent.  Idempotent."""
-        self.begun = True
+        """Drop the connection with everything that is still to be sent.  Idempotent."""
+        self.started = True
         self._transport.abortConnection()
 
-    def over(self) -> None:
-        """The connection is gone."""
-        self.begun = True
-        if self._expiry is not None and self._expiry.active():
-            self._expiry.cancel()
+    def connection_lost(self) -> None:
+        """Stop the timer: the connection is closed."""
+        self.started = True
+        if self._next_check is not None and self._next_check.active():
+            self._next_check.cancel()
 
-    def _look(self) -> None:
-        """Wait on as long as the client has not got all: it reads slowly, or will when its user turns the page."""
-        late = self._limit and self._clock.seconds() - self._began >= self._limit
-        if unacknowledged(self._transport) and not late:
-            self._expiry = self._clock.callLater(LINGER, self._look)
+    def _check(self) -> None:
+        """Abort, unless the client has still bytes to receive.  It reads slowly, or its user has stopped a pager."""
+        late = self._limit and self._clock.seconds() - self._started_at >= self._limit
+        if unacknowledged_bytes(self._transport) and not late:
+            self._next_check = self._clock.callLater(LINGER, self._check)
         else:
             self._transport.abortConnection()
 
 
-def unacknowledged(transport: Any) -> int:
-    """Bytes that the kernel has got from us and not yet brought to the peer's; 0 where there is no telling."""
+def unacknowledged_bytes(transport: Any) -> int:
+    """Return how many sent bytes the kernel has not yet delivered to the peer's; 0 if it cannot be known."""
     if isinstance(transport, TLSMemoryBIOProtocol):
         transport = transport.transport
     handle: Any = transport.getHandle() if ISystemHandle.providedBy(transport) else None

@@ -1,4 +1,4 @@
-"""The streaming server: a listener, the tokens that lead to sessions, and the sessions."""
+"""The streaming server: its listener, its tokens and its sessions."""
 
 from __future__ import annotations
 
@@ -31,13 +31,12 @@ from criwist.streaming.tokens import TokenTable
 from criwist.streaming.upgrade import UpgradeConnection
 from criwist.translate.field_rules import MAX_PORT
 
-#: Connections that have not said yet what they want.  Each costs a descriptor for HEAD_WAIT seconds at most; when
-#: there is one more, the one that has been silent longest is dropped, so that they can neither use up all descriptors
-#: nor keep out who speaks.
+#: Connections that have not sent their request yet.  Each costs a descriptor for HEAD_WAIT seconds at most.  When there
+#: is one more, the oldest is dropped, so that they can neither use up all descriptors nor keep out other clients.
 MAX_SILENT: Final = 256
-#: Connections that the kernel may hold for us.
+#: Connections that the kernel may queue for the listener.
 BACKLOG: Final = 512
-#: Seconds that sessions have to end when the service stops, then they are dropped.
+#: Seconds that sessions have to end when the service stops; then they are dropped.
 SHUTDOWN_GRACE: Final = LINGER + 1.0
 
 
@@ -46,12 +45,12 @@ _NAMES: Final = {"localhost": "127.0.0.1", "": "0.0.0.0"}
 
 
 class IStreamingReactor(IReactorTCP, IReactorSocket, IReactorTime):
-    """What the server asks of a reactor."""
+    """The reactor's interfaces that the server uses."""
 
 
 @frozen
 class BindAddress:
-    """Where to listen."""
+    """An address to listen on."""
 
     host: IPv4Address | IPv6Address
     port: int = 0
@@ -60,9 +59,9 @@ class BindAddress:
     def parse(cls, text: str) -> BindAddress:
         """Read ``host``, ``host:port``, ``[host]:port`` or ``:port``; the host is an address or ``localhost``.
 
-        :raises InvalidArgument: it is none of these.
+        :raises InvalidArgument: the text has none of these forms.
         """
-        # An address of IPv6 may stand bare if no port follows it.
+        # An IPv6 address needs no brackets if no port follows it.
         found = _ADDRESS.fullmatch(text)
         host = (found["bracketed"] or found["host"]) if found else text
         port = int(found["port"] or 0) if found else 0
@@ -76,7 +75,7 @@ class BindAddress:
 
     @property
     def local(self) -> str:
-        """The address at which this machine reaches it, as in a URL."""
+        """Return the address at which this machine reaches it, in URL syntax."""
         host = self.host
         if host.is_unspecified:
             return "127.0.0.1" if host.version == 4 else "[::1]"
@@ -87,7 +86,7 @@ class StreamingServer(Service):
     """Serves exec, attach and port-forward.
 
     :raises InvalidArgument: the configured address or certificate cannot be used, or the address is reachable from
-        elsewhere without TLS and nobody allowed that.
+        elsewhere without TLS and the configuration does not allow that.
     """
 
     name = "streaming"
@@ -99,8 +98,8 @@ class StreamingServer(Service):
         self._address = BindAddress.parse(config.streaming_bind_addr)
         self._certificate = ReloadedCertificate(config.streaming_tls) if config.streaming_tls else None
         self._tokens: TokenTable[Request] = TokenTable(reactor)
-        self._switchboard = SessionFactory(runtime, reactor, self._idle_limit)
-        #: Oldest first.
+        self._sessions = SessionFactory(runtime, reactor, self._idle_limit)
+        #: Connections that have not sent their request, oldest first.
         self._silent: dict[UpgradeConnection, None] = {}
         self._port: IListeningPort | None = None
         if self._certificate is None and not self._address.host.is_loopback:
@@ -114,15 +113,15 @@ class StreamingServer(Service):
                 "127.0.0.1, or allow it with --streaming-insecure",
             )
         self._log.warn(
-            "the streaming server listens on {address} without TLS: whoever can read the node's traffic can read and "
-            "take over exec sessions",
+            "the streaming server listens on {address} without TLS: anyone who can read the node's traffic can read "
+            "and take over exec sessions",
             address=config.streaming_bind_addr,
         )
 
     def url(self, request: Request) -> str:
-        """A URL at which *request* is good once, for a minute.
+        """Return a URL at which *request* is valid once, for a minute.
 
-        :raises ResourceExhausted: too many are waiting.
+        :raises ResourceExhausted: too many URLs are unused.
         :raises Unavailable: the server does not listen.
         """
         if self._port is None:
@@ -132,9 +131,8 @@ class StreamingServer(Service):
         return f"{scheme}://{self._address.local}:{host.port}/{PATHS[type(request)]}/{self._tokens.insert(request)}"
 
     def startService(self) -> None:
-        """Listen."""
         super().startService()  # type: ignore[no-untyped-call]  # Twisted's Service has no annotations
-        factory: Any = _Fronts(self)
+        factory: Any = _ConnectionFactory(self)
         if self._certificate is not None:
             factory = TLSMemoryBIOFactory(self._certificate, False, factory)
         self._port = self._reactor.listenTCP(
@@ -143,7 +141,7 @@ class StreamingServer(Service):
         self._log.info("the streaming server listens on {host}", host=str(self._port.getHost()))
 
     def stopService(self) -> Deferred[None]:
-        """End every session as its protocol ends; fires when they are gone, after SHUTDOWN_GRACE at most."""
+        """End every session as its protocol demands; fires when all have ended, after SHUTDOWN_GRACE at most."""
         super().stopService()  # type: ignore[no-untyped-call]  # Twisted's Service has no annotations
         return Deferred.fromCoroutine(self._stop())
 
@@ -151,46 +149,43 @@ class StreamingServer(Service):
         port, self._port = self._port, None
         if port is not None:
             await maybeDeferred(port.stopListening)
-        for front in list(self._silent):
-            front.abort()
-        gone: Deferred[None] = Deferred()
+        for connection in list(self._silent):
+            connection.abort()
+        ended: Deferred[None] = Deferred()
 
         def end() -> None:
-            if not gone.called:
-                gone.callback(None)
+            if not ended.called:
+                ended.callback(None)
 
         expiry = self._reactor.callLater(SHUTDOWN_GRACE, end)
-        self._switchboard.shut_down(end)
-        await gone
+        self._sessions.shut_down(end)
+        await ended
         if expiry.active():
             expiry.cancel()
 
     # -- For connections
 
-    def front(self) -> UpgradeConnection:
-        """A protocol for a new connection."""
+    def new_connection(self) -> UpgradeConnection:
+        """Return a protocol for a new connection."""
         if len(self._silent) >= MAX_SILENT:
-            self._log.warn("{count} connections say nothing: the oldest was dropped", count=MAX_SILENT)
+            self._log.warn("{count} connections have sent no request: dropped the oldest", count=MAX_SILENT)
             oldest = next(iter(self._silent))
-            self._spoke(oldest)
+            self._not_silent(oldest)
             oldest.abort()
-        front = UpgradeConnection(self._tokens, self._switchboard, self._reactor, self._idle_limit, self._spoke)
-        self._silent[front] = None
-        return front
+        connection = UpgradeConnection(self._tokens, self._sessions, self._reactor, self._idle_limit, self._not_silent)
+        self._silent[connection] = None
+        return connection
 
-    def _spoke(self, front: UpgradeConnection) -> None:
-        """It is silent no longer: it has said what it wants, or is gone."""
-        self._silent.pop(front, None)
+    def _not_silent(self, connection: UpgradeConnection) -> None:
+        """Stop counting *connection*: it has sent its request, or is closed."""
+        self._silent.pop(connection, None)
 
 
-class _Fronts(Factory):
-    """Makes the protocols."""
-
+class _ConnectionFactory(Factory):
     noisy = False
 
     def __init__(self, server: StreamingServer) -> None:
         self._server = server
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
-        """A protocol."""
-        return self._server.front()
+        return self._server.new_connection()

@@ -1,13 +1,13 @@
 """A stream that is a transport.
 
-SPDY streams and WebSocket channels differ in their bytes, not in what one does with them.  Here each is an ITransport
-with half-close, a consumer whose producer is paused when the connection is full, and a producer that can be paused
-itself.  What carries streams is an :class:`ICarrier`; it calls the methods under *For the carrier*.
+SPDY streams and WebSocket channels differ in their bytes, not in their use.  Here each is an ITransport with
+half-close, a consumer whose producer is paused when the connection is full, and a producer that can be paused itself.
+The connection that carries streams is an :class:`ICarrier`; it calls the methods under *For the carrier*.
 
-Back-pressure.  Outwards the connection's transport buffer is what fills: its carrier then pauses the producers of
-all its streams.  Inwards, what arrives for a paused stream is kept, up to READ_AHEAD and what came in the same read;
-then the carrier stops reading.  TCP does the rest.  So one stream that nobody reads stops its whole connection, as
-in every other implementation of these protocols, which have no windows.
+Back-pressure.  Outwards, the transport buffer of the connection fills: the carrier then pauses the producers of all its
+streams.  Inwards, a paused stream buffers READ_AHEAD bytes, and the read that exceeded them; then the carrier stops
+reading.  TCP does the rest.  So one stream without a reader stops its whole connection, as in every other
+implementation of these protocols, which have no windows.
 """
 
 from __future__ import annotations
@@ -29,56 +29,56 @@ from twisted.internet.interfaces import (
 from twisted.python.failure import Failure
 from zope.interface import Attribute, Interface, implementer
 
-#: Bytes that one paused stream may hold before its connection is no longer read.  Enough that a short stall of one
+#: Bytes that one paused stream may buffer before its connection is no longer read.  Enough that a short stall of one
 #: stream does not stop the others.
 READ_AHEAD: Final = 256 << 10
 
 
 class IChunksReceived(Interface):
-    """Of a stream's protocol that sends on what arrives: it gets the pieces as they lie in the connection's read."""
+    """A stream's protocol that takes bytes in pieces, without a copy: views of the connection's read."""
 
     def chunksReceived(chunks: Sequence[bytes | memoryview]) -> None:
-        """Bytes in pieces, instead of ``dataReceived``.  Views are good during this call only."""
+        """Take bytes in pieces; called instead of ``dataReceived``.  Views are valid during this call only."""
 
 
 class ICarrier(Interface):
     """A connection that carries streams."""
 
-    full = Attribute("bool: producers are to pause")
+    full = Attribute("bool: producers must pause")
 
     def send(stream: Stream, chunks: Iterable[bytes | memoryview]) -> None:
-        """Send the bytes, which are consumed before this returns."""
+        """Send the bytes; they are sent or copied before this returns."""
 
     def finish(stream: Stream) -> None:
-        """Tell the peer that nothing more will come on *stream*, if the protocol can."""
+        """Send the end of our direction of *stream*, if the protocol has one."""
 
     def reset(stream: Stream) -> None:
-        """Tell the peer that *stream* is gone, if the protocol can."""
+        """Reset *stream*, if the protocol has resets."""
 
     def abandon(stream: Stream) -> None:
-        """After :meth:`finish`: drop what the peer may still send on *stream*."""
+        """After :meth:`finish`: drop the bytes that the peer may still send on *stream*."""
 
-    def hold(stream: Stream) -> None:
-        """Stop reading until every stream that holds has released.  Idempotent."""
+    def hold_reading(stream: Stream) -> None:
+        """Stop reading until no stream holds the reading any more.  Idempotent."""
 
-    def release(stream: Stream) -> None:
-        """End :meth:`hold`.  Idempotent."""
+    def release_reading(stream: Stream) -> None:
+        """End :meth:`hold_reading` of *stream*.  Idempotent."""
 
-    def gone(stream: Stream) -> None:
-        """Both directions of *stream* are closed: forget it."""
+    def forget(stream: Stream) -> None:
+        """Remove *stream*, both directions of which are closed."""
 
     def getPeer() -> IAddress:
-        """The client's address."""
+        """Return the client's address."""
 
     def getHost() -> IAddress:
-        """Ours."""
+        """Return the server's address."""
 
 
 @implementer(ITransport, IConsumer, IPushProducer, IHalfCloseableDescriptor)
 class Stream:
-    """One stream.  It keeps what arrives until :meth:`connect`.
+    """One stream.  It buffers arriving bytes until :meth:`connect`.
 
-    :param number: the carrier's name for it.
+    :param number: the stream's number in its carrier.
     """
 
     def __init__(self, carrier: ICarrier, number: int) -> None:
@@ -89,83 +89,83 @@ class Stream:
         self._producer: IPushProducer | None = None
         self._sending = True
         self._receiving = True
-        #: Nothing comes or goes any more.
-        self.gone = False
-        #: The protocol knows that the peer's direction is closed.
-        self._told = False
-        #: Nobody wants what arrives.
+        #: Both directions are closed.
+        self.closed = False
+        #: The protocol has got the end of the peer's direction.
+        self._end_reported = False
+        #: Arriving bytes are dropped.
         self._discarding = False
         self._paused = False
-        self._kept: deque[bytes] = deque()
-        self._kept_length = 0
+        self._buffered: deque[bytes] = deque()
+        self._buffered_bytes = 0
 
     def connect(self, protocol: IProtocol) -> None:
-        """Make *protocol* this stream's: it gets what has arrived and will, and ``connectionLost`` once."""
+        """Connect *protocol*: it gets the buffered bytes, all that arrive later, and ``connectionLost`` once."""
         self._protocol = protocol
-        taker: Any = protocol
+        receiver: Any = protocol
         if IChunksReceived.providedBy(protocol):
-            self._deliver = taker.chunksReceived
+            self._deliver = receiver.chunksReceived
         else:
-            self._deliver = lambda chunks: taker.dataReceived(b"".join(chunks))
+            self._deliver = lambda chunks: receiver.dataReceived(b"".join(chunks))
         protocol.makeConnection(self)
-        self._deliver_kept()
+        self._deliver_buffered()
 
     def discard(self) -> None:
-        """Drop what has arrived and will."""
+        """Drop the buffered bytes, and all that arrive later."""
         self._discarding = True
-        self._kept.clear()
-        self._kept_length = 0
-        self._carrier.release(self)
+        self._buffered.clear()
+        self._buffered_bytes = 0
+        self._carrier.release_reading(self)
 
     # -- For the carrier
 
     def received(self, chunks: Sequence[bytes | memoryview]) -> None:
-        """Bytes have arrived.  They are taken or copied before this returns."""
-        if self._discarding or self.gone:
+        """Deliver or buffer bytes that have arrived.  They are consumed before this returns."""
+        if self._discarding or self.closed:
             return
-        if self._paused or self._kept or self._protocol is None:
+        if self._paused or self._buffered or self._protocol is None:
             data = b"".join(chunks)
-            self._kept.append(data)
-            self._kept_length += len(data)
-            if self._kept_length > READ_AHEAD:
-                self._carrier.hold(self)
+            self._buffered.append(data)
+            self._buffered_bytes += len(data)
+            if self._buffered_bytes > READ_AHEAD:
+                self._carrier.hold_reading(self)
         else:
             self._deliver(chunks)
 
     def finished(self) -> None:
-        """The peer will send nothing more."""
+        """Close the peer's direction: it will send nothing more."""
         self._receiving = False
-        if not self._kept:
-            self._tell_finished()
+        if not self._buffered:
+            self._report_end()
 
     def lost(self, reason: Failure) -> None:
-        """The stream is gone, for *reason*.  Idempotent."""
-        if self.gone:
+        """Close the stream for *reason*, without a word to the peer.  Idempotent."""
+        if self.closed:
             return
-        self.gone = True
+        self.closed = True
         self._sending = self._receiving = False
         self.discard()
         producer, self._producer = self._producer, None
         if producer is not None:
             producer.stopProducing()
-        self._carrier.gone(self)
+        self._carrier.forget(self)
         if self._protocol is not None:
             self._protocol.connectionLost(reason)
 
     def pause_producer(self) -> None:
-        """The connection is full."""
+        """Pause the producer: the connection is full."""
         if self._producer is not None:
             self._producer.pauseProducing()
 
     def resume_producer(self) -> None:
-        """The connection has room."""
+        """Resume the producer: the connection has room."""
         if self._producer is not None:
             self._producer.resumeProducing()
 
     # -- ITransport, IHalfCloseableDescriptor
 
     def write(self, data: bytes) -> None:
-        """Send bytes."""
+        """Send bytes, unless our direction is closed."""
         if data and self._sending:
             self._carrier.send(self, (data,))
 
@@ -184,33 +184,31 @@ class Stream:
             self.lost(Failure(ConnectionDone()))
 
     def loseConnection(self) -> None:
-        """Close our direction, and be rid of the stream: what the peer may still send in its is dropped."""
+        """Close our direction, and close the stream: bytes that the peer still sends are dropped."""
         self.discard()
         self.loseWriteConnection()
-        if not self.gone:
+        if not self.closed:
             self._carrier.abandon(self)
             self.lost(Failure(ConnectionDone()))
 
     def abortConnection(self) -> None:
-        """Be rid of the stream at once."""
-        if not self.gone:
+        """Reset the stream, and close it at once."""
+        if not self.closed:
             self._carrier.reset(self)
             self.lost(Failure(ConnectionDone()))
 
     def readConnectionLost(self, reason: Failure) -> None:
-        """The peer's direction was closed (IHalfCloseableDescriptor)."""
+        """Close the peer's direction (IHalfCloseableDescriptor)."""
         self.finished()
 
     def writeConnectionLost(self, reason: Failure) -> None:
-        """Our direction was closed (IHalfCloseableDescriptor)."""
+        """Close the stream (IHalfCloseableDescriptor)."""
         self.lost(reason)
 
     def getPeer(self) -> IAddress:
-        """The client's address."""
         return self._carrier.getPeer()
 
     def getHost(self) -> IAddress:
-        """Ours."""
         return self._carrier.getHost()
 
     # -- IConsumer
@@ -220,8 +218,8 @@ class Stream:
         if not streaming:
             raise ValueError("streams take push producers")
         if self._producer is not None:
-            raise RuntimeError("the stream has a producer already")
-        if self.gone:
+            raise RuntimeError("the stream already has a producer")
+        if self.closed:
             producer.stopProducing()
             return
         self._producer = producer
@@ -229,45 +227,45 @@ class Stream:
             producer.pauseProducing()
 
     def unregisterProducer(self) -> None:
-        """Leave the producer alone."""
+        """Stop pausing and resuming the producer."""
         self._producer = None
 
     # -- IPushProducer
 
     def pauseProducing(self) -> None:
-        """Keep what arrives."""
+        """Buffer arriving bytes."""
         self._paused = True
 
     def resumeProducing(self) -> None:
-        """Deliver what was kept, and what arrives."""
+        """Deliver the buffered bytes, and all that arrive later."""
         self._paused = False
-        self._deliver_kept()
+        self._deliver_buffered()
 
     def stopProducing(self) -> None:
-        """The consumer of what arrives is gone."""
+        """Drop arriving bytes: their consumer is gone."""
         self.discard()
 
-    def _deliver_kept(self) -> None:
-        # Chunk by chunk: joined, they would be copied, and be too large for the allocator's fast path (see BULK).
-        while self._kept and not self._paused and self._protocol is not None:
-            data = self._kept.popleft()
-            self._kept_length -= len(data)
+    def _deliver_buffered(self) -> None:
+        # Chunk by chunk: joined, they would be copied, and be too large for the allocator (see BUFFER_SIZE).
+        while self._buffered and not self._paused and self._protocol is not None:
+            data = self._buffered.popleft()
+            self._buffered_bytes -= len(data)
             self._deliver((data,))
-        if not self._kept:
-            self._carrier.release(self)
-            if not self._receiving and not self.gone:
-                self._tell_finished()
+        if not self._buffered:
+            self._carrier.release_reading(self)
+            if not self._receiving and not self.closed:
+                self._report_end()
 
-    def _tell_finished(self) -> None:
-        """Once, after the last byte; then the stream may be gone altogether."""
+    def _report_end(self) -> None:
+        """Report the end of the peer's direction once, after the last byte; then the stream may be closed."""
         if not self._discarding:
-            if self._told or self._protocol is None:
+            if self._end_reported or self._protocol is None:
                 return
-            self._told = True
-            halves = IHalfCloseableProtocol(self._protocol, None)
-            if halves is None:
+            self._end_reported = True
+            half_closeable = IHalfCloseableProtocol(self._protocol, None)
+            if half_closeable is None:
                 self.loseWriteConnection()
             else:
-                halves.readConnectionLost()
+                half_closeable.readConnectionLost()
         if not self._sending:
             self.lost(Failure(ConnectionDone()))

@@ -1,4 +1,4 @@
-"""What tokens stand for, and which protocols each accepts."""
+"""The requests that tokens stand for, and the protocol versions of each."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from attrs import frozen
 from criwist.interfaces.streaming import RemoteCommand
 from criwist.wire.remote_status import RemoteStatus
 
-#: Versions of the remote command protocol over SPDY, best first.  v4 ends with a Status document, those before it
-#: with text; v3 added the resize stream; v1 and v2 are alike to a server that half-closes.
+#: Versions of the remote command protocol over SPDY, best first.  v4 ends with a Status document, older ones with
+#: text; v3 added the resize stream; v1 and v2 are alike to a server that half-closes.
 REMOTE_COMMAND_VERSIONS: Final = (
     "v4.channel.k8s.io",
     "v3.channel.k8s.io",
@@ -19,7 +19,7 @@ REMOTE_COMMAND_VERSIONS: Final = (
     "channel.k8s.io",
 )
 PORT_FORWARD_VERSIONS: Final = ("portforward.k8s.io",)
-#: The WebSocket sub-protocol of a SPDY port-forward inside.
+#: The WebSocket sub-protocol of a port-forward over SPDY inside the WebSocket.
 TUNNEL: Final = "SPDY/3.1+portforward.k8s.io"
 
 
@@ -54,6 +54,6 @@ Request = Exec | Attach | PortForward
 PATHS: Final[dict[type[Request], str]] = {Exec: "exec", Attach: "attach", PortForward: "portforward"}
 
 
-def reporter(documents: bool) -> Callable[[RemoteStatus], bytes]:
-    """How a remote command's end is told: by documents, or by text."""
+def status_encoder(documents: bool) -> Callable[[RemoteStatus], bytes]:
+    """Return the function that encodes a remote command's status: as a document, or as text."""
     return RemoteStatus.document if documents else RemoteStatus.text

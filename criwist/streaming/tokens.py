@@ -1,7 +1,7 @@
-"""What stands between an RPC that answers with a URL and the client that dials it: a token.
+"""Tokens: the secret part of a URL that an RPC returns, and the request that the URL stands for.
 
-The URL is all that a client needs, so the token in it is a secret: 256 bits, good once, for a minute.  Whoever
-dials later than that, or a second time, learns nothing, not even that the token was good.
+The URL is all that a client needs, so the token in it is a secret: 256 bits, valid once, for a minute.  A client that
+uses it later than that, or a second time, learns nothing, not even that the token was valid.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from criwist.errors import ResourceExhausted
 
-#: Seconds until a token that nobody used is worthless.  A kubelet dials at once.
+#: Seconds until an unused token expires.  A kubelet dials at once.
 TOKEN_LIFE: Final = 60.0
 #: Tokens that wait for their clients.  A caller that asks for more without dialling is faulty or hostile; it gets
 #: RESOURCE_EXHAUSTED until a token is used or expires.
@@ -25,7 +25,7 @@ _T = TypeVar("_T")
 
 
 def new_token() -> str:
-    """A secret of 256 bits, fit for a URL path: 43 characters."""
+    """Return a secret of 256 bits for a URL path: 43 characters."""
     return secrets.token_urlsafe(32)
 
 
@@ -33,13 +33,13 @@ def new_token() -> str:
 class TokenTable(Generic[_T]):
     """Requests that wait for their clients.
 
-    :param clock: tells the time.
+    :param clock: tokens expire by its time.
     :param make_token: the source of tokens.
     """
 
     _clock: IReactorTime
     _make_token: Callable[[], str] = new_token
-    #: By token, oldest first: all live equally long.
+    #: By token, oldest first: every token lives equally long.
     _waiting: dict[str, tuple[float, _T]] = field(factory=dict, init=False)
 
     def __len__(self) -> int:
@@ -58,7 +58,7 @@ class TokenTable(Generic[_T]):
         return token
 
     def take(self, token: str) -> _T | None:
-        """The request that *token* stands for; from now on it stands for nothing.  None: it is none of ours."""
+        """Return the request of *token*, and invalidate the token.  None: the token is not valid."""
         self._expire()
         found = self._waiting.pop(token, None)
         return None if found is None else found[1]

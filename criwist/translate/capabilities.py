@@ -1,11 +1,11 @@
-"""Capabilities: what is added to and dropped from the engine's default set.
+"""Capabilities that are added to and dropped from the engine's default set.
 
-The CRI adds first and drops last, so what is named in both lists is dropped; ``ALL`` in a list is every capability,
-and names beside it still count: drop ``ALL`` and add ``NET_ADMIN`` leaves that one.  Docker reads ``ALL`` the same
-way, but lets an addition win over a drop of the same name, so additions that are dropped are taken out here.
+The CRI adds first and drops last, so a capability in both lists is dropped; ``ALL`` in a list is every capability, and
+names beside it still count: drop ``ALL`` and add ``NET_ADMIN`` leaves that one.  Docker reads ``ALL`` the same way, but
+an addition wins over a drop of the same name there, so this module removes additions that are dropped.
 
 Docker has no ambient capabilities.  A process that is not root starts without any of the added capabilities unless
-its file carries them, on every runtime; only ambient ones would survive the change of user, and asking for them is
+its file carries them, on every runtime; only ambient ones would survive the change of user, and a request for them is
 refused.
 """
 
@@ -67,11 +67,11 @@ LINUX = frozenset(
 
 
 def capabilities(capability: pb.Capability, field: str) -> dict[str, list[str]]:
-    """Docker's ``CapAdd`` and ``CapDrop``; lists that are empty are left out.
+    """Return Docker's ``CapAdd`` and ``CapDrop`` without empty lists.
 
     :param field: path of *capability* in the request.
-    :raises Unimplemented: ambient capabilities are asked for.
-    :raises InvalidArgument: something that cannot be a capability's name.
+    :raises Unimplemented: the request has ambient capabilities.
+    :raises InvalidArgument: a text that cannot be a capability's name.
     """
     if capability.add_ambient_capabilities:
         raise Unimplemented(

@@ -1,7 +1,7 @@
-"""What the Engine API has no field for, and is written to the container's cgroup: hugepage limits and ``unified`` keys.
+"""Limits that the Engine API has no field for, to be written to the container's cgroup: hugepages and ``unified`` keys.
 
-It is written once the container runs, and again after each update.  Creating and starting are two requests, between
-which criwist may have been restarted; so the container keeps in a label what is to be written at its start.
+criwist writes them once the container runs, and again after each update.  Creating and starting are two requests, and
+criwist may restart between them, so a label of the container keeps the limits until its start.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _KEY = re.compile(r"(?!cgroup\.)[a-z]+(\.[A-Za-z0-9_]+)+")
 
 
 def cgroup_writes(resources: pb.LinuxContainerResources, path: str, *, engine: EngineFacts) -> CgroupWrites:
-    """What *resources* want written.
+    """Return the limits in *resources* that go to the cgroup.
 
     :param path: of *resources* in the request.
     :raises InvalidArgument: no such page size, or a key that is not a file of a controller.
@@ -65,7 +65,7 @@ def cgroup_label(writes: CgroupWrites) -> dict[str, str]:
 
 
 def recorded_writes(docker_labels: Mapping[str, str]) -> CgroupWrites:
-    """What :func:`cgroup_label` kept; nothing in the labels of a container that another shim made."""
+    """Return the limits that :func:`cgroup_label` recorded; none for a container that another shim made."""
     text = docker_labels.get(CGROUP)
     if text is None:
         return CgroupWrites()
@@ -74,13 +74,13 @@ def recorded_writes(docker_labels: Mapping[str, str]) -> CgroupWrites:
 
 
 def changed_field(recorded: CgroupWrites, wanted: CgroupWrites) -> str:
-    """The first field of *wanted* that would have another value than in *recorded*; ``""``: there is none."""
+    """Return the first field of *wanted* that has another value in *recorded*; ``""``: there is none."""
     for key, value in wanted.unified.items():
         if recorded.unified.get(key) != value:
             return f"unified[{key}]"
     sizes = {**wanted.hugepages, **dict.fromkeys(wanted.no_hugepages, 0)}
     for size, limit in sizes.items():
-        # Where nothing was recorded of a size, none of its pages is what every kubelet asks for.
+        # A size that was not recorded: every kubelet requests none of its pages.
         if recorded.hugepages.get(size, 0) != limit:
             return f"hugepage_limits[{size}]"
     return ""

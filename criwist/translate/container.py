@@ -1,13 +1,13 @@
 """A workload container as the body of ``POST /containers/create``.
 
-What must be known beforehand and cannot be told from the request alone comes in as values:
+The caller provides what the request does not contain:
 
 - ``files``: bytes of the files that :func:`needed_files` names (localhost seccomp profiles);
-- ``image_mounts``: where images are mounted that the engine does not mount itself (``mounts.image_mounts_wanted``);
+- ``image_mounts``: the places of images that the engine does not mount itself (``mounts.image_mounts_wanted``);
 - ``accounts``: the image's accounts, if ``users.accounts_wanted`` (:func:`needs_accounts`);
 - directories at missing host paths (``mounts.host_directories``).
 
-What Docker has no field for is written to the cgroup once the container runs: ``cgroup.recorded_writes``.
+Limits that Docker has no field for are written to the cgroup once the container runs: ``cgroup.recorded_writes``.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ _RESOURCES = f"{_LINUX}.resources"
 
 
 def needed_files(config: pb.ContainerConfig) -> tuple[str, ...]:
-    """Absolute paths of the files whose bytes :func:`container_body` wants."""
+    """Return absolute paths of the files whose bytes :func:`container_body` needs."""
     context = config.linux.security_context
     return needed_profiles(context, _CONTEXT, privileged=context.privileged)
 
 
 def needs_accounts(config: pb.ContainerConfig) -> bool:
-    """Whether :func:`container_body` wants the image's accounts."""
+    """Return whether :func:`container_body` needs the image's accounts."""
     return accounts_wanted(config.linux.security_context, _CONTEXT)
 
 
 def log_path(config: pb.ContainerConfig, sandbox_config: pb.PodSandboxConfig) -> str:
-    """The absolute path of the container's log, ``""`` if it has none."""
+    """Return the absolute path of the container's log, ``""`` if it has none."""
     if not (config.log_path and sandbox_config.log_directory):
         return ""
     return posixpath.normpath(f"{sandbox_config.log_directory}/{config.log_path}")
@@ -70,7 +70,7 @@ def container_body(
     image_mounts: Mapping[int, str] | None = None,
     accounts: Accounts | None = None,
 ) -> dict[str, Any]:
-    """The create body of *config* in the sandbox *sandbox_id*.
+    """Return the create body of *config* in the sandbox *sandbox_id*.
 
     :param host_network: whether the sandbox is on the node's network.
     :param runtime: OCI runtime of the sandbox, ``""``: the engine's default.
@@ -78,8 +78,8 @@ def container_body(
     :param log_config: ``HostConfig.LogConfig``; empty: the daemon's.
     :param oom_score_floor: the least oom_score_adj that the engine may set.
     :raises InvalidArgument: the request is wrong in itself.
-    :raises FailedPrecondition: this engine cannot do what is asked, or a needed file does not exist.
-    :raises Unimplemented: no engine can.
+    :raises FailedPrecondition: this engine cannot do it, or a needed file does not exist.
+    :raises Unimplemented: no engine can do it.
     """
     _check(config, sandbox_config)
     context = config.linux.security_context
@@ -123,11 +123,11 @@ def _check(config: pb.ContainerConfig, sandbox_config: pb.PodSandboxConfig) -> N
 
 
 def _confinement(config: pb.ContainerConfig, engine: EngineFacts, files: Mapping[str, bytes]) -> dict[str, Any]:
-    """What of ``HostConfig`` says which rights the container has.
+    """The members of ``HostConfig`` that set the container's rights.
 
-    A privileged container gets the engine's idea of privileged: all of ``/proc`` and ``/sys``.  Any other has a
-    security context that says all there is to say, and an empty list of masked or read-only paths means none;
-    a request without a security context gets the engine's default lists.
+    A privileged container gets the engine's idea of privileged: all of ``/proc`` and ``/sys``.  For any other the
+    security context is complete, and an empty list of masked or read-only paths means none; a request without a
+    security context gets the engine's default lists.
     """
     context = config.linux.security_context
     confinement: dict[str, Any] = {
@@ -146,7 +146,7 @@ def _confinement(config: pb.ContainerConfig, engine: EngineFacts, files: Mapping
 
 
 def _process(config: pb.ContainerConfig) -> dict[str, Any]:
-    """The members of the body that describe the first process; what is not given is the image's."""
+    """The members of the body that describe the first process; a member that is left out is the image's."""
     body: dict[str, Any] = {
         "Healthcheck": {"Test": ["NONE"]},
         "OpenStdin": config.stdin,

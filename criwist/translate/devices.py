@@ -20,10 +20,10 @@ _PERMISSIONS = frozenset("rwm")
 
 
 def devices_body(config: pb.ContainerConfig, field: str, *, engine: EngineFacts) -> dict[str, Any]:
-    """``Devices`` and ``DeviceRequests`` of a container; lists that are empty are left out.
+    """Return ``Devices`` and ``DeviceRequests`` of a container, without empty lists.
 
     :param field: path of *config* in the request.
-    :raises InvalidArgument: paths that are not absolute, permissions that there are not, a CDI device without a name.
+    :raises InvalidArgument: a path that is not absolute, unknown permissions, a CDI device without a name.
     :raises FailedPrecondition: CDI devices, and the engine is too old for them.
     """
     devices = [_device(device, f"{field}.devices[{index}]") for index, device in enumerate(config.devices)]

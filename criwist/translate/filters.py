@@ -1,8 +1,8 @@
 """Filters of List RPCs as predicates.
 
-A filter's parts are joined by "and"; a part that is not set lets everything pass (CRI, PodSandboxFilter and
-ContainerFilter).  Ids may be shortened to their first digits.  Stats filters lack ``state``; what they have is read
-in the same way.
+A filter's parts are joined by "and"; a part that is not set passes everything (CRI, PodSandboxFilter and
+ContainerFilter).  Ids may be shortened to their first digits.  Stats filters lack ``state``; their other parts work in
+the same way.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from criwist.api.runtime.v1 import api_pb2 as pb
 
 
 class FilteredSandbox(Protocol):
-    """What a sandbox filter looks at."""
+    """The properties that a sandbox filter reads."""
 
     @property
     def id(self) -> str: ...
@@ -25,7 +25,7 @@ class FilteredSandbox(Protocol):
 
 
 class FilteredContainer(Protocol):
-    """What a container filter looks at; ``state`` is a runtime.v1.ContainerState."""
+    """The properties that a container filter reads; ``state`` is a runtime.v1.ContainerState."""
 
     @property
     def id(self) -> str: ...
@@ -38,7 +38,7 @@ class FilteredContainer(Protocol):
 
 
 def sandbox_filter(wanted: pb.PodSandboxFilter | pb.PodSandboxStatsFilter) -> Callable[[FilteredSandbox], bool]:
-    """Whether a sandbox passes *wanted*."""
+    """Return a predicate: whether a sandbox passes *wanted*."""
     identifier = wanted.id
     selector = dict(wanted.label_selector)
     ready: bool | None = None
@@ -56,7 +56,7 @@ def sandbox_filter(wanted: pb.PodSandboxFilter | pb.PodSandboxStatsFilter) -> Ca
 
 
 def container_filter(wanted: pb.ContainerFilter | pb.ContainerStatsFilter) -> Callable[[FilteredContainer], bool]:
-    """Whether a container passes *wanted*."""
+    """Return a predicate: whether a container passes *wanted*."""
     identifier, sandbox_id = wanted.id, wanted.pod_sandbox_id
     selector = dict(wanted.label_selector)
     state: int | None = None

@@ -1,7 +1,7 @@
-"""A container as the engine lists it, in the form of an inspection.
+"""An item of the engine's list of containers, in the form of an inspected container.
 
-An engine may list a container that it cannot inspect: one whose removal failed half-way, or whose layer is gone.  What
-the list tells is enough to show it, and so to have it removed.
+An engine may list a container that it cannot inspect: one whose removal failed half-way, or whose layer is gone.  The
+list's item is enough to show the container, so that kubelet removes it.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from typing import Any
 from criwist.interfaces.engine import JSONObject
 from criwist.translate.engine_json import member, members, number, text, text_map, texts
 
-#: The states of an engine's container in which it has a process.
+#: The states in which a container has a process.
 _RUNNING = frozenset({"running", "paused", "restarting"})
 #: The last second that RFC 3339 can spell.
 _LATEST = 253_402_300_799
-#: ``Exited (137) 5 minutes ago``: the only place where a list tells the exit code.
+#: ``Exited (137) 5 minutes ago``: the only place where a list has the exit code.
 _EXITED = re.compile(r"Exited \((\d+)\)")
 
 
 def as_inspected(listed: JSONObject) -> dict[str, Any]:
-    """The inspection that an item of ``/containers/json`` stands for; what the list does not tell is absent.
+    """Return an item of ``/containers/json`` in the form of an inspected container; unknown members are absent.
 
-    ``Created`` is in whole seconds there, and how a container ended is told in words made for people.  Where it is not
-    told at all the status is ``unknown``, not an end that nobody saw.
+    ``Created`` is in whole seconds, and the exit code is part of a text for people.  If the item has no exit code, the
+    status is ``unknown``, not an end that criwist did not see.
     """
     status = text(listed, "State")
     exited = _EXITED.match(text(listed, "Status")) if status == "exited" else None

@@ -1,16 +1,15 @@
-"""What every CRI request must be, whatever it asks for.
+"""Rules for every CRI request, of any type.
 
-One walk over the set fields of a message, guided by its descriptor and so true for fields that are added later:
+One walk over the set fields of a message, guided by its descriptor and so valid for fields that are added later:
 
-* no NUL in any string: it would end the string early wherever the kernel reads it, so that what was checked is
-  not what is used;
+* no NUL in any string: it would end the string early where the kernel reads it, so that the string in use is not the
+  one that was checked;
 * no string longer than ``MAX_STRING``;
-* no enum value that we do not know: proto3 enums are open, and an unknown value would silently act as the
-  default;
-* nothing said for Windows, which Docker Engine on Linux cannot do.
+* no unknown enum value: proto3 enums are open, and an unknown value would silently act as the default;
+* nothing for Windows, which Docker Engine on Linux cannot do.
 
-Invalid UTF-8 need not be looked for: protobuf refuses to parse it.  Absent fields are nobody's fault here; which
-ones a request needs is for ``requests`` to say.
+There is no check for invalid UTF-8: protobuf refuses to parse it.  Absent fields pass here; ``request_rules`` has the
+fields that each request needs.
 """
 
 from __future__ import annotations
@@ -24,8 +23,8 @@ from google.protobuf.message import Message
 from criwist.errors import InvalidArgument
 
 #: Longest string, and longest bytes value, in bytes.  Kubernetes keeps no object larger than about 1.5 MiB and no
-#: ConfigMap or Secret larger than 1 MiB, so nothing longer comes from a pod specification.  What is longer is
-#: refused, because Docker and criwist would both hold it in memory for as long as the container exists.
+#: ConfigMap or Secret larger than 1 MiB, so nothing longer comes from a pod specification.  A longer value is refused,
+#: because Docker and criwist would both hold it in memory for as long as the container exists.
 MAX_STRING = 1024 * 1024
 #: Longest quotation of the caller's input in an error: the text travels in a gRPC trailer, and a trailer over
 #: 8 KiB makes clients report the size instead of the error.
@@ -33,10 +32,10 @@ _MAX_QUOTED = 80
 
 
 def check_message(message: Message, path: str = "") -> None:
-    """Refuse a message that is not well formed.
+    """Refuse a message that breaks a rule of this module.
 
     :param path: the field path of *message* itself, ``""`` for a whole request.
-    :raises InvalidArgument: naming the first field at fault by its path, ``config.mounts[1].host_path``.
+    :raises InvalidArgument: with the path of the first wrong field, ``config.mounts[1].host_path``.
     """
     for field, value in message.ListFields():
         check = _checks(field)
@@ -54,7 +53,7 @@ def check_message(message: Message, path: str = "") -> None:
 
 
 def quoted(value: object) -> str:
-    """A value as errors show it: escaped, and cut where it is long."""
+    """Return a value as errors show it: escaped, and cut if it is long."""
     text = ascii(value)
     return text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}…"
 
@@ -69,7 +68,7 @@ def check_text(value: str | bytes, path: str, *, limit: int = MAX_STRING) -> Non
 
 
 def _checks(field: FieldDescriptor) -> Callable[[Any, str], None] | None:
-    """What a single value of *field* must pass; None if it may be anything of its type."""
+    """The check for a single value of *field*; None if every value of its type is valid."""
     if field.message_type is not None:
         return _refuse_windows if field.message_type.name.startswith("Windows") else check_message
     if field.enum_type is not None:
@@ -94,7 +93,7 @@ def _check_enum(enum: EnumDescriptor, value: int, path: str) -> None:
 
 
 def _known(enum: EnumDescriptor) -> str:
-    """All values of an enum, or only the ends of one that has too many to read."""
+    """All values of an enum, or the first and last ones if it has too many to read."""
     names = [f"{value.name} ({value.number})" for value in enum.values]
     return ", ".join(_shortened(names))
 

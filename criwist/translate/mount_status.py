@@ -1,8 +1,8 @@
-"""The mounts of a container as ContainerStatus tells them.
+"""The mounts of a container in ContainerStatus.
 
-The engine lists mounts in no order, and with the propagation that they got.  ``HostConfig.Mounts`` has the order and
-the propagation that were asked for; they differ where the engine mounts its own root, which it makes ``rslave``
-unasked.  Volumes, which only images ask for, and files of our own are not the CRI's and are left out.
+The engine lists mounts in no order, and with the propagation in force.  ``HostConfig.Mounts`` has the order and the
+propagation of the request; the propagation differs where the engine mounts its own root, which it always makes
+``rslave``.  Volumes, which only images request, and criwist's own files are not the CRI's and are left out.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ _ID_PREFIX = "sha256:"
 _NO_IMAGES: Mapping[str, pb.Mount] = {}
 
 
-def mounted(
+def mount_status(
     inspected: JSONObject, *, image_mounts: Mapping[str, pb.Mount] = _NO_IMAGES, own_directory: str = ""
 ) -> list[pb.Mount]:
-    """The mounts of an inspected container: in the order of the request, and those of older shims by path.
+    """Return the mounts of an inspected container: in the order of the request, and those of older shims by path.
 
-    :param image_mounts: image volumes that the engine does not know as such, by container path: their ``image`` and
-        ``image_sub_path`` are shown in place of the host path.
-    :param own_directory: mounts from beneath it are criwist's and not shown, image volumes excepted.
+    :param image_mounts: image volumes that the engine does not know as such, by container path: they have ``image`` and
+        ``image_sub_path`` in place of the host path.
+    :param own_directory: mounts from beneath it are criwist's and left out, except for image volumes.
     """
-    asked = {text(mount, "Target"): mount for mount in members(inspected, "HostConfig", "Mounts")}
-    order = {path: index for index, path in enumerate(asked)}
+    requested = {text(mount, "Target"): mount for mount in members(inspected, "HostConfig", "Mounts")}
+    order = {path: index for index, path in enumerate(requested)}
     found = {text(mount, "Destination"): mount for mount in members(inspected, "Mounts")}
-    shown = _shown(found, asked, image_mounts, own_directory)
-    return sorted(shown, key=lambda mount: (order.get(mount.container_path, len(order)), mount.container_path))
+    visible = _visible(found, requested, image_mounts, own_directory)
+    return sorted(visible, key=lambda mount: (order.get(mount.container_path, len(order)), mount.container_path))
 
 
-def _shown(
+def _visible(
     found: Mapping[str, JSONObject],
-    asked: Mapping[str, JSONObject],
+    requested: Mapping[str, JSONObject],
     image_mounts: Mapping[str, pb.Mount],
     own_directory: str,
 ) -> Iterator[pb.Mount]:
@@ -44,20 +44,20 @@ def _shown(
         kind = text(mount, "Type")
         if path in image_mounts:
             image = _image(path, image_mounts[path].image, image_mounts[path].image_sub_path)
-            image.recursive_read_only = flag(asked.get(path) or {}, "BindOptions", "ReadOnlyForceRecursive")
+            image.recursive_read_only = flag(requested.get(path) or {}, "BindOptions", "ReadOnlyForceRecursive")
             yield image
         elif kind == "image":
-            wanted = asked.get(path, mount)
-            source = _whole_id(text(wanted, "Source"), asked)
-            told = pb.ImageSpec(image=source, image_ref=source if source.startswith(_ID_PREFIX) else "")
-            yield _image(path, told, text(wanted, "ImageOptions", "Subpath"))
+            wanted = requested.get(path, mount)
+            source = _whole_id(text(wanted, "Source"), requested)
+            spec = pb.ImageSpec(image=source, image_ref=source if source.startswith(_ID_PREFIX) else "")
+            yield _image(path, spec, text(wanted, "ImageOptions", "Subpath"))
         elif kind == "bind" and not (own and text(mount, "Source").startswith(own)):
-            yield _bind(path, mount, asked.get(path))
+            yield _bind(path, mount, requested.get(path))
 
 
-def _whole_id(source: str, asked: Mapping[str, JSONObject]) -> str:
-    """The id that a second mount of an image is told by in part; see ``mounts``."""
-    sources = (text(mount, "Source") for mount in asked.values())
+def _whole_id(source: str, requested: Mapping[str, JSONObject]) -> str:
+    """The id of which a second mount of an image has only the first digits; see ``mounts``."""
+    sources = (text(mount, "Source") for mount in requested.values())
     return next((one for one in sources if source and one.startswith(f"{_ID_PREFIX}{source}")), source)
 
 
@@ -65,9 +65,9 @@ def _image(path: str, image: pb.ImageSpec, sub_path: str) -> pb.Mount:
     return pb.Mount(container_path=path, image=image, image_sub_path=sub_path, readonly=True)
 
 
-def _bind(path: str, mount: JSONObject, asked: JSONObject | None) -> pb.Mount:
-    options = member(asked or {}, "BindOptions")
-    propagation = text(mount if asked is None else options, "Propagation")
+def _bind(path: str, mount: JSONObject, requested: JSONObject | None) -> pb.Mount:
+    options = member(requested or {}, "BindOptions")
+    propagation = text(mount if requested is None else options, "Propagation")
     return pb.Mount(
         container_path=path,
         host_path=text(mount, "Source"),

@@ -1,19 +1,19 @@
 """Mounts: host paths and images, in the container's file system.
 
-Docker has two ways to name a bind mount.  ``HostConfig.Mounts`` takes any path and says how read-only is meant;
-``HostConfig.Binds`` is a text parted by colons, and alone can relabel for SELinux.  So binds are used only where a
-relabelling is asked for and the engine has SELinux.
+Docker has two ways to name a bind mount.  ``HostConfig.Mounts`` takes any path and has options for read-only mounts;
+``HostConfig.Binds`` is a text with colons between its parts, and only it can relabel for SELinux.  So this module uses
+binds only if the request wants a relabelling and the engine has SELinux.
 
 - A host path that does not exist becomes a directory, as dockershim and cri-dockerd made it: the engine makes it
   (``CreateMountpoint``), or for an older engine the caller does, see :func:`host_directories`.
 - ``readonly`` is not recursive unless the request says so: newer engines would make it so by default.
-- A symbolic link as a host path is followed by the engine.
-- Private propagation is left to the engine: it is ``rprivate``, but ``rslave`` where a mount holds the engine's own
-  root, without which the engine could not remove containers.
+- The engine follows a symbolic link as a host path.
+- The engine chooses private propagation: ``rprivate``, but ``rslave`` where a mount contains the engine's own root,
+  without which it could not remove containers.
 - An image is mounted by the engine if it can; else the caller mounts it and names the place.  It is one mount with none
-  beneath, so that an engine that has no word for a recursively read-only image keeps to it all the same.
+  beneath, so that it is recursively read-only although the engine has no option for that.
 
-:mod:`criwist.engine_differences` has the API versions from which on engines do these things.
+:mod:`criwist.engine_differences` has the API version that each of these needs.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _PROPAGATION = {
 
 
 def image_mounts_wanted(config: pb.ContainerConfig) -> dict[int, pb.Mount]:
-    """The mounts of *config* that are image volumes, by index."""
+    """Return the mounts of *config* that are image volumes, by index."""
     return {index: mount for index, mount in enumerate(config.mounts) if mount.image.image}
 
 
@@ -61,7 +61,7 @@ def mounts_body(
     engine: EngineFacts,
     image_mounts: Mapping[int, str],
 ) -> dict[str, Any]:
-    """``Mounts`` and ``Binds`` of a container, in the request's order; lists that are empty are left out.
+    """Return ``Mounts`` and ``Binds`` of a container, in the request's order, without empty lists.
 
     :param field: path of *mounts* in the request.
     :param runtime: the OCI runtime, ``""``: the engine's default.
@@ -143,12 +143,12 @@ def _image(mount: pb.Mount, field: str, engine: EngineFacts, source: str | None)
 
 
 def _sources(images: Mapping[int, str], field: str) -> dict[int, str]:
-    """How the engine is told which images to mount: by id, and an image that is mounted again by less of its id.
+    """The ``Source`` of each image mount: the image's id, with fewer digits for each further mount of the same image.
 
-    An engine names what it makes for such a mount after container and source, and fails when a second mount has the
+    An engine names its directory for such a mount after container and source, and fails when a second mount has the
     same source: https://github.com/moby/moby/issues/50122.
 
-    :raises FailedPrecondition: more mounts of one image than can be told apart.
+    :raises FailedPrecondition: more mounts of one image than there are distinct sources.
     """
     used: Counter[str] = Counter()
     sources: dict[int, str] = {}
@@ -186,7 +186,7 @@ def _relabelled(mount: pb.Mount, engine: EngineFacts) -> bool:
 def _bind(mount: pb.Mount, field: str) -> str:
     """A bind in text, relabelled for this pod alone.
 
-    With newer engines a read-only bind is recursive wherever the kernel can: the text has no word for less.
+    With newer engines a read-only bind is recursive wherever the kernel can: the text has no option against that.
     """
     for name in ("host_path", "container_path"):
         if ":" in getattr(mount, name):

@@ -7,9 +7,9 @@ options must agree with its sandbox, which is where such a namespace comes from.
 UTS follows the network: a pod on the node's network without a hostname of its own has the node's.  If it names a
 hostname, it gets a UTS namespace and that name.
 
-User namespaces are the daemon's in Docker: there is one mapping for all containers or none.  A pod that asks for its
-own is refused.  On an engine that remaps (``userns``), host namespaces and privileged containers work in the host's
-user namespace only, so all containers of such a pod are put there.
+In Docker the daemon has one user namespace mapping for all containers or none.  A pod that wants its own is refused.
+On an engine that remaps (``userns``), host namespaces and privileged containers work in the host's user namespace
+only, so all containers of such a pod run there.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from criwist.interfaces.engine import EngineFacts
 
 
 def node_network(config: pb.PodSandboxConfig) -> bool:
-    """Whether the pod is on the node's network."""
+    """Return whether the pod is on the node's network."""
     return config.linux.security_context.namespace_options.network == pb.NODE
 
 
 def sandbox_namespaces(
     config: pb.PodSandboxConfig, *, network_mode: str, engine: EngineFacts, field: str = "config"
 ) -> dict[str, str]:
-    """``NetworkMode``, ``IpcMode``, ``PidMode``, ``UTSMode`` and ``UsernsMode`` of a sandbox's pause container.
+    """Return ``NetworkMode``, ``IpcMode``, ``PidMode``, ``UTSMode`` and ``UsernsMode`` of a sandbox's pause container.
 
     :param network_mode: for a pod that is not on the node's network.
     :raises InvalidArgument: a mode that a sandbox cannot have.
@@ -61,7 +61,7 @@ def container_namespaces(
     engine: EngineFacts,
     field: str,
 ) -> dict[str, str]:
-    """``NetworkMode``, ``IpcMode``, ``PidMode``, ``UTSMode`` and ``UsernsMode`` of a workload container.
+    """Return ``NetworkMode``, ``IpcMode``, ``PidMode``, ``UTSMode`` and ``UsernsMode`` of a workload container.
 
     :param host_network: whether the sandbox really is on the node's network.
     :param field: path of *options* in the request.
@@ -90,7 +90,7 @@ def container_namespaces(
 def user_namespace(
     sandbox_config: pb.PodSandboxConfig, engine: EngineFacts, container_options: pb.NamespaceOption | None = None
 ) -> dict[str, str]:
-    """``UsernsMode: host`` for every container of a pod that an engine with ``userns-remap`` could not run else."""
+    """Return ``UsernsMode: host`` for each container of a pod that ``userns-remap`` would keep from running."""
     if "userns" not in engine.security:
         return {}
     context = sandbox_config.linux.security_context
@@ -100,10 +100,10 @@ def user_namespace(
 
 
 def check_user_namespace(options: pb.NamespaceOption, field: str) -> None:
-    """Refuse user namespaces of a pod's own.
+    """Refuse a user namespace for one pod.
 
-    :raises InvalidArgument: a mode that there is not, or ids mapped into the node's user namespace.
-    :raises Unimplemented: the pod wants one.
+    :raises InvalidArgument: an unknown mode, or ids mapped into the node's user namespace.
+    :raises Unimplemented: the pod wants its own user namespace.
     """
     if not options.HasField("userns_options"):
         return

@@ -1,9 +1,9 @@
-"""How far a container has come, and how it ended: the engine's State in the CRI's terms.
+"""A container's state and exit: the engine's ``State`` in the CRI's terms.
 
-The words are those of dockershim and cri-dockerd, which kubelets and people know:
+The reasons are those of dockershim and cri-dockerd, which kubelets and people know:
 
 ===========================  ==========  ======================================
-the engine says              CRI state   reason
+engine's state               CRI state   reason
 ===========================  ==========  ======================================
 running, paused, restarting  RUNNING
 has finished                 EXITED      OOMKilled, Completed (0), Error
@@ -11,9 +11,9 @@ never started, exit code     EXITED      ContainerCannotRun
 never started                CREATED
 ===========================  ==========  ======================================
 
-"removing" and "dead" say nothing of how a container ended, so they are read like "exited" or "created".  A start
-that the OCI runtime refuses leaves a container "created" with exit code 127 or 128 and an error text; without the
-third row a kubelet would wait for it for ever.
+"removing" and "dead" do not show how a container ended, so they are read like "exited" or "created".  A start that the
+OCI runtime refuses leaves a container "created" with exit code 127 or 128 and an error text; without the third row a
+kubelet would wait for it for ever.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _GREATEST_CODE = 2**31 - 1
 
 @frozen
 class Outcome:
-    """Times are nanoseconds since the epoch, 0 for what has not happened."""
+    """Times are nanoseconds since the epoch, 0 for an event that has not happened."""
 
     state: pb.ContainerState
     created_at: int
@@ -46,9 +46,9 @@ class Outcome:
 
 
 def outcome(inspected: JSONObject) -> Outcome:
-    """The outcome, so far, of an inspected container.
+    """Return the outcome, so far, of an inspected container.
 
-    :raises EngineFailure: a time is not one.
+    :raises EngineFailure: the engine's document has a time that is not one.
     """
     created_at = _time(inspected, "Created")
     started_at, finished_at = _time(inspected, "State", "StartedAt"), _time(inspected, "State", "FinishedAt")
@@ -61,7 +61,7 @@ def outcome(inspected: JSONObject) -> Outcome:
     message = text(inspected, "State", "Error")
     if finished_at or status == "exited":
         reason = _reason(exit_code, oom_killed=flag(inspected, "State", "OOMKilled"))
-        # The engine notes a start when the runtime has returned; a short process may be over by then.
+        # The engine records a start when the runtime has returned; a short process may have ended by then.
         finished_at = max(finished_at, started_at)
         return Outcome(pb.CONTAINER_EXITED, created_at, started_at, finished_at, exit_code, reason, message)
     if exit_code:

@@ -1,4 +1,4 @@
-"""What a pod asks of its network, as a value."""
+"""A pod's network request, as a value."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ _PROTOCOLS = {pb.TCP: "tcp", pb.UDP: "udp", pb.SCTP: "sctp"}
 
 
 def network_request(sandbox_id: str, config: pb.PodSandboxConfig) -> PodNetworkRequest:
-    """The network request of the sandbox *sandbox_id*; port mappings without a host port are nobody's business.
+    """Return the network request of the sandbox *sandbox_id*, without port mappings that have no host port.
 
-    :param config: one that ``translate.request_rules`` has passed.
+    :param config: checked by ``translate.request_rules``.
     """
     return PodNetworkRequest(
         sandbox_id=sandbox_id,

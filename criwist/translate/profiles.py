@@ -18,9 +18,9 @@ _LOCALHOST = "localhost/"
 
 
 class ProfileKind(Enum):
-    """What kind of profile was asked for."""
+    """The kind of a requested profile."""
 
-    #: Nothing was said.
+    #: The request names no profile.
     UNSET = "unset"
     RUNTIME_DEFAULT = "runtime default"
     UNCONFINED = "unconfined"
@@ -29,20 +29,20 @@ class ProfileKind(Enum):
 
 @frozen
 class Profile:
-    """A profile as asked for."""
+    """A requested profile."""
 
     kind: ProfileKind
-    #: The CRI field that asked, for error messages.
+    #: The CRI field with the request, for error messages.
     field: str
     #: Of a localhost profile: the absolute path of a seccomp profile, the name of an AppArmor profile.
     reference: str = ""
 
 
 def seccomp_profile(context: pb.LinuxSandboxSecurityContext | pb.LinuxContainerSecurityContext, field: str) -> Profile:
-    """The seccomp profile that *context* asks for.
+    """Return the seccomp profile that *context* requests.
 
     :param field: path of *context* in the request.
-    :raises InvalidArgument: no such kind of profile, or a localhost profile that is not an absolute path.
+    :raises InvalidArgument: an unknown kind of profile, or a localhost profile that is not an absolute path.
     """
     if context.HasField("seccomp"):
         profile = _from_message(context.seccomp, f"{field}.seccomp")
@@ -54,13 +54,13 @@ def seccomp_profile(context: pb.LinuxSandboxSecurityContext | pb.LinuxContainerS
 
 
 def apparmor_profile(context: pb.LinuxSandboxSecurityContext | pb.LinuxContainerSecurityContext, field: str) -> Profile:
-    """The AppArmor profile that *context* asks for.
+    """Return the AppArmor profile that *context* requests.
 
     The string ``runtime/default`` is "equivalent to not specifying a profile" (CRI), and so is unset here.
     A localhost profile's name may begin with ``localhost/`` in the message too.
 
     :param field: path of *context* in the request.
-    :raises InvalidArgument: no such kind of profile, or a localhost profile without a name.
+    :raises InvalidArgument: an unknown kind of profile, or a localhost profile without a name.
     """
     if context.HasField("apparmor"):
         profile = _from_message(context.apparmor, f"{field}.apparmor")

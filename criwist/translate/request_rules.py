@@ -1,10 +1,10 @@
-"""Which requests are refused before anything is done.
+"""Checks that refuse a wrong request before criwist acts on it.
 
-:func:`check_request` holds a request against what every message must be (``wellformed``) and what its RPC needs.
-What is checked here concerns names, identifiers, log paths and whatever else leaves the request as text: Docker
-names that are parsed back, lines of resolv.conf, paths of Engine API requests.  Sections that have a meaning of
-their own for Docker - security contexts, resources, mounts, devices - are checked by the modules that translate
-them, as they are translated, which is before the engine is asked for anything.
+:func:`check_request` applies the rules for every message (``message_rules``) and those of the request's RPC.  This
+module checks names, identifiers, log paths and all else that leaves the request as text: Docker names that are parsed
+back, lines of resolv.conf, paths of Engine API requests.  Sections with a meaning of their own for Docker - security
+contexts, resources, mounts, devices - are checked by the modules that translate them, which happens before the first
+call to the engine.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ DEFAULT_ALIAS = "docker"
 
 
 def check_request(request: Message) -> None:
-    """Refuse a request that cannot be right, whatever the state of the node.
+    """Refuse a request that is wrong in every state of the node.
 
-    A request of a type without rules of its own need only be well formed.
+    For a request type without rules of its own, only the rules for every message apply.
 
-    :raises InvalidArgument: naming the first field at fault.
+    :raises InvalidArgument: with the path of the first wrong field.
     """
     check_message(request)
     rules = _RULES.get(type(request))
@@ -39,7 +39,7 @@ def check_request(request: Message) -> None:
 
 
 def runtime_handler(name: str, facts: EngineFacts) -> str:
-    """The engine's name of the OCI runtime that a runtime handler stands for.
+    """Return the engine's name of the OCI runtime that a runtime handler stands for.
 
     ``""`` is the engine's default, and so is ``docker`` unless the engine has a runtime of that name.
 
@@ -87,9 +87,9 @@ def _port_mapping(mapping: pb.PortMapping, path: str) -> None:
 
 
 def _labels(given: Mapping[str, str], reserved: Iterable[str], path: str) -> None:
-    """Docker keeps CRI labels beside those that say what a container is, which a request must not overwrite."""
+    """Docker keeps CRI labels beside criwist's own, which a request must not overwrite."""
     for key in sorted(set(given).intersection(reserved)):
-        raise InvalidArgument(f"{path}[{quoted(key)}]", "is a label of criwist's own")
+        raise InvalidArgument(f"{path}[{quoted(key)}]", "is one of criwist's own labels")
 
 
 # -- Containers ----------------------------------------------------------------------------------------------
@@ -128,7 +128,7 @@ def _environment_variable(variable: pb.KeyValue, path: str) -> None:
         variable.value.decode("utf-8")
     except UnicodeDecodeError:
         # KeyValue.value is bytes, but the Engine API is JSON.
-        raise InvalidArgument(f"{path}.value", "is not UTF-8, and the Engine API carries nothing else") from None
+        raise InvalidArgument(f"{path}.value", "is not UTF-8, which the Engine API requires") from None
 
 
 def _stop_container(request: pb.StopContainerRequest) -> None:

@@ -1,11 +1,11 @@
 """Linux resources in Docker's words: cpu, memory, swap, processes, the oom score, the cgroup's parent.
 
-What Docker has no field for is written to the cgroup once the container runs (``cgroup``).  Two keys of ``unified``
-need not wait for that, since Docker has them under other names: ``pids.max``, and ``memory.swap.max`` of a
+Limits that Docker has no field for are written to the cgroup once the container runs (``cgroup``).  Two keys of
+``unified`` need not wait for that, since Docker has them under other names: ``pids.max``, and ``memory.swap.max`` of a
 container with a memory limit.
 
-In the CRI 0 and ``""`` mean "not specified" throughout.  A container with a memory limit and nothing said of swap
-gets no swap: Docker would give it as much again as its memory.
+In the CRI 0 and ``""`` mean "not specified" throughout.  A container with a memory limit and no swap limit gets no
+swap: Docker would give it as much again as its memory.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from criwist.errors import FailedPrecondition, InvalidArgument
 from criwist.interfaces.engine import EngineFacts
 from criwist.translate.cgroup import PIDS_MAX, SWAP_MAX, cgroup_writes
 
-#: The pause program's: killed last of all but the node's own daemons.
+#: The pause program's score: killed last of all but the node's own daemons.
 SANDBOX_OOM_SCORE = -998
-#: The least CPU weight: the pause program does not compete with anybody.
+#: The least CPU weight: the pause program does not compete with any process.
 SANDBOX_CPU_SHARES = 2
 
-#: What the kernel accepts; beyond, cgroup v1 clamps in silence and v2's conversion overflows.
+#: The values that the kernel accepts; beyond them cgroup v1 clamps in silence and v2's conversion overflows.
 _CPU_SHARES = (2, 262144)
 #: Microseconds.
 _CPU_PERIOD = (1000, 1000000)
@@ -31,12 +31,12 @@ _OOM_SCORE = (-1000, 1000)
 
 
 def clamped_oom_score(wanted: int, floor: int) -> int:
-    """*wanted*, or *floor* if the engine may not go as low."""
+    """Return *wanted*, or *floor* if that is higher: the engine may not set a lower score."""
     return max(wanted, floor)
 
 
 def resource_limits(resources: pb.LinuxContainerResources, path: str, *, engine: EngineFacts) -> dict[str, Any]:
-    """The members of ``HostConfig`` that limit cpu, memory and processes; what is not specified is left out.
+    """Return the members of ``HostConfig`` that limit cpu, memory and processes, as far as they are specified.
 
     The same members make the body of ``POST /containers/{id}/update``.
 
@@ -52,7 +52,7 @@ def resource_limits(resources: pb.LinuxContainerResources, path: str, *, engine:
 
 
 def oom_score(resources: pb.LinuxContainerResources, path: str, *, floor: int) -> int:
-    """The container's ``OomScoreAdj``, clamped to what the engine may set.
+    """Return the container's ``OomScoreAdj``, clamped to the scores that the engine may set.
 
     :raises InvalidArgument: the kernel has no such score.
     """
@@ -63,11 +63,11 @@ def oom_score(resources: pb.LinuxContainerResources, path: str, *, floor: int) -
 
 
 def update_body(resources: pb.LinuxContainerResources, path: str = "linux", *, engine: EngineFacts) -> dict[str, Any]:
-    """The body of ``POST /containers/{id}/update``; empty: there is nothing to tell the engine.
+    """Return the body of ``POST /containers/{id}/update``; empty: the engine has nothing to update.
 
     Two things are not in it: the oom score, since Docker cannot change one (the kernel can, and 0 is "not
-    specified"), and what is written to the cgroup.  Both are checked here, so that a request is refused whole before
-    any of it is in force.
+    specified"), and limits that are written to the cgroup.  This function checks both, so that a wrong request is
+    refused as a whole before any of it is in force.
 
     :raises InvalidArgument: as :func:`resource_limits`, :func:`oom_score` and ``cgroup.cgroup_writes``.
     :raises FailedPrecondition: as those; or the swap limit is to be lifted, which engines do not do in an update

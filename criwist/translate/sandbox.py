@@ -3,8 +3,8 @@
 The sandbox is a pause container: it holds the namespaces that the pod's containers share, and with them the pod's
 hostname, sysctls, ``/dev/shm`` and, where the engine publishes them, host ports.
 
-The pause container is never privileged.  A pod's ``privileged`` says what its containers may ask for (see
-``container``); the pause program needs no rights for that.
+The pause container is never privileged.  A pod's ``privileged`` allows its containers to be (see ``container``); the
+pause program needs no rights for that.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from criwist.translate.resources import (
 from criwist.translate.security import needed_profiles, sandbox_security_options
 from criwist.translate.users import sandbox_user
 
-#: Bytes of /dev/shm, which all containers of the pod share: what dockershim gave.
+#: Bytes of /dev/shm, which all containers of the pod share; dockershim's value.
 SHM_SIZE = 64 * 1024 * 1024
 
 _PROTOCOLS = {pb.TCP: "tcp", pb.UDP: "udp", pb.SCTP: "sctp"}
@@ -35,7 +35,7 @@ _IPV6_ON = {f"net.ipv6.conf.{name}.disable_ipv6": "0" for name in ("all", "defau
 
 
 def needed_files(config: pb.PodSandboxConfig) -> tuple[str, ...]:
-    """Absolute paths of the files whose bytes :func:`sandbox_body` wants."""
+    """Return absolute paths of the files whose bytes :func:`sandbox_body` needs."""
     return needed_profiles(config.linux.security_context, _CONTEXT, privileged=False)
 
 
@@ -51,7 +51,7 @@ def sandbox_body(
     files: Mapping[str, bytes],
     ipv6: bool = False,
 ) -> dict[str, Any]:
-    """The create body of the pause container of *config*.
+    """Return the create body of the pause container of *config*.
 
     :param image: reference of the pause image.
     :param runtime: OCI runtime, ``""``: the engine's default.
@@ -61,8 +61,8 @@ def sandbox_body(
     :param files: bytes of the :func:`needed_files` that exist.
     :param ipv6: whether the engine's kernel has IPv6.
     :raises InvalidArgument: the request is wrong in itself.
-    :raises FailedPrecondition: this engine cannot do what is asked, or a needed file does not exist.
-    :raises Unimplemented: no engine can.
+    :raises FailedPrecondition: this engine cannot do it, or a needed file does not exist.
+    :raises Unimplemented: no engine can do it.
     """
     context = config.linux.security_context
     user = sandbox_user(context, _CONTEXT)
@@ -71,7 +71,7 @@ def sandbox_body(
     host_config: dict[str, Any] = {
         "CgroupParent": cgroup_parent(config.linux.cgroup_parent, driver=engine.cgroup_driver),
         "CpuShares": SANDBOX_CPU_SHARES,
-        # Whatever init the daemon wraps around containers: the pause program reaps the pod's orphans itself.
+        # The daemon may wrap an init around containers, but the pause program reaps the pod's orphans itself.
         "Init": False,
         "OomScoreAdj": clamped_oom_score(SANDBOX_OOM_SCORE, oom_score_floor),
         "ReadonlyRootfs": context.readonly_rootfs,
@@ -98,7 +98,7 @@ def sandbox_body(
 
 
 def _sysctls(config: pb.PodSandboxConfig, *, network_mode: str, ipv6: bool) -> dict[str, str]:
-    """The pod's sysctls; in a namespace that Docker leaves to others, IPv6 is on unless the pod says otherwise.
+    """The pod's sysctls; in a namespace that a plugin configures, IPv6 is on unless the pod turns it off.
 
     Docker turns IPv6 off in namespaces without a network of its own: no ``::1``, and no address from a CNI plugin.
     """
@@ -107,9 +107,10 @@ def _sysctls(config: pb.PodSandboxConfig, *, network_mode: str, ipv6: bool) -> d
 
 
 def _dns(config: pb.DNSConfig) -> dict[str, list[str]]:
-    """What Docker writes into the ``resolv.conf`` that it makes.
+    """The contents of the ``resolv.conf`` that Docker writes.
 
-    What is empty it takes from the host's.  That is meant where all is empty; else ``.`` stands for no search list.
+    Docker takes an empty list from the host's file.  That is right if all lists are empty; else ``.`` stands for no
+    search list.
     """
     searches = list(config.searches) or (["."] if config.servers or config.options else [])
     values = (("Dns", list(config.servers)), ("DnsSearch", searches), ("DnsOptions", list(config.options)))

@@ -1,11 +1,11 @@
 """Docker's ``SecurityOpt`` from a CRI security context: seccomp, AppArmor, SELinux labels, no-new-privileges.
 
 Privileged containers get no seccomp option: "Seccomp restrictions are not applied" to them (CRI), and the engine
-confines none by itself.  AppArmor and SELinux options go through for them as well, since an operator who names a
-profile or a type for a privileged container means it.
+confines none by itself.  They do get AppArmor and SELinux options, since an operator who names a profile or a type for
+a privileged container intends it.
 
-SELinux labels are handed to every engine.  On a host without SELinux there is nothing to label, and a pod that
-names a label runs there as it does under any other runtime; the option stays visible in the engine.
+Every engine gets SELinux labels.  On a host without SELinux there is nothing to label, and a pod that names a label
+runs there as it does under any other runtime; the option stays visible in the engine.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SecurityContext = pb.LinuxSandboxSecurityContext | pb.LinuxContainerSecurityCont
 
 
 def needed_profiles(context: SecurityContext, field: str, *, privileged: bool) -> tuple[str, ...]:
-    """Absolute paths of the files whose bytes :func:`seccomp_options` and :func:`apparmor_options` want.
+    """Return absolute paths of the files whose bytes :func:`seccomp_options` and :func:`apparmor_options` need.
 
     :raises InvalidArgument: as the functions in :mod:`criwist.translate.profiles`.
     """
@@ -37,9 +37,9 @@ def needed_profiles(context: SecurityContext, field: str, *, privileged: bool) -
 def seccomp_options(
     profile: Profile, *, privileged: bool, engine: EngineFacts, files: Mapping[str, bytes]
 ) -> list[str]:
-    """The seccomp option for *profile*: none for the engine's default, the text of a localhost profile unaltered.
+    """Return the seccomp option for *profile*: none for the engine's default, else the profile's text unaltered.
 
-    :param profile: of kind UNSET is unconfined, as the CRI has it.
+    :param profile: kind UNSET is unconfined (CRI).
     :param files: bytes of the localhost profile, by path; a path that is missing does not exist.
     :raises FailedPrecondition: the profile's file does not exist, or the kernel has no seccomp.
     :raises InvalidArgument: the profile is not text.
@@ -62,12 +62,12 @@ def seccomp_options(
 
 
 def apparmor_options(profile: Profile, *, engine: EngineFacts, files: Mapping[str, bytes]) -> list[str]:
-    """The AppArmor option for *profile*; none for the engine's default.
+    """Return the AppArmor option for *profile*; none for the engine's default.
 
-    An engine would fail to start the container, in words that do not name the profile.
+    Without these checks the engine would fail to start the container, with a text that does not name the profile.
 
-    :param files: bytes of ``LOADED_PROFILES``, if there is that file.
-    :raises FailedPrecondition: a profile is asked for and the kernel has no AppArmor, or has not loaded the profile.
+    :param files: bytes of ``LOADED_PROFILES``, if that file exists.
+    :raises FailedPrecondition: the kernel has no AppArmor, or has not loaded the requested profile.
     """
     if profile.kind is ProfileKind.UNSET:
         return []
@@ -84,14 +84,14 @@ def apparmor_options(profile: Profile, *, engine: EngineFacts, files: Mapping[st
 
 
 def _may_be_loaded(name: str, loaded: bytes | None) -> bool:
-    """Whether the kernel may know this profile; names that stack profiles or name a namespace are its own affair."""
+    """Whether the kernel may know this profile; it resolves names that stack profiles or name a namespace itself."""
     if loaded is None or "//&" in name or name.startswith(":"):
         return True
     return name in {line.rpartition(" (")[0] for line in loaded.decode("utf-8", "replace").splitlines()}
 
 
 def selinux_options(option: pb.SELinuxOption) -> list[str]:
-    """The label options for *option*; parts that are empty are left to the engine."""
+    """Return the label options for *option*; the engine chooses the empty parts."""
     parts = (("user", option.user), ("role", option.role), ("type", option.type), ("level", option.level))
     return [f"label={name}:{value}" for name, value in parts if value]
 
@@ -99,10 +99,10 @@ def selinux_options(option: pb.SELinuxOption) -> list[str]:
 def sandbox_security_options(
     context: pb.LinuxSandboxSecurityContext, field: str, *, engine: EngineFacts, files: Mapping[str, bytes]
 ) -> list[str]:
-    """``SecurityOpt`` of a sandbox's pause container.
+    """Return ``SecurityOpt`` of a sandbox's pause container.
 
-    It never gains privileges, and where nothing is said of seccomp it gets the engine's default profile: nothing
-    but the pause program runs in it.
+    It never gains privileges, and without a seccomp profile in the request it gets the engine's default: only the
+    pause program runs in it.
     """
     profile = seccomp_profile(context, field)
     options = ["no-new-privileges"]
@@ -115,7 +115,7 @@ def sandbox_security_options(
 def container_security_options(
     context: pb.LinuxContainerSecurityContext, field: str, *, engine: EngineFacts, files: Mapping[str, bytes]
 ) -> list[str]:
-    """``SecurityOpt`` of a workload container."""
+    """Return ``SecurityOpt`` of a workload container."""
     options = ["no-new-privileges"] if context.no_new_privs else []
     options += seccomp_options(
         seccomp_profile(context, field), privileged=context.privileged, engine=engine, files=files

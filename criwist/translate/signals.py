@@ -11,14 +11,14 @@ from typing import cast
 
 from criwist.api.runtime.v1 import api_pb2 as pb
 
-#: What Docker stops a container with when its configuration names no signal, or none that Docker knows.
+#: Docker's stop signal for a container whose configuration names no signal, or none that Docker knows.
 ENGINE_DEFAULT = pb.SIGNAL_SIGTERM
 
 _PREFIX = "SIGNAL_"
 
 
 def docker_signal(value: int) -> str:
-    """Docker's name of a signal of the CRI; ``""`` for SIGNAL_RUNTIME_DEFAULT, which leaves it to image and engine."""
+    """Return Docker's name of a CRI signal; ``""`` for SIGNAL_RUNTIME_DEFAULT: image and engine choose."""
     if value == pb.SIGNAL_RUNTIME_DEFAULT:
         return ""
     name: str = pb.Signal.Name(value)
@@ -26,7 +26,7 @@ def docker_signal(value: int) -> str:
 
 
 def cri_signal(stop_signal: str) -> pb.Signal:
-    """The signal that a container with this ``Config.StopSignal`` gets when it is stopped.
+    """Return the signal that stops a container with this ``Config.StopSignal``.
 
     :param stop_signal: a name, with or without ``SIG``, or a number; ``""`` or unknown is the engine's default.
     """

@@ -1,8 +1,8 @@
 """An inspected Docker container as a CRI container or sandbox.
 
 The metadata of both is their Docker name, and their labels and annotations are their Docker labels, so that pods of
-older shims read like our own.  What the engine cannot tell comes in as a parameter; where that is absent, the field
-stays as it would be without it.
+older shims read like criwist's.  Facts that the engine does not have are parameters; without one, the field keeps its
+default.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from criwist.interfaces.records import SandboxRecord
 from criwist.labels import LOG_PATH, SANDBOX_ID, USER_IMAGE, cri_labels
 from criwist.names import ContainerName, parse_name
 from criwist.translate.engine_json import member, number, text, text_map, texts
-from criwist.translate.mount_status import mounted
+from criwist.translate.mount_status import mount_status
 from criwist.translate.outcomes import outcome
 from criwist.translate.signals import cri_signal
 
@@ -36,15 +36,15 @@ def container_status(
     image_mounts: Mapping[str, pb.Mount] = _NO_IMAGES,
     own_directory: str = "",
 ) -> pb.ContainerStatus:
-    """ContainerStatus of an inspected workload container.
+    """Return the ContainerStatus of an inspected workload container.
 
     :param image: the container's image as inspected or listed; None if it is gone.
-    :param resources: as read from the container's cgroup; None: as the engine was told.
+    :param resources: as read from the container's cgroup; None: as configured in the engine.
     :param user: of the container's first process; None while it is not known.
-    :param image_mounts: as for ``mounted``.
-    :param own_directory: as for ``mounted``.
+    :param image_mounts: as for ``mount_status``.
+    :param own_directory: as for ``mount_status``.
     :raises NotFound: the container's name is not one that a Kubernetes shim gives.
-    :raises EngineFailure: the engine's answer cannot be understood.
+    :raises EngineFailure: the engine's document cannot be interpreted.
     """
     name = _name("container", inspected)
     came_to = outcome(inspected)
@@ -65,7 +65,7 @@ def container_status(
         image_id=_image_id(inspected, image),
         labels=labels,
         annotations=annotations,
-        mounts=mounted(inspected, image_mounts=image_mounts, own_directory=own_directory),
+        mounts=mount_status(inspected, image_mounts=image_mounts, own_directory=own_directory),
         log_path=docker_labels.get(LOG_PATH, ""),
         resources=pb.ContainerResources(linux=resources or configured_resources(inspected)),
         user=None if user is None else pb.ContainerUser(linux=user),
@@ -74,13 +74,13 @@ def container_status(
 
 
 def container_item(inspected: JSONObject, *, image: JSONObject | None = None) -> pb.Container:
-    """The item of ListContainers for an inspected workload container.
+    """Return the item of ListContainers for an inspected workload container.
 
-    Its image_ref is the image's id, as the older shims had it, and unlike that of :func:`container_status`.
+    Its image_ref is the image's id, as with the older shims, and unlike that of :func:`container_status`.
 
     :param image: the container's image as inspected or listed; None if it is gone.
     :raises NotFound: the container's name is not one that a Kubernetes shim gives.
-    :raises EngineFailure: the engine's answer cannot be understood.
+    :raises EngineFailure: the engine's document cannot be interpreted.
     """
     name = _name("container", inspected)
     came_to = outcome(inspected)
@@ -101,7 +101,7 @@ def container_item(inspected: JSONObject, *, image: JSONObject | None = None) ->
 
 
 def configured_resources(inspected: JSONObject) -> pb.LinuxContainerResources:
-    """The resources that the engine was told to give; 0 and ``""`` where it was told nothing."""
+    """Return the resources that are configured in the engine; 0 and ``""`` where none is."""
     host_config = member(inspected, "HostConfig")
     return pb.LinuxContainerResources(
         cpu_period=number(host_config, "CpuPeriod"),
@@ -116,9 +116,9 @@ def configured_resources(inspected: JSONObject) -> pb.LinuxContainerResources:
 
 
 def sandbox_ready(inspected: JSONObject, *, record: SandboxRecord | None) -> bool:
-    """Whether the pause container runs and its network stands.
+    """Return whether the pause container runs and its network is set up.
 
-    Of a sandbox that an older shim made, nothing but the pause container tells.
+    For a sandbox that an older shim made, the pause container alone counts.
     """
     if outcome(inspected).state != pb.CONTAINER_RUNNING:
         return False
@@ -136,16 +136,16 @@ def sandbox_status(
     default_runtime: str = "",
     addresses: Sequence[str] = (),
 ) -> pb.PodSandboxStatus:
-    """PodSandboxStatus of an inspected pause container.
+    """Return the PodSandboxStatus of an inspected pause container.
 
-    :param ready: as :func:`sandbox_ready` has it.
-    :param default_runtime: the engine's, by which the handler of a sandbox without a record is told.
+    :param ready: the result of :func:`sandbox_ready`.
+    :param default_runtime: the engine's default runtime; a sandbox without a record has a handler if it uses another.
     :param addresses: of a sandbox whose record has no network, if they are known from elsewhere.
     :raises NotFound: the container's name is not one that a Kubernetes shim gives.
-    :raises EngineFailure: the engine's answer cannot be understood.
+    :raises EngineFailure: the engine's document cannot be interpreted.
     """
     item = sandbox_item(inspected, record=record, ready=ready, default_runtime=default_runtime)
-    told = sandbox_addresses(inspected, record=record) or tuple(addresses)
+    ips = sandbox_addresses(inspected, record=record) or tuple(addresses)
     return pb.PodSandboxStatus(
         id=item.id,
         metadata=item.metadata,
@@ -155,7 +155,7 @@ def sandbox_status(
         annotations=item.annotations,
         runtime_handler=item.runtime_handler,
         network=pb.PodSandboxNetworkStatus(
-            ip=told[0] if told else "", additional_ips=[pb.PodIP(ip=address) for address in told[1:]]
+            ip=ips[0] if ips else "", additional_ips=[pb.PodIP(ip=address) for address in ips[1:]]
         ),
         linux=pb.LinuxPodSandboxStatus(namespaces=pb.Namespace(options=_namespaces(inspected, record))),
     )
@@ -164,7 +164,7 @@ def sandbox_status(
 def sandbox_item(
     inspected: JSONObject, *, record: SandboxRecord | None, ready: bool, default_runtime: str = ""
 ) -> pb.PodSandbox:
-    """The item of ListPodSandbox for an inspected pause container; parameters as of :func:`sandbox_status`."""
+    """Return the item of ListPodSandbox for an inspected pause container; parameters as of :func:`sandbox_status`."""
     name = _name("sandbox", inspected)
     labels, annotations = cri_labels(text_map(inspected, "Config", "Labels"))
     return pb.PodSandbox(
@@ -179,9 +179,9 @@ def sandbox_item(
 
 
 def sandbox_addresses(inspected: JSONObject, *, record: SandboxRecord | None) -> tuple[str, ...]:
-    """The pod's addresses, in the network plugin's order; none on the host's network, and none after teardown.
+    """Return the pod's addresses, in the network plugin's order; none on the host's network, and none after teardown.
 
-    Without a recorded network, those that the engine's own bridge gave.
+    Without a recorded network, they are the addresses on the engine's own bridge.
     """
     if _on_host(inspected, "NetworkMode") or (record is not None and record.stopped):
         return ()
@@ -206,7 +206,7 @@ def _on_host(inspected: JSONObject, mode: str) -> bool:
 
 
 def _handler(inspected: JSONObject, record: SandboxRecord | None, default_runtime: str) -> str:
-    """As asked for; a sandbox of an older shim has a handler if its runtime is not the default."""
+    """The requested handler; a sandbox of an older shim has one if its runtime is not the default."""
     if record is not None and record.network_plugin:
         return record.runtime_handler
     runtime = text(inspected, "HostConfig", "Runtime")
@@ -231,10 +231,10 @@ def _pullable(inspected: JSONObject, image: JSONObject | None) -> str:
 
 
 def _image_spec(inspected: JSONObject, image: JSONObject | None) -> pb.ImageSpec:
-    """The image as asked for.
+    """The requested image.
 
-    A kubelet asks by id and tells the author's words apart.  A container of an older shim has not kept them: there
-    a tag of the image stands for its id, as it did under that shim.
+    Kubelet requests an image by id and passes the author's spelling separately.  A container of an older shim lacks
+    that spelling: a tag of the image takes its place, as it did under that shim.
     """
     wanted = text(inspected, "Config", "Image")
     author = text(inspected, "Config", "Labels", USER_IMAGE)

@@ -1,7 +1,7 @@
-"""Times, as the engine writes them and as the CRI wants them.
+"""Times of the engine as times of the CRI.
 
-The engine writes RFC 3339 with up to nine digits of a second, in UTC, and ``0001-01-01T00:00:00Z`` for what has not
-happened.  The CRI counts nanoseconds since the UNIX epoch, and has 0 for what has not happened.
+The engine writes RFC 3339 with up to nine digits of a second, in UTC, and ``0001-01-01T00:00:00Z`` for an event that
+has not happened.  The CRI counts nanoseconds since the UNIX epoch, and has 0 for such an event.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _NANOSECONDS = 10**9
 
 
 def nanoseconds(rfc3339: str) -> int:
-    """Nanoseconds since the epoch; 0 for ``""``, for the engine's "never" and for anything before the epoch.
+    """Return nanoseconds since the epoch; 0 for ``""``, for the engine's "never" and for any time before the epoch.
 
     Digits beyond the ninth are cut off.
 

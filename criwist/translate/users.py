@@ -1,11 +1,11 @@
-"""Who a container runs as: Docker's ``User`` and ``GroupAdd``.
+"""The user and groups of a container's process: Docker's ``User`` and ``GroupAdd``.
 
-Docker reads ``User`` as ``user[:group]``.  Without a group, it looks the user up in the image's ``/etc/passwd`` and
-adds every group of ``/etc/group`` that lists the user; *with* a group it adds none.  ``GroupAdd`` comes on top.
+Docker reads ``User`` as ``user[:group]``.  Without a group, it finds the user in the image's ``/etc/passwd`` and adds
+every group of ``/etc/group`` that lists the user; *with* a group it adds none.  The groups of ``GroupAdd`` come on top.
 
-The CRI's policy ``Merge`` wants the image's groups in either case, ``Strict`` in neither.  So where the request
-does not name a group under ``Strict``, or names one under ``Merge``, the outcome depends on two files of the image:
-:func:`accounts_wanted` says when, and the caller hands them in as :class:`Accounts`.
+The CRI's policy ``Merge`` wants the image's groups in either case, ``Strict`` in neither.  So if the request names no
+group under ``Strict``, or names one under ``Merge``, the outcome depends on two files of the image:
+:func:`accounts_wanted` detects that, and the caller passes them as :class:`Accounts`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Accounts:
 
 @frozen
 class _Wanted:
-    """What the request says of the user."""
+    """The user and group in the request."""
 
     user: str
     group: str
@@ -43,10 +43,10 @@ class _Wanted:
 
 
 def sandbox_user(context: pb.LinuxSandboxSecurityContext, field: str) -> dict[str, object]:
-    """``User`` and ``GroupAdd`` of a sandbox's pause container.
+    """Return ``User`` and ``GroupAdd`` of a sandbox's pause container.
 
-    The policy for supplemental groups speaks of the groups of an image's user; here that image is the pause image,
-    whose program has no use for groups, and so either policy is kept by it.
+    The policy for supplemental groups is about the groups of an image's user.  Here the image is the pause image, whose
+    program has no use for groups, so both policies give the same result.
 
     :raises InvalidArgument: a group without a user, or an id out of range.
     """
@@ -55,7 +55,7 @@ def sandbox_user(context: pb.LinuxSandboxSecurityContext, field: str) -> dict[st
 
 
 def accounts_wanted(context: pb.LinuxContainerSecurityContext, field: str) -> bool:
-    """Whether :func:`container_user` needs the image's :class:`Accounts`.
+    """Return whether :func:`container_user` needs the image's :class:`Accounts`.
 
     :raises InvalidArgument: as :func:`container_user`.
     """
@@ -66,21 +66,21 @@ def accounts_wanted(context: pb.LinuxContainerSecurityContext, field: str) -> bo
 def container_user(
     context: pb.LinuxContainerSecurityContext, field: str, *, accounts: Accounts | None
 ) -> dict[str, object]:
-    """``User`` and ``GroupAdd`` of a workload container; empty: the image's user.
+    """Return ``User`` and ``GroupAdd`` of a workload container; empty: the image's user.
 
     :param field: path of *context* in the request.
-    :param accounts: the image's; None is enough unless :func:`accounts_wanted`.
+    :param accounts: of the image; may be None unless :func:`accounts_wanted`.
     :raises InvalidArgument: a group without a user ("otherwise, the runtime MUST error", CRI), a user by name and
         by number, or an id out of range.
-    :raises FailedPrecondition: accounts are wanted and not given.
+    :raises FailedPrecondition: accounts are needed and missing.
     """
     wanted = _wanted(context, field, username=context.run_as_username)
     if wanted.strict == bool(wanted.group):
         return _body(wanted, wanted.groups)
     if accounts is None:
         raise FailedPrecondition(
-            f"{field}.supplemental_groups_policy: the image's /etc/passwd and /etc/group could not be read, and "
-            "without them it cannot be kept"
+            f"{field}.supplemental_groups_policy: cannot be applied, since the image's /etc/passwd and /etc/group "
+            "could not be read"
         )
     user, _, group = (wanted.user or accounts.image_user).partition(":")
     if not wanted.strict:

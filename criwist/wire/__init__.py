@@ -1,3 +1,3 @@
-"""Bytes understood once: sans-IO protocols, free of Twisted and of gRPC."""
+"""Sans-IO protocols: each format is parsed in one place, without Twisted and without gRPC."""
 
 from __future__ import annotations

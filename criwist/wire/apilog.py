@@ -1,14 +1,14 @@
-"""What the engine's log API sends, converted to CRI lines.
+"""Responses of the engine's log API, converted to CRI lines.
 
-With ``timestamps=1`` the answer to ``GET /containers/{id}/logs`` is a sequence of messages, each a time with nine
-digits, a space, and what the log driver kept of a piece of output, with its newline if it had one.  Without a terminal
-each message is a stdcopy frame of its own, so that pieces that no newline ended can be told apart.  The driver may have
-lost the newline of the last piece of a line that was cut: a piece that follows one that filled the copier's buffer, and
-does not fill it, is taken for that.
+With ``timestamps=1`` the response to ``GET /containers/{id}/logs`` is a sequence of messages, each a time with nine
+digits, a space, and the piece of output that the log driver stored, with its newline if it had one.  Without a terminal
+each message is a stdcopy frame of its own, which separates pieces that no newline ended.  The driver may have lost the
+newline of the last piece of a line that was cut: a piece that follows one that filled the copier's buffer, and does not
+fill it, counts as that last piece.
 
 With a terminal there are no frames.  A message then ends at its newline.  The pieces of a long line have none: the
-first ends behind as many bytes as the copier's buffer holds, the others where a time and a space follow, which is taken
-for the beginning of the next.  Should the terminal have shown such a time itself, just there, it is lost.
+first ends after as many bytes as the copier's buffer holds, the others where a time and a space follow, which count as
+the beginning of the next.  If the terminal itself showed such a time, just there, it is lost.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Final
 from criwist.wire.crilog import COPIER_BUFFER, TIME_LENGTH, fills_buffer
 from criwist.wire.stdcopy import HEADER_LENGTH, StdcopyError, Stream
 
-#: Between the time and the content of a line, but for the tag, by the four bytes that a frame begins with.
+#: The text between the time and the tag of a line, by the four bytes that a frame begins with.
 _STREAMS: Final = {bytes((Stream.STDOUT, 0, 0, 0)): b" stdout ", bytes((Stream.STDERR, 0, 0, 0)): b" stderr "}
 #: No message is longer: a piece, of which json-file makes three bytes of one, and a time.
 _MOST: Final = 1 << 20
@@ -28,22 +28,22 @@ _PREFIX_LENGTH: Final = TIME_LENGTH + 1
 _PREFIX: Final = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z ")
 
 
-class EngineWords(Exception):
-    """The engine, having begun to send a log, sends words of its own instead of more: ``Error grabbing logs: …``."""
+class EngineErrorText(Exception):
+    """The engine, having begun to send a log, sends an error text instead of more: ``Error grabbing logs: …``."""
 
 
 class Messages:
-    """The messages of one container without a terminal."""
+    """Converts the messages of one container without a terminal."""
 
     def __init__(self) -> None:
         self._rest = b""
-        #: Streams whose last piece goes on.
+        #: Streams whose line continues after the last piece.
         self._going_on: set[bytes] = set()
 
     def receive_data(self, data: bytes) -> list[bytes]:
-        """The CRI lines that *data* makes whole.
+        """Return the CRI lines that *data* completes.
 
-        :raises EngineWords: in place of the lines before, which come first, from a call with no data.
+        :raises EngineErrorText: in place of the lines before it, which a call with no data returns first.
         :raises StdcopyError: the bytes are no frames.
         """
         buffer = self._rest + data if self._rest else data
@@ -61,7 +61,7 @@ class Messages:
             stream = _STREAMS.get(buffer[position : position + 4])
             if stream is None or size < _PREFIX_LENGTH or not _begins_with_time(buffer, start):
                 if not lines:
-                    raise EngineWords(buffer[start:stop].decode("utf-8", "replace").strip())
+                    raise EngineErrorText(buffer[start:stop].decode("utf-8", "replace").strip())
                 break
             if size > _PREFIX_LENGTH and buffer[stop - 1] == _NEWLINE:
                 lines.append(buffer[start : content - 1] + stream + b"F " + buffer[content:stop])
@@ -75,7 +75,7 @@ class Messages:
         return lines
 
     def _tag(self, stream: bytes, length: int) -> bytes:
-        """The tag of a piece that no newline ended."""
+        """Return the tag of a piece that no newline ended."""
         if fills_buffer(length):
             self._going_on.add(stream)
         elif stream in self._going_on:
@@ -84,32 +84,32 @@ class Messages:
         return b"P "
 
     def end(self) -> list[bytes]:
-        """The stream has ended: the lines that were waiting for more.  A frame that is not whole is dropped."""
+        """Return the incomplete lines at the end of the stream.  Drops a frame that is not whole."""
         return self.receive_data(b"")
 
 
 def _begins_with_time(buffer: bytes, start: int) -> bool:
-    """Whether a time and a space are there, as far as their marks tell: words of the engine's are told from a log."""
+    """Whether the punctuation of a time and a space is there, which an error text of the engine does not have."""
     return buffer[start + 10 : start + 20 : 9] == b"T." and buffer[start + TIME_LENGTH - 1 : start + 31] == b"Z "
 
 
 class TerminalMessages:
-    """The messages of one container with a terminal."""
+    """Converts the messages of one container with a terminal."""
 
     def __init__(self) -> None:
         self._rest = b""
-        #: The time of the piece before, if that goes on.
+        #: The time of the piece before, if its line continues.
         self._going_on = b""
 
     def receive_data(self, data: bytes) -> list[bytes]:
-        """The CRI lines that *data* makes whole.
+        """Return the CRI lines that *data* completes.
 
-        :raises EngineWords: as :meth:`Messages.receive_data`.
+        :raises EngineErrorText: as :meth:`Messages.receive_data`.
         """
         return self._lines(self._rest + data, ended=False)
 
     def end(self) -> list[bytes]:
-        """The stream has ended: the last line, if it has no newline."""
+        """Return the last line at the end of the stream, if it has no newline."""
         return self._lines(self._rest, ended=True)
 
     def _lines(self, buffer: bytes, *, ended: bool) -> list[bytes]:
@@ -119,7 +119,7 @@ class TerminalMessages:
             content = position + _PREFIX_LENGTH
             if not _PREFIX.match(buffer, position):
                 if not lines:
-                    raise EngineWords(buffer[position : position + 200].decode("utf-8", "replace").strip())
+                    raise EngineErrorText(buffer[position : position + 200].decode("utf-8", "replace").strip())
                 break
             time = buffer[position : content - 1]
             stop = self._end_of_message(buffer, content, time, ended=ended)
@@ -135,14 +135,14 @@ class TerminalMessages:
         return lines
 
     def _end_of_message(self, buffer: bytes, content: int, time: bytes, *, ended: bool) -> int:
-        """Where the message that has its content at *content* ends; -1 if that is not known yet."""
+        """Return the end of the message whose content begins at *content*; -1 if it is not known yet."""
         full = content + COPIER_BUFFER
         newline = buffer.find(b"\n", content, full + 1)
         goes_on = time == self._going_on
         if newline >= 0 and not goes_on:
             return newline + 1
-        # Without a newline it ends where the next one begins: behind a full buffer, or, being the last piece of a line
-        # whose newline the driver has lost, before that.
+        # Without a newline it ends where the next one begins: after a full buffer, or earlier if it is the last piece
+        # of a line whose newline the driver has lost.
         following = _PREFIX.search(buffer, content if goes_on else full)
         if newline < 0:
             newline = buffer.find(b"\n", full)

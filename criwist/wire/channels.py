@@ -2,10 +2,10 @@
 
 A message is a channel and a payload.  In the binary protocols the channel is the message's first byte and the payload
 the rest; in the ``base64`` ones the channel is the character ``'0' + channel`` and the payload base64.  In
-``v5.channel.k8s.io`` the message ``255, channel`` closes a channel; older ones cannot say that a stream has ended.
+``v5.channel.k8s.io`` the message ``255, channel`` closes a channel; older ones cannot signal the end of a stream.
 Remote commands have five channels with fixed numbers; a port-forward has two for each port, by its position.
 
-Payload is handed on as it comes, so that a long message in many fragments needs no buffer.
+The decoder yields payload as it arrives, so that a long message in many fragments needs no buffer.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Subprotocol:
     closes: bool = False
     #: The error channel ends with a Status document (v4, v5), not with text.
     status: bool = True
-    #: The server begins with an empty message on each of its channels, by which a client sees that they are open.
+    #: The server begins with an empty message on each of its channels, which shows a client that they are open.
     announces: bool = True
 
 
@@ -72,7 +72,7 @@ PORT_FORWARD: Final = (
 
 
 def choose(offered: Sequence[str], known: Sequence[Subprotocol]) -> Subprotocol | None:
-    """The best of *known* that the client offers; :data:`UNNAMED` if it offers nothing; None if nothing fits."""
+    """Return the best of *known* that the client offers; :data:`UNNAMED` if it offers none; None if none is known."""
     if not offered:
         return UNNAMED
     return next((one for one in known if one.name in offered), None)
@@ -83,11 +83,11 @@ class ChannelError(ValueError):
 
 
 class ChannelData(NamedTuple):
-    """Payload for a channel, all of a message's or a part."""
+    """Payload for a channel: that of a whole message, or a part of it."""
 
     channel: int
     data: bytes | memoryview
-    #: The message ends here.
+    #: The message ends with this payload.
     last: bool
 
 
@@ -102,16 +102,16 @@ class ChannelDecoder:
     """Reads the messages of one connection."""
 
     subprotocol: Subprotocol
-    #: Of the message under way; None at its beginning.
+    #: The channel of the current message; None at its beginning.
     _channel: int | None = field(default=None, init=False)
     #: Base64 characters that do not make a group of four yet.
     _rest: bytes = field(default=b"", init=False)
 
     def receive(self, data: bytes | str, last: bool) -> Iterator[ChannelData | ChannelClosed]:
-        """What a message, or a fragment of one, means.
+        """Yield the events of a message, or of a fragment of one.
 
         :param last: the message ends with it.
-        :raises ChannelError: characters that are no base64, or a close of more than one channel.
+        :raises ChannelError: characters that are not base64, or a close of more than one channel.
         """
         raw = data.encode() if isinstance(data, str) else data
         if self._channel is None and raw:
@@ -149,12 +149,12 @@ class ChannelDecoder:
 
 
 def message(subprotocol: Subprotocol, channel: int, payload: Sequence[bytes | memoryview] = ()) -> bytes | str:
-    """One message: text in the base64 protocols, bytes in the others."""
+    """Return one message: text in the base64 protocols, bytes in the others."""
     if subprotocol.base64:
         return chr(_ZERO + channel) + b64encode(b"".join(payload)).decode("ascii")
     return b"".join([bytes((channel,)), *payload])
 
 
 def close_message(channel: int) -> bytes:
-    """The message that closes a channel (v5)."""
+    """Return the message that closes a channel (v5)."""
     return bytes((CLOSE, channel))

@@ -1,14 +1,14 @@
-"""The CRI log format: what kubelet, ``crictl logs`` and log agents read in ``/var/log/pods``.
+"""The CRI log format, which kubelet, ``crictl logs`` and log agents read in ``/var/log/pods``.
 
 A line is ``TIME STREAM TAG CONTENT`` and a newline: an RFC 3339 time with nanoseconds, ``stdout`` or ``stderr``, ``F``
-for the last or only part of what the container wrote as one line and ``P`` for the parts before, then the bytes as
-they were, which hold no newline (Kubernetes, "CRI container logs": *log format*).
+for the last or only part of a line of the container and ``P`` for the parts before, then the bytes unchanged, without
+a newline (Kubernetes, "CRI container logs": *log format*).
 
-Docker cuts what a container writes at newlines and at 16 KiB, and a piece that no newline ended is tagged P here, be it
-in the middle of a line or the last that the container wrote.  Some drivers lose the newline of the last piece of a line
-that was cut; it is told from the others by :func:`fills_buffer`, as Docker cuts only when its buffer is full.
+Docker cuts a container's output at newlines and at 16 KiB.  A piece that no newline ended gets the tag P here, in the
+middle of a line as well as at the end of the output.  Some drivers lose the newline of the last piece of a line that
+was cut; :func:`fills_buffer` finds that piece, as Docker cuts only when its buffer is full.
 
-Times are written with nine digits, whatever the source: equal entries then are equal lines, byte for byte.
+Times have nine digits, whatever the source: equal entries then are equal lines, byte for byte.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 
 #: The buffer that Docker's copier fills from a container's pipe.
 COPIER_BUFFER: Final = 16 << 10
-#: Bytes of a time as we write it: ``2023-11-23T13:43:00.123456789Z``.
+#: Bytes of a time as criwist writes it: ``2023-11-23T13:43:00.123456789Z``.
 TIME_LENGTH: Final = 30
 
 _NANOSECOND: Final = 10**9
@@ -28,7 +28,7 @@ _STREAMS: Final = (b"stdout", b"stderr")
 
 
 class MalformedLine(ValueError):
-    """The bytes are no line of a CRI log, or no time of one."""
+    """The bytes are not a line of a CRI log, or not the time of one."""
 
 
 class Line(NamedTuple):
@@ -42,45 +42,45 @@ class Line(NamedTuple):
 
 
 class Converted(NamedTuple):
-    """What became of a part of a log in another form."""
+    """The CRI lines of a part of a log in another format."""
 
     #: Whole CRI lines.
     output: bytes
-    #: How many bytes of the input these are, up to the end of an entry.
+    #: Bytes of the input that the lines stand for, up to the end of an entry.
     consumed: int
-    #: Places where the input was damaged and something was left out.
+    #: Places where the input was damaged and a part was left out.
     broken: int = 0
 
 
 def fills_buffer(content_length: int) -> bool:
-    """Whether a piece of this length may have been cut off the rest of its line.
+    """Return whether Docker may have cut a piece of this length off the rest of its line.
 
-    One that is shorter was not: a newline ended it, or the stream did.  It may be longer than the buffer, because
+    A shorter piece was not cut: a newline ended it, or the stream did.  A piece may be longer than the buffer, because
     json-file makes three bytes of each that is not UTF-8.
     """
     return content_length >= COPIER_BUFFER
 
 
 def encode(line: Line) -> bytes:
-    """The line as it is in the file, with its newline.
+    """Return the line as the file has it, with its newline.
 
-    :raises MalformedLine: no reader could make the same of it.
+    :raises MalformedLine: a reader would not get the same line back.
     """
     if line.stream not in _STREAMS or b"\n" in line.content or not _TIME.fullmatch(line.time):
-        raise MalformedLine(f"this cannot be a line of a log: {line!r:.200}")
+        raise MalformedLine(f"not a line of a log: {line!r:.200}")
     return b"%b %b %b %b\n" % (line.time, line.stream, b"P" if line.partial else b"F", line.content)
 
 
 def parse(raw: bytes) -> Line:
-    """The line that *raw* is, its newline included.
+    """Parse a line with its newline.
 
-    :raises MalformedLine: it is none.
+    :raises MalformedLine: *raw* is not one line.
     """
     parts = raw.split(b" ", 3)
     if len(parts) != 4 or not raw.endswith(b"\n") or raw.find(b"\n") != len(raw) - 1:
         raise MalformedLine(f"no line of a log: {raw[:200]!r}")
     time, stream, tags, content = parts
-    # Tags are a list parted by colons, of which the first is P or F; the others are for extensions.
+    # Tags are a list with colons between them.  The first is P or F; the others are for extensions.
     tag = tags.partition(b":")[0]
     if stream not in _STREAMS or tag not in (b"P", b"F") or not _TIME.fullmatch(time):
         raise MalformedLine(f"no line of a log: {raw[:200]!r}")
@@ -88,9 +88,9 @@ def parse(raw: bytes) -> Line:
 
 
 def nanoseconds(time: bytes) -> int:
-    """An RFC 3339 time as nanoseconds since the epoch.
+    """Return an RFC 3339 time as nanoseconds since the epoch.
 
-    :raises MalformedLine: it is none.
+    :raises MalformedLine: *time* is not one.
     """
     match = _TIME.fullmatch(time)
     if match is None:
@@ -105,20 +105,20 @@ def nanoseconds(time: bytes) -> int:
 
 
 def time_text(moment: int) -> bytes:
-    """Nanoseconds since the epoch as an RFC 3339 time in UTC, with nine digits."""
+    """Return nanoseconds since the epoch as an RFC 3339 time in UTC, with nine digits."""
     seconds, fraction = divmod(moment, _NANOSECOND)
     return b"%b.%09dZ" % (second_text(seconds), fraction)
 
 
 def second_text(seconds: int) -> bytes:
-    """Seconds since the epoch, up to where the fraction would begin: ``2023-11-23T13:43:00``."""
+    """Return seconds since the epoch as a time without fraction and zone: ``2023-11-23T13:43:00``."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S").encode("ascii")
 
 
 def nine_digits(time: bytes) -> bytes:
-    """An RFC 3339 time in UTC with its fraction filled up to nine digits, as Docker's JSON leaves zeros at the end out.
+    """Return an RFC 3339 time in UTC with nine digits: Docker's JSON omits zeros at the end of the fraction.
 
-    :raises MalformedLine: it is none.
+    :raises MalformedLine: *time* is not one.
     """
     match = _TIME.fullmatch(time)
     if match is None:

@@ -1,26 +1,26 @@
 r"""Docker's json-file log, converted to CRI lines.
 
 An entry is a line ``{"log":"CONTENT","stream":"stdout","time":"TIME"}``, with ``"attrs":{...}`` before the time if the
-daemon was told to add labels.  CONTENT is a JSON string whose ``\n`` at the end is the newline that the container
-wrote; control characters, ``<>&`` and U+2028 are escaped, and a byte that is not UTF-8 has become U+FFFD: those bytes
-are lost before we see the file.  Entries of one line that was cut share the time of its first piece.  The newline tells
-whether an entry ends a line: tag F, else P.
+daemon is configured to add labels.  CONTENT is a JSON string whose ``\n`` at the end is the newline that the container
+wrote; control characters, ``<>&`` and U+2028 are escaped, and the daemon has replaced each byte that is not UTF-8 by
+U+FFFD, so those bytes are lost.  Entries of one line that was cut share the time of its first piece.  An entry with a
+newline ends a line: tag F, else P.
 
-A flood has to be converted at a fraction of what it costs the daemon to write it, so nothing is done for each line
-that can be done for all lines at once:
+The conversion of a flood must cost a fraction of the daemon's work for writing it, so whatever can be done for all
+lines at once is not done for each line:
 
 1. The text is split where a line begins, and each piece is put in order: time, stream, tag, content.  Nine times out
    of ten the last 60 bytes of a piece are known but for the time.
 2. Attributes, which are the same in all entries of a container, are taken out before that.
 3. Quotes are counted.  Twelve to each line, the escaped ones aside, means that every line has the plain form above:
-   what is damaged takes the slow way, a JSON decoder for each line.
+   damaged lines take the slow way, a JSON decoder for each line.
 4. Backslashes are counted.  If there are no more than newlines at ends, that is all.
 5. Otherwise, escaped backslashes first become the byte 0xFF, which UTF-8 does not have: from there on a backslash and
-   the byte behind it always are one escape.  The lines are put in order and joined, and the whole is unescaped by
+   the byte after it always are one escape.  The lines are put in order and joined, and the whole is unescaped by
    replacing one kind of escape after the other.
 
-Where lines are long it is the other way round: what is done for each line is little, what is done for each byte counts,
-and is left to memchr(3).
+For long lines it is the other way round: the work for each line is small, the work for each byte counts, and memchr(3)
+does it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from criwist.wire.crilog import TIME_LENGTH, Converted, Line, MalformedLine, enc
 
 _HEAD: Final = b'{"log":"'
 _FOOT: Final = b'Z"}\n'
-#: Between the content of one line and that of the next, with the latter's time before it.
+#: The text between the content of one line and that of the next, with the latter's time before it.
 _BETWEEN: Final = b'"}\n' + _HEAD
 _QUOTES: Final = 12
 _TIME_KEY: Final = b'","time":"'
@@ -42,7 +42,7 @@ _ATTRIBUTES_KEY: Final = b'","attrs":{'
 _NEWLINE: Final = b"\\n"
 _STREAM_LENGTH: Final = len(b"stdout")
 
-#: What stands between content and time of a line that a newline ended, and what we write between time and content.
+#: The text between content and time of a line that a newline ended, and its replacement between time and content.
 _MIDDLES: Final = {
     _NEWLINE + _STREAM_KEY + stream + _TIME_KEY: b" " + stream + b" F " for stream in (b"stdout", b"stderr")
 }
@@ -51,7 +51,7 @@ _MIDDLE_START: Final = -TIME_LENGTH - len(next(iter(_MIDDLES)))
 _CUT_MIDDLES: Final = {_STREAM_KEY + stream + _TIME_KEY: b" " + stream + b" P " for stream in (b"stdout", b"stderr")}
 _CUT_MIDDLE_START: Final = _MIDDLE_START + len(_NEWLINE)
 _CUT_MIDDLE_LENGTH: Final = len(next(iter(_CUT_MIDDLES)))
-#: Lines are long from here on.
+#: Lines of at least this length are long.
 _LONG: Final = 1000
 
 _BACKSLASH: Final = b"\xff"
@@ -71,14 +71,14 @@ _REPLACEMENTS: Final = (
 _ESCAPES: Final = re.compile(rb"(?:\\u[0-9a-fA-F]{4})+|\\.", re.DOTALL)
 
 
-class _Odd(Exception):
+class _Irregular(Exception):
     """The lines are not all of the plain form."""
 
 
 def decode(data: bytes) -> Converted:
     """Convert the whole entries at the beginning of *data*.
 
-    An entry becomes one line; where it is damaged (the daemon was killed while it wrote), what can be made out.
+    An entry becomes one line.  Of a damaged entry (the daemon was killed while it wrote) the readable part is kept.
     """
     end = data.rfind(b"\n") + 1
     if not end:
@@ -91,12 +91,12 @@ def decode(data: bytes) -> Converted:
             plain = data[:end].replace(attributes + _TIME_KEY[1:], _TIME_KEY)
             return Converted(convert(plain, len(plain)), end)
         return Converted(convert(data, end), end)
-    except _Odd:
+    except _Irregular:
         return _convert_each(data[:end])
 
 
 def first_entry_length(data: bytes) -> int:
-    """Length of the entry that *data* begins with; 0 if it is not whole."""
+    """Return the length of the entry that *data* begins with; 0 if it is not whole."""
     return data.find(b"\n") + 1
 
 
@@ -106,8 +106,8 @@ def first_entry_length(data: bytes) -> int:
 def _attributes(data: bytes, end: int) -> bytes:
     """The attributes of the entry that ends at *end*, with the quote before them; empty if it has none.
 
-    All entries of a container have the same.  Quotes that do not stand for themselves are escaped, and no attribute is
-    an object, so there is one place where this can be.
+    All entries of a container have the same attributes.  Quotes within them are escaped, and no attribute is an object,
+    so the attributes can be in one place only.
     """
     start = data.find(_ATTRIBUTES_KEY, 0, end)
     stop = data.find(b"}" + _TIME_KEY[1:], start, end)
@@ -116,29 +116,29 @@ def _attributes(data: bytes, end: int) -> bytes:
 
 def _convert(data: bytes, end: int) -> bytes:
     if not (data.startswith(_HEAD) and data.endswith(_FOOT, 0, end)):
-        raise _Odd
+        raise _Irregular
     pieces = data[len(_HEAD) : end - 3].split(_BETWEEN)
     quotes = data.count(b'"', 0, end) - _QUOTES * len(pieces)
     escapes = data.count(b"\\", 0, end)
     if escapes <= len(pieces):
         parts, ended = _in_order(pieces)
         if ended == escapes:
-            # The newlines at the ends are all the escapes there are.
+            # There are no escapes but the newlines at the ends.
             if quotes:
-                raise _Odd
+                raise _Irregular
             return b"".join(parts)
     return _convert_escaped(data[:end], quotes)
 
 
 def _convert_escaped(entries: bytes, quotes: int) -> bytes:
-    """Lines of which some have escapes in their content; *quotes* is how many of those should be quotes."""
+    """Lines of which some have escapes in their content; *quotes* is the number of escapes that should be quotes."""
     backslashes = b"\\\\" in entries
     if backslashes:
         if _BACKSLASH in entries:
-            raise _Odd
+            raise _Irregular
         entries = entries.replace(b"\\\\", _BACKSLASH)
     if entries.count(b'\\"') != quotes:
-        raise _Odd
+        raise _Irregular
     parts, _ = _in_order(entries[len(_HEAD) : -3].split(_BETWEEN))
     output = b"".join(parts)
     if b"\\" in output:
@@ -147,7 +147,7 @@ def _convert_escaped(entries: bytes, quotes: int) -> bytes:
 
 
 def _in_order(pieces: list[bytes]) -> tuple[list[bytes], int]:
-    """The lines in parts, still escaped; and how many of them a newline ended."""
+    """The lines in parts, still escaped; and the number of lines that a newline ended."""
     middles = _MIDDLES.get
     parts: list[bytes] = []
     add = parts.extend
@@ -157,7 +157,7 @@ def _in_order(pieces: list[bytes]) -> tuple[list[bytes], int]:
         if middle is not None:
             add((piece[-TIME_LENGTH:], middle, piece[:_MIDDLE_START], b"\n"))
             continue
-        # One in ten ends in a zero, which is left out.
+        # One time in ten ends in a zero, which Docker omits.
         middle = middles(piece[_MIDDLE_START + 1 : 1 - TIME_LENGTH])
         if middle is not None:
             add((piece[1 - TIME_LENGTH : -1], b"0Z", middle, piece[: _MIDDLE_START + 1], b"\n"))
@@ -174,19 +174,19 @@ def _in_order(pieces: list[bytes]) -> tuple[list[bytes], int]:
 
 
 def _uncommon(piece: bytes) -> tuple[bytes, bool]:
-    """A line whose time is shorter, or that no newline ended; and whether one did."""
+    """A line whose time is shorter, or that no newline ended; and whether a newline ended it."""
     start = piece.rfind(_STREAM_KEY)
     middle = piece.rfind(_TIME_KEY)
     stream = piece[start + len(_STREAM_KEY) : middle]
     time = piece[middle + len(_TIME_KEY) :]
     if start < 0 or len(stream) != _STREAM_LENGTH or len(time) > TIME_LENGTH:
-        raise _Odd
+        raise _Irregular
     ended = piece.endswith(_NEWLINE, 0, start)
     content = piece[: start - len(_NEWLINE) if ended else start]
     try:
         return b"%b %b %b %b\n" % (nine_digits(time), stream, b"F" if ended else b"P", content), ended
     except MalformedLine:
-        raise _Odd from None
+        raise _Irregular from None
 
 
 def _unescape(text: bytes) -> bytes:
@@ -202,9 +202,9 @@ def _meaning(escape: re.Match[bytes]) -> bytes:
     try:
         meaning = json.loads(b'"%b"' % escape.group())
     except ValueError:
-        raise _Odd from None
+        raise _Irregular from None
     if "\n" in meaning:
-        raise _Odd
+        raise _Irregular
     return _utf8(meaning)
 
 
@@ -256,7 +256,7 @@ def _convert_each(entries: bytes) -> Converted:
 
 
 def _lines_of(entry: bytes) -> list[bytes] | None:
-    """The line that *entry* is; more if there are newlines inside, which Docker does not do; None if it is damaged."""
+    """The line of *entry*; several if it has newlines inside, which Docker does not write; None if it is damaged."""
     try:
         fields = json.loads(entry)
         text, stream, time = fields["log"], fields["stream"], fields["time"]
@@ -275,7 +275,7 @@ def _lines_of(entry: bytes) -> list[bytes] | None:
 
 
 def _salvage(entry: bytes) -> list[bytes]:
-    """What follows the beginning of an entry that was never finished: the first whole entry on the same line."""
+    """The first whole entry on a line that begins with an unfinished entry."""
     start = entry.find(_HEAD, 1)
     while start > 0:
         lines = _lines_of(entry[start:])

@@ -1,8 +1,8 @@
 """JSON objects one after another in a byte stream, as the engine's ``/events`` and ``/images/create`` send them.
 
 The Engine API promises objects, not lines: engines end each with CR LF or LF today, and a proxy may drop both.  So
-an object ends where its outermost brace closes.  :class:`JSONObjects` walks over the bytes once, stopping only at
-quotes, braces and brackets, however the stream is cut into reads.
+an object ends where its outermost brace closes.  :class:`JSONObjects` scans the bytes once, stopping only at quotes,
+braces and brackets, however the stream is cut into reads.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import json
 import re
 from typing import Any, NoReturn
 
-#: A progress message or an event is below 10 KiB; an object this long is a fault of the peer, and holding more of
-#: it would let the peer fill our memory.
+#: A progress message or an event is below 10 KiB; an object this long is an error of the peer, and buffering more of
+#: it would let the peer fill this process's memory.
 MAX_OBJECT = 4 << 20
 
 _OUTSIDE = re.compile(rb'["{}\[\]]')
@@ -22,16 +22,16 @@ _OPENING = ord("{")
 
 
 class JSONStreamError(ValueError):
-    """The peer's bytes are no sequence of JSON objects, or one object is too long."""
+    """The peer's bytes are not a sequence of JSON objects, or one object is too long."""
 
 
 class JSONObjects:
-    """Splits bytes into JSON objects.  After an error the stream is beyond repair: every further call raises."""
+    """Splits bytes into JSON objects.  After an error every further call raises."""
 
     def __init__(self, limit: int = MAX_OBJECT) -> None:
         self._limit = limit
         self._buffer = bytearray()
-        #: Where the walk goes on, inside or outside of a string, and how many braces are open.
+        #: The position of the scan, whether it is inside a string, and the number of open braces.
         self._position = 0
         self._in_string = False
         self._depth = 0
@@ -39,13 +39,13 @@ class JSONObjects:
 
     @property
     def pending(self) -> bool:
-        """Whether an object has begun and not ended: at the end of the stream, it was cut off."""
+        """Return whether an object has begun and not ended: at the end of the stream, it was cut off."""
         return bool(self._buffer)
 
     def receive_data(self, data: bytes) -> list[dict[str, Any]]:
-        """The objects that *data* completes, in order.
+        """Return the objects that *data* completes, in order.
 
-        :raises JSONStreamError: the objects before the fault, if any, came with earlier calls or are lost.
+        :raises JSONStreamError: objects that were complete before the error came with earlier calls or are lost.
         """
         if self._broken:
             raise JSONStreamError(self._broken)
@@ -70,7 +70,7 @@ class JSONObjects:
                 self._in_string = not self._in_string
             elif mark == b"\\":
                 if self._position == len(buffer):
-                    # What is escaped comes with the next read: look at the backslash again then.
+                    # The escaped byte comes with the next read, which scans the backslash again.
                     self._position -= 1
                     return None
                 self._position += 1

@@ -1,14 +1,14 @@
 """Docker's ``local`` log format, converted to CRI lines.
 
-Two files have it: the log of the ``local`` driver, and the copy that the engine keeps of what it sends to drivers that
-cannot be read back ("dual logging").  An entry is its length in 32 bits big endian, a protobuf message, and the length
-again.  The message (moby, ``entry.proto``): 1 stream, 2 nanoseconds since the epoch, 3 the bytes without their
-newline, 4 whether a newline was missing, 5 the piece's place in its line: 1 whether it is the last, 2 an id, 3 its
-number.  Engines up to 20.10 at least set field 4 for the last piece of a cut line as well, and mark none as the last: a
-piece that does not fill the copier's buffer ends its line then, unless it is the first, which only the end of the
-stream leaves without a newline.
+Two files have this format: the log of the ``local`` driver, and the engine's local copy of a log that it sends to a
+driver that cannot be read back ("dual logging").  An entry is its length in 32 bits big endian, a protobuf message, and
+the length again.  The message (moby, ``entry.proto``): 1 stream, 2 nanoseconds since the epoch, 3 the bytes without
+their newline, 4 whether a newline was missing, 5 the piece's place in its line: 1 whether it is the last, 2 an id, 3
+its number.  Engines up to 20.10 at least set field 4 for the last piece of a cut line as well, and mark none as the
+last: a piece that does not fill the copier's buffer ends its line then, unless it is the first, which only the end of
+the stream leaves without a newline.
 
-The bytes are what the container wrote, UTF-8 or not.
+The bytes are the container's output unchanged, UTF-8 or not.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _LENGTH: Final = 4
 MAX_MESSAGE: Final = 1_000_000
 #: A message begins with its stream, as Go writes fields in order, and always has a time.
 _BEGINNINGS: Final = {b"\n\x06stdout\x10": b"Z stdout F ", b"\n\x06stderr\x10": b"Z stderr F "}
-#: What stands in its place for a piece that goes on.
+#: The text in its place for a piece whose line continues.
 _CUT: Final = {stream: stream.replace(b"F", b"P") for stream in _BEGINNINGS.values()}
 _BEGINNING: Final = re.compile(rb"\n\x06std(?:out|err)\x10")
 #: Length, beginning, and the nine bytes that the varint of a time of this era has: the lowest three change with every
@@ -35,7 +35,7 @@ _TRAILER: Final = Struct(">I")
 _TRAILER_AND_HEADER: Final = Struct(">II9s3B6s")
 _CONTENT_KEY: Final = 0x1A
 _PARTIAL_KEY: Final = 0x20
-#: In field 5: how it begins if the piece is the last, and how it ends if it is the first.
+#: In field 5: its beginning if the piece is the last, and its end if it is the first.
 _LAST: Final = b"\x08\x01"
 _FIRST: Final = b"\x18\x01"
 _NANOSECOND: Final = 10**9
@@ -52,7 +52,7 @@ class _Damage(Exception):
 def decode(data: bytes) -> Converted:
     """Convert the whole entries at the beginning of *data*.
 
-    Where it is damaged, reading goes on at the next place that looks like an entry.
+    After damaged bytes, it continues at the next place that looks like an entry.
     """
     parts: list[bytes | memoryview] = []
     position = broken = 0
@@ -72,7 +72,7 @@ def decode(data: bytes) -> Converted:
 
 
 def first_entry_length(data: bytes) -> int:
-    """Length of the entry that *data* begins with; 0 if it is not whole."""
+    """Return the length of the entry that *data* begins with; 0 if it is not whole."""
     if len(data) < _LENGTH:
         return 0
     length = int.from_bytes(data[:_LENGTH], "big") + 2 * _LENGTH
@@ -80,9 +80,9 @@ def first_entry_length(data: bytes) -> int:
 
 
 def _convert(data: bytes, position: int, parts: list[bytes | memoryview]) -> int:
-    """Add the lines from *position* on to *parts*, each with a newline before it; returns where the whole entries end.
+    """Add the lines from *position* on to *parts*, each with a newline before it; return the end of the whole entries.
 
-    :raises _Damage: the lines before it are added.
+    :raises _Damage: after the lines before it are added.
     """
     end = len(data)
     streams, trailer_and_header = _BEGINNINGS.get, _TRAILER_AND_HEADER.unpack_from
@@ -118,7 +118,7 @@ def _convert(data: bytes, position: int, parts: list[bytes | memoryview]) -> int
         elif data[start] == _CONTENT_KEY and data[start + 1] == stop - start - 2 < 0x80:
             parts += (text, b"%09d" % fraction, stream, data[start + 2 : stop])
         elif data[start] == _CONTENT_KEY and 0x80 <= data[start + 1] == stop - start + 0x7D - (data[start + 2] << 7):
-            # A length of two bytes, the first of which says so by its highest bit.
+            # A length of two bytes: the highest bit of the first is set.
             parts += (text, b"%09d" % fraction, stream, data[start + 3 : stop])
         else:
             content, is_cut = _long_content(data, start, stop, position)
@@ -130,7 +130,7 @@ def _convert(data: bytes, position: int, parts: list[bytes | memoryview]) -> int
 
 
 def _slow_part(slow: bytes, position: int) -> int:
-    """What the upper six bytes of a time add to the lower three, when those are read with their continuation bits."""
+    """The value that the upper six bytes of a time add to the lower three, read with their continuation bits."""
     value = 0
     for byte in reversed(slow):
         value = value << 7 | byte & 0x7F
@@ -140,9 +140,7 @@ def _slow_part(slow: bytes, position: int) -> int:
 
 
 def _long_content(data: bytes, start: int, stop: int, position: int) -> tuple[memoryview, bool]:
-    """The bytes from *start* on of the message that ends at *stop*, where they are long or were cut; whether their line
-    goes on.
-    """
+    """The long or cut content from *start* on of the message that ends at *stop*; and whether its line continues."""
     content = memoryview(b"")
     if data[start] == _CONTENT_KEY:
         length = shift = 0
@@ -162,7 +160,7 @@ def _long_content(data: bytes, start: int, stop: int, position: int) -> tuple[me
 
 
 def _next_entry(data: bytes, position: int) -> int:
-    """Where the next entry begins behind a damaged one; the end of *data* if there is none."""
+    """The beginning of the next entry after a damaged one; the end of *data* if there is none."""
     for match in _BEGINNING.finditer(data, position + _LENGTH + 1):
         start = match.start() - _LENGTH
         size = int.from_bytes(data[start : start + _LENGTH], "big")

@@ -1,7 +1,7 @@
-"""What ends a remote command: the ``Status`` document on the error stream (v4 and v5), or text (v1 to v3).
+"""The end of a remote command on the error stream: a ``Status`` document (v4 and v5), or text (v1 to v3).
 
-kubectl tells the exit code of a command from the document: a Failure with reason ``NonZeroExitCode`` whose cause
-``ExitCode`` has it as text.  The older protocols have no such thing: nothing is success, any text is an error.
+kubectl reads the exit code of a command from the document: a Failure with reason ``NonZeroExitCode`` whose cause
+``ExitCode`` has it as text.  In the older protocols no text is success, and any text is an error.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from attrs import frozen
 
 @frozen
 class RemoteStatus:
-    """How a session ended."""
+    """The result of a session."""
 
     #: ``""`` on success.
     reason: str = ""
@@ -22,7 +22,7 @@ class RemoteStatus:
     exit_code: int | None = None
 
     def document(self) -> bytes:
-        """The ``metav1.Status``, as JSON."""
+        """Return the ``metav1.Status`` as JSON."""
         status: dict[str, object] = {"metadata": {}, "status": "Failure" if self.reason else "Success"}
         if self.reason:
             status["message"] = self.message
@@ -32,7 +32,7 @@ class RemoteStatus:
         return json.dumps(status, separators=(",", ":")).encode()
 
     def text(self) -> bytes:
-        """What clients of the protocols without documents are told."""
+        """Return the text for clients of the protocols without documents."""
         return self.message.encode()
 
 
@@ -43,7 +43,7 @@ SUCCESS = RemoteStatus()
 
 
 def ended(exit_code: int) -> RemoteStatus:
-    """The command ran and ended with this code."""
+    """Return the status of a command that ran and ended with this code."""
     if not exit_code:
         return RemoteStatus(exit_code=0)
     message = f"command terminated with non-zero exit code: exit status {exit_code}"
@@ -51,5 +51,5 @@ def ended(exit_code: int) -> RemoteStatus:
 
 
 def failed(message: str) -> RemoteStatus:
-    """The command could not be run, or its session not be kept up."""
+    """Return the status of a command that could not be run, or whose session failed."""
     return RemoteStatus(INTERNAL_ERROR, message)

@@ -3,19 +3,19 @@
 ::
 
     connection = SpdyConnection(server=True)
-    for event in connection.receive_data(data):   # raises RemoteProtocolError where the peer's bytes stop making sense
-        ...                                       # each event says what is to be done
-    transport.write(connection.reply(stream_id))  # what is to be sent comes back as bytes, to be written at once and
+    for event in connection.receive_data(data):   # raises RemoteProtocolError at bytes that break the protocol
+        ...                                       # each event documents what its receiver must do
+    transport.write(connection.reply(stream_id))  # the methods return bytes, to be written at once and
     transport.write(connection.data(stream_id, len(payload)) + payload)      # in order
 
-The story of a stream: one end *opens* it (SYN_STREAM), the other *replies* or *resets*; from then on both send data;
+The life of a stream: one end *opens* it (SYN_STREAM), the other *replies* or *resets*; from then on both send data;
 each end *finishes* its own direction (FIN) when it likes, and the stream is gone when both have, or when either resets
-it.  Frames of streams that are gone may still be on their way and are dropped in silence; the draft asks for another
-reset each time, which would tell the peer nothing new and let it make us talk.
+it.  Frames of streams that are gone may still be on their way and are dropped in silence.  The draft demands another
+reset each time, which would carry no news and let a peer trigger traffic.
 
-Windows are not kept.  The peers of the Kubernetes streaming protocols neither send WINDOW_UPDATE nor wait for it
-(their SPDY library has no flow control), so waiting for a window would hang after 64 KiB; back-pressure is TCP's.
-SETTINGS and WINDOW_UPDATE are checked for their layout and have no effect.
+There are no flow-control windows.  The peers of the Kubernetes streaming protocols neither send WINDOW_UPDATE nor wait
+for it (their SPDY library has no flow control), so waiting for a window would hang after 64 KiB; back-pressure is
+TCP's.  SETTINGS and WINDOW_UPDATE are checked for their layout and have no effect.
 """
 
 from __future__ import annotations
@@ -55,11 +55,11 @@ MAX_DATA: Final = frames.MAX_LENGTH
 
 
 class LocalProtocolError(Exception):
-    """We tried to send what the connection's state does not allow: a fault in this process."""
+    """The caller tried to send a frame that the connection's state does not allow: a bug in this process."""
 
 
 class RemoteProtocolError(Exception):
-    """The peer sent what ends the session: send :meth:`SpdyConnection.go_away` with ``status`` and close."""
+    """The peer broke the protocol: send :meth:`SpdyConnection.go_away` with ``status`` and close."""
 
     def __init__(self, message: str, status: GoAwayStatus = GoAwayStatus.PROTOCOL_ERROR) -> None:
         super().__init__(message)
@@ -68,7 +68,7 @@ class RemoteProtocolError(Exception):
 
 @define
 class _StreamState:
-    """Which directions are open."""
+    """The directions that are open."""
 
     sending: bool
     receiving: bool
@@ -89,7 +89,7 @@ class SpdyConnection:
     _compressor: HeaderCompressor = field(factory=HeaderCompressor, init=False)
     _decompressor: HeaderDecompressor = field(factory=HeaderDecompressor, init=False)
     _streams: dict[int, _StreamState] = field(factory=dict, init=False)
-    #: The last stream that the peer opened, and the last that we did.
+    #: The last stream that the peer opened, and the last that this end opened.
     _last_received: int = field(default=0, init=False)
     _last_opened: int = field(default=0, init=False)
     _peers_streams: int = field(default=0, init=False)
@@ -101,9 +101,9 @@ class SpdyConnection:
     # -- receiving
 
     def receive_data(self, data: bytes) -> Iterator[Event]:
-        """What *data* means.  Consume all events before the next call.
+        """Yield the events in *data*.  Consume all events before the next call.
 
-        :raises RemoteProtocolError: after the events before it.  Whatever comes later is dropped.
+        :raises RemoteProtocolError: after the events before it.  Later data is dropped.
         """
         if self._failed:
             return
@@ -152,7 +152,7 @@ class SpdyConnection:
         headers = self._headers(frame.block)
         stream_id = frame.stream_id
         if stream_id % 2 != self.server:
-            raise RemoteProtocolError(f"the peer opened stream {stream_id}, whose number is ours to give")
+            raise RemoteProtocolError(f"the peer opened stream {stream_id}, whose number belongs to this end")
         if stream_id <= self._last_received:
             raise RemoteProtocolError(f"the peer opened stream {stream_id} after stream {self._last_received}")
         if self._going_away:
@@ -197,7 +197,7 @@ class SpdyConnection:
         return HeadersReceived(frame.stream_id, headers, frame.fin)
 
     def _headers(self, block: bytes) -> HeaderList | BlockError:
-        """The headers, or what is wrong with them: the caller knows whom to tell.  Must be called for every block."""
+        """The headers, or the error in them, which the caller reports.  Must be called for every block."""
         try:
             return self._decompressor.decompress(block)
         except BlockError as error:
@@ -212,7 +212,7 @@ class SpdyConnection:
         return PongReceived(ping_id)
 
     def _unknown(self, stream_id: int, what: str) -> Event | None:
-        """Something for a stream that is not open: silence if it was once, else a reset."""
+        """A frame for a stream that is not open: silence if it once was, else a reset."""
         last = self._last_received if self._is_peers(stream_id) else self._last_opened
         if 0 < stream_id <= last or self._going_away:
             return None
@@ -227,7 +227,7 @@ class SpdyConnection:
     # -- sending
 
     def open_stream(self, headers: HeaderList, *, fin: bool = False) -> tuple[int, bytes]:
-        """Open a stream; returns its id and what to send.  With *fin* nothing will be sent on it."""
+        """Open a stream; return its id and the bytes to send.  With *fin* no data will be sent on it."""
         if self._going_away:
             raise LocalProtocolError("the session is ending")
         stream_id = self._last_opened + 2 if self._last_opened else 1 + self.server
@@ -238,7 +238,7 @@ class SpdyConnection:
         return stream_id, frames.SynStream(stream_id, self._compressor.compress(headers), fin).encode()
 
     def reply(self, stream_id: int, headers: HeaderList = (), *, fin: bool = False) -> bytes:
-        """Accept the peer's stream.  The peer drops data that we send before."""
+        """Accept the peer's stream.  The peer drops data that it receives before."""
         state = self._streams.get(stream_id)
         if state is None or state.replied or not self._is_peers(stream_id):
             raise LocalProtocolError(f"stream {stream_id} cannot be replied to")
@@ -248,7 +248,7 @@ class SpdyConnection:
         return frames.SynReply(stream_id, self._compressor.compress(headers), fin).encode()
 
     def data(self, stream_id: int, length: int, *, fin: bool = False) -> bytes:
-        """The head of a data frame; *length* bytes of payload, at most MAX_DATA, must follow it on the wire."""
+        """Return the head of a data frame; *length* bytes of payload, at most MAX_DATA, must follow it on the wire."""
         state = self._streams.get(stream_id)
         if state is None or not state.sending:
             raise LocalProtocolError(f"stream {stream_id} is not open for sending")
@@ -266,7 +266,7 @@ class SpdyConnection:
         return frames.RstStream(stream_id, status).encode()
 
     def abandon(self, stream_id: int) -> None:
-        """Forget a stream on which nothing is sent any more; what still comes on it is dropped in silence.
+        """Forget a stream on which this end sends nothing more; frames that still arrive are dropped in silence.
 
         A peer that never finishes its direction would otherwise count as having the stream open for ever.
         """
@@ -276,18 +276,18 @@ class SpdyConnection:
         self._forget(stream_id)
 
     def ping(self) -> bytes:
-        """Ask for a sign of life: a PongReceived."""
+        """Return a ping, which the peer answers: a PongReceived."""
         self._last_ping = self._last_ping % (frames.MAX_STREAM_ID - 1) + 2 if self._last_ping else 1 + self.server
-        # A peer that answers none must not make us remember all.
+        # Only the last one is remembered: a peer that answers no ping must not fill the memory.
         self._pinged = {self._last_ping}
         return frames.Ping(self._last_ping).encode()
 
     def pong(self, ping_id: int) -> bytes:
-        """Answer a ping."""
+        """Return the answer to a ping."""
         return frames.Ping(ping_id).encode()
 
     def go_away(self, status: GoAwayStatus = GoAwayStatus.OK) -> bytes:
-        """Announce the end: streams that the peer opens from now on are ignored, open ones go on."""
+        """Announce the end: streams that the peer opens from now on are ignored, open ones continue."""
         self._going_away = True
         return frames.GoAway(self._last_received, status).encode()
 
@@ -307,7 +307,7 @@ class SpdyConnection:
             self._forget(stream_id)
 
     def _forget(self, stream_id: int) -> bool:
-        """Drop a stream; whether it was there."""
+        """Drop a stream; return whether it was there."""
         known = self._streams.pop(stream_id, None) is not None
         if known and self._is_peers(stream_id):
             self._peers_streams -= 1

@@ -1,4 +1,4 @@
-"""What happens on a SPDY connection: values that say what the receiver must do.  Their source is ``wire.spdy``."""
+"""Events of a SPDY connection, from ``wire.spdy``.  Each documents what its receiver must do."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class StreamOpened:
     headers: HeaderList
     #: The peer will not send on it.
     fin: bool
-    #: We may not send on it.
+    #: This end may not send on it.
     unidirectional: bool = False
 
 
 @frozen
 class StreamReplied:
-    """The peer accepted our stream: data may be sent."""
+    """The peer accepted a stream of this end: data may be sent."""
 
     stream_id: int
     headers: HeaderList
@@ -49,9 +49,9 @@ class StreamReset:
 
 @frozen
 class StreamRefused:
-    """The peer did something with a stream that it may not: send :meth:`SpdyConnection.reset` with *status*.
+    """The peer broke the rules of a stream: send :meth:`SpdyConnection.reset` with *status*.
 
-    If it was open before, it is to be treated as lost.
+    If the stream was open, treat it as lost.
     """
 
     stream_id: int
@@ -68,14 +68,14 @@ class PingReceived:
 
 @frozen
 class PongReceived:
-    """The peer answered our ping."""
+    """The peer answered a ping of this end."""
 
     ping_id: int
 
 
 @frozen
 class GoAwayReceived:
-    """The peer will not answer streams that we open after *last_stream_id*; open ones go on."""
+    """The peer will not answer streams that this end opens after *last_stream_id*; open ones continue."""
 
     last_stream_id: int
     status: int

@@ -1,7 +1,7 @@
 """SPDY/3 frames: every layout of the draft that the streaming protocols use, both ways, and nothing else.
 
-A frame is eight bytes of head and a payload.  The first bit of the head parts control frames (version, type, flags,
-24-bit length) from data frames (stream id, flags, 24-bit length).  Section numbers are those of "SPDY Protocol -
+A frame is eight bytes of head and a payload.  The first bit of the head distinguishes control frames (version, type,
+flags, 24-bit length) from data frames (stream id, flags, 24-bit length).  Section numbers are those of "SPDY Protocol -
 Draft 3".  Header blocks stay compressed here: their compression is a state of the connection (``spdy_headers``).
 """
 
@@ -15,7 +15,7 @@ from attrs import frozen
 
 VERSION: Final = 3
 HEAD_LENGTH: Final = 8
-#: The longest payload that 24 bits can tell.
+#: The longest payload that 24 bits can express.
 MAX_LENGTH: Final = (1 << 24) - 1
 #: Stream ids have 31 bits.
 MAX_STREAM_ID: Final = (1 << 31) - 1
@@ -105,7 +105,7 @@ class SynReply:
 
 @frozen
 class RstStream:
-    """Ends a stream at once, both ways (2.6.3).  A status that the draft does not name is kept as it came."""
+    """Ends a stream at once, both ways (2.6.3).  A status that the draft does not name is kept unchanged."""
 
     stream_id: int
     status: int
@@ -181,12 +181,12 @@ ControlFrame = SynStream | SynReply | RstStream | Settings | Ping | GoAway | Hea
 
 
 def data_head(stream_id: int, length: int, fin: bool) -> bytes:
-    """The head of a data frame (2.2.2) whose payload of *length* bytes is to follow it on the wire."""
+    """Return the head of a data frame (2.2.2) whose payload of *length* bytes must follow it on the wire."""
     return _HEAD.pack(stream_id, _FIN << 24 | length if fin else length)
 
 
 def decode(frame_type: int, flags: int, payload: bytes) -> ControlFrame | None:
-    """The control frame with this head and payload; None: of a type that is to be ignored.
+    """Return the control frame with this head and payload; None: of a type that must be ignored.
 
     :raises FrameError: length or fields do not fit the layout.
     """
@@ -238,7 +238,7 @@ def _decode(known: FrameType, flags: int, payload: bytes) -> ControlFrame:
 def _decode_settings(flags: int, payload: bytes) -> Settings:
     (count,) = _WORD.unpack_from(payload)
     if len(payload) != _WORD.size + count * _HEAD.size:
-        raise FrameError(f"SETTINGS frame of {len(payload)} bytes says it has {count} entries")
+        raise FrameError(f"SETTINGS frame of {len(payload)} bytes announces {count} entries")
     pairs = _HEAD.iter_unpack(payload[_WORD.size :])
     return Settings(tuple((word >> 24, word & MAX_LENGTH, value) for word, value in pairs), clear=bool(flags & 1))
 

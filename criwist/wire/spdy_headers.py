@@ -14,27 +14,27 @@ from functools import cache
 from importlib.resources import files
 from typing import Final
 
-#: Names and values in order; a name with several values is there several times.
+#: Names and values in order; a name with several values appears several times.
 HeaderList = Sequence[tuple[bytes, bytes]]
 
-#: Bytes of one block when inflated.  Ours hold three short headers; the Go peer's own default is 1 MiB a field.  A
-#: block that exceeds it ends the session, since what lies beyond is not inflated.
+#: Bytes of one block when inflated.  criwist's hold three short headers; the Go peer's own default is 1 MiB a field.  A
+#: block that exceeds it ends the session, since the rest is not inflated.
 MAX_BLOCK: Final = 64 << 10
 
 _LENGTH: Final = struct.Struct(">I")
 
 
 class BlockError(ValueError):
-    """The contents of a block are malformed.  The inflate state is not: the session can go on."""
+    """The contents of a block are malformed.  The inflate state is intact: the session can continue."""
 
 
 class CompressionError(ValueError):
-    """A block cannot be inflated, or not within the limit: the session cannot go on."""
+    """A block cannot be inflated, or not within the limit: the session cannot continue."""
 
 
 @cache
 def dictionary() -> bytes:
-    """The draft's dictionary, 1423 bytes."""
+    """Return the draft's dictionary, 1423 bytes."""
     return files(__package__).joinpath("spdy-3-header-dictionary.bin").read_bytes()
 
 
@@ -45,7 +45,7 @@ class HeaderCompressor:
         self._deflate = zlib.compressobj(zdict=dictionary())
 
     def compress(self, headers: HeaderList) -> bytes:
-        """One block."""
+        """Return one block."""
         return self._deflate.compress(encode_block(headers)) + self._deflate.flush(zlib.Z_SYNC_FLUSH)
 
 
@@ -56,9 +56,9 @@ class HeaderDecompressor:
         self._inflate = zlib.decompressobj(zdict=dictionary())
 
     def decompress(self, block: bytes) -> HeaderList:
-        """The headers in a block.
+        """Return the headers in a block.
 
-        :raises CompressionError: see there; after it this object is of no use.
+        :raises CompressionError: see there; this object cannot be used after it.
         :raises BlockError: see there.
         """
         try:
@@ -73,7 +73,7 @@ class HeaderDecompressor:
 
 
 def encode_block(headers: HeaderList) -> bytes:
-    """The plain bytes of a block: values of one name are joined by NUL."""
+    """Return the plain bytes of a block: values of one name are joined by NUL."""
     joined: dict[bytes, bytes] = {}
     for name, value in headers:
         joined[name] = joined[name] + b"\0" + value if name in joined else value
@@ -84,7 +84,7 @@ def encode_block(headers: HeaderList) -> bytes:
 
 
 def decode_block(plain: bytes) -> HeaderList:
-    """The headers in a block's plain bytes.
+    """Return the headers in a block's plain bytes.
 
     :raises BlockError: a length leads outside, a name is empty, twice there or not in lower case, or bytes are left.
     """
@@ -106,9 +106,9 @@ def _strings(plain: bytes) -> Iterator[bytes]:
         raise BlockError("header block without a count")
     (count,) = _LENGTH.unpack_from(plain)
     position = _LENGTH.size
-    # Two lengths at least belong to each pair: a count that promises more is refused before the work.
+    # Each pair has two lengths at least: a count that is too large for the block is refused before the work.
     if count * 2 * _LENGTH.size > len(plain) - position:
-        raise BlockError(f"header block of {len(plain)} bytes says it has {count} pairs")
+        raise BlockError(f"header block of {len(plain)} bytes announces {count} pairs")
     for _ in range(2 * count):
         if position + _LENGTH.size > len(plain):
             raise BlockError("header block is cut off")

@@ -1,8 +1,8 @@
-"""Parting a byte stream into SPDY frames, without holding on to data.
+"""Splits a byte stream into SPDY frames, without buffering data.
 
-Control frames are handed on whole.  The payload of a data frame is handed on as it comes, in views into the bytes
-received: a frame of 16 MiB needs no buffer, and a gigabyte of data costs no copy here.  What is kept between two
-reads is a partial head or a partial control frame, which is bounded.
+The reader yields control frames whole.  It yields the payload of a data frame as it arrives, in views into the bytes
+received: a frame of 16 MiB needs no buffer, and a gigabyte of data costs no copy here.  Between two reads it buffers a
+partial head or a partial control frame only, which is bounded.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from criwist.wire.spdy_frames import HEAD_LENGTH, MAX_LENGTH, MAX_STREAM_ID
 
 #: Payload bytes of a control frame.  The draft demands 8 KiB at least (2.2.1); the frames of the streaming
-#: protocols have less than one.  A longer frame ends the session, so that nobody can make us buffer 16 MiB.
+#: protocols have less than one.  A longer frame ends the session, so that no peer can make this process buffer 16 MiB.
 MAX_CONTROL_LENGTH: Final = 64 << 10
 
 _HEAD: Final = struct.Struct(">II")
@@ -25,7 +25,7 @@ class ControlTooLong(ValueError):
 
 
 class RawControl(NamedTuple):
-    """A whole control frame, its payload not yet looked at."""
+    """A whole control frame, its payload not yet parsed."""
 
     version: int
     type: int
@@ -34,7 +34,7 @@ class RawControl(NamedTuple):
 
 
 class DataReceived(NamedTuple):
-    """Payload of a data frame, all of it or a part.  Of an empty frame it is empty."""
+    """Payload of a data frame, all of it or a part.  An empty frame has empty payload."""
 
     stream_id: int
     #: A view into the bytes received; ``bytes(data)`` to keep it.
@@ -44,7 +44,7 @@ class DataReceived(NamedTuple):
 
 
 class FrameReader:
-    """Parts one connection's incoming bytes."""
+    """Splits one connection's incoming bytes."""
 
     def __init__(self) -> None:
         #: A head that is not whole, or a control frame that is not.
@@ -54,7 +54,7 @@ class FrameReader:
         self._fin = False
 
     def receive_data(self, data: bytes) -> Iterator[RawControl | DataReceived]:
-        """The frames in *data*.  Consume them all before the next call.
+        """Yield the frames in *data*.  Consume them all before the next call.
 
         :raises ControlTooLong: after the frames before it.
         """
@@ -87,7 +87,7 @@ class FrameReader:
                 position = stop
 
     def _complete(self, view: memoryview, position: int) -> tuple[int, RawControl | DataReceived | None]:
-        """Add to what is kept as much as its frame needs; returns the position behind it, and the frame if whole."""
+        """Add the missing bytes to the buffered frame; return the position after them, and the frame if it is whole."""
         kept = self._kept
         missing = HEAD_LENGTH - len(kept)
         if missing > 0:
@@ -109,7 +109,7 @@ class FrameReader:
         return position, frame
 
     def _begin_data(self, stream_id: int, rest: int) -> DataReceived | None:
-        """Enter a data frame; an empty one is over at once and is returned."""
+        """Enter a data frame; return an empty one, which ends at once."""
         self._stream_id = stream_id
         self._fin = bool(rest >> 24 & 1)
         self._left = rest & MAX_LENGTH

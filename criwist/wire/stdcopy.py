@@ -1,8 +1,8 @@
 """Docker's multiplexed output: stdout and stderr of a container without a terminal, in one byte stream.
 
 A frame is a header of eight bytes (one byte stream number, three zero bytes, payload length in 32 bits big endian)
-and the payload (Engine API, "Attach to a container", *Stream format*).  A frame may be 4 GiB long, so payload is
-handed on as it comes: a frame in several reads becomes several chunks, and nothing but a partial header is kept.
+and the payload (Engine API, "Attach to a container", *Stream format*).  A frame may be 4 GiB long, so the demultiplexer
+yields payload as it arrives: a frame in several reads becomes several chunks, and only a partial header is buffered.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ HEADER_LENGTH: Final = 8
 class Stream(IntEnum):
     """The stream number of a frame."""
 
-    #: Engines echo standard input under this number when asked to; to a reader it is output.
+    #: Engines can echo standard input under this number; to a reader it is output.
     STDIN = 0
     STDOUT = 1
     STDERR = 2
-    #: The engine's own words on why the stream ends early.
+    #: The engine's error text if the stream ends early.
     SYSTEM_ERROR = 3
 
 
@@ -29,7 +29,7 @@ _STREAMS: Final = tuple(Stream)
 
 
 class StdcopyError(ValueError):
-    """The bytes are no stdcopy frames: the stream is raw (a terminal's), or was entered in the middle."""
+    """The bytes are not stdcopy frames: the stream is raw (a terminal's), or reading began in the middle."""
 
 
 class Chunk(NamedTuple):
@@ -43,21 +43,21 @@ class Chunk(NamedTuple):
 
 
 class Demultiplexer:
-    """Parts a multiplexed stream.  After a :class:`StdcopyError` it cannot go on."""
+    """Splits a multiplexed stream.  After a :class:`StdcopyError` it cannot continue."""
 
     def __init__(self) -> None:
         self._header = bytearray()
         self._stream = Stream.STDOUT
-        #: Payload bytes of the frame under way that are yet to come.
+        #: Payload bytes of the current frame that are yet to come.
         self._left = 0
 
     @property
     def pending(self) -> bool:
-        """Whether a frame has begun and not ended: at the end of the stream, it was cut off."""
+        """Return whether a frame has begun and not ended: at the end of the stream, it was cut off."""
         return bool(self._left or self._header)
 
     def receive_data(self, data: bytes) -> Iterator[Chunk]:
-        """The chunks in *data*, in order.  Consume them all before the next call.  Empty frames yield nothing."""
+        """Yield the chunks in *data*, in order.  Consume them all before the next call.  Empty frames yield nothing."""
         view = memoryview(data)
         position = 0
         end = len(view)
@@ -71,7 +71,7 @@ class Demultiplexer:
             position = stop
 
     def _read_header(self, view: memoryview, position: int) -> int:
-        """Take what is there of a header; returns the position behind it."""
+        """Take the available bytes of a header; return the position after them."""
         header: memoryview | bytearray
         if not self._header and position + HEADER_LENGTH <= len(view):
             header = view[position : position + HEADER_LENGTH]
@@ -92,5 +92,5 @@ class Demultiplexer:
 
 
 def frame(stream: Stream, payload: bytes) -> bytes:
-    """One frame, as the engine sends it."""
+    """Return one frame, as the engine sends it."""
     return bytes((stream, 0, 0, 0)) + len(payload).to_bytes(4, "big") + payload

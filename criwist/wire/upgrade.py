@@ -1,9 +1,9 @@
 """The client's side of an HTTP/1.1 upgrade (RFC 9110, 7.8), over h11, for connections that leave HTTP.
 
-The request goes out once; of the answer :meth:`UpgradeRequest.receive_data` makes an :class:`Upgraded`, with the
-bytes of the new protocol that came in the same read, or a :class:`Refused`.  From then on the connection's bytes are
-nobody's business here.  An engine that answers 200 with a body that only the end of the connection ends has, by the
-Engine API's older rules, left HTTP too.
+The request goes out once; :meth:`UpgradeRequest.receive_data` parses the response into an :class:`Upgraded`, with the
+bytes of the new protocol that came in the same read, or a :class:`Refused`.  This module parses no bytes after that.
+An engine that answers 200 with a body that only the end of the connection ends has, by the Engine API's older rules,
+left HTTP too.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import h11
 from attrs import frozen
 
-#: Error bodies are a sentence; what is longer is cut.
+#: Error bodies are a sentence; a longer body is cut.
 MAX_REFUSAL = 64 << 10
 
 _UNFRAMED = {b"transfer-encoding", b"content-length"}
@@ -34,11 +34,11 @@ class Refused:
 
 
 class UpgradeError(Exception):
-    """The peer's answer is not HTTP/1.1, or was cut off."""
+    """The peer's response is not HTTP/1.1, or was cut off."""
 
 
 class UpgradeRequest:
-    """One POST that asks to upgrade.
+    """One POST request with an upgrade.
 
     :param target: path and query, in ASCII.
     :param host: the Host header.
@@ -58,7 +58,7 @@ class UpgradeRequest:
         self._refusal = bytearray()
 
     def data_to_send(self) -> bytes:
-        """The whole request.  To be called once."""
+        """Return the whole request.  To be called once."""
         parts = [self._connection.send(self._request)]
         if self._body:
             parts.append(self._connection.send(h11.Data(data=self._body)))
@@ -66,9 +66,9 @@ class UpgradeRequest:
         return b"".join(part for part in parts if part)
 
     def receive_data(self, data: bytes) -> Upgraded | Refused | None:
-        """Take the peer's bytes; ``b""`` is the end of the connection.  None: the answer is not whole yet.
+        """Take the peer's bytes; ``b""`` is the end of the connection.  None: the response is not whole yet.
 
-        :raises UpgradeError: it never will be.
+        :raises UpgradeError: the response cannot become whole.
         """
         try:
             self._connection.receive_data(data)
@@ -83,7 +83,7 @@ class UpgradeRequest:
             raise UpgradeError(str(error)) from error
 
     def _outcome(self, event: object) -> Upgraded | Refused | None:
-        """What the event makes of the exchange; None: go on with the next one."""
+        """The outcome after this event; None: continue with the next one."""
         if event is h11.PAUSED or isinstance(event, h11.EndOfMessage):
             return Refused(self._status, bytes(self._refusal[:MAX_REFUSAL]))
         if isinstance(event, h11.InformationalResponse) and event.status_code == 101:
@@ -96,8 +96,8 @@ class UpgradeRequest:
             self._refusal += event.data
             if len(self._refusal) > MAX_REFUSAL:
                 return Refused(self._status, bytes(self._refusal[:MAX_REFUSAL]))
-        elif isinstance(event, h11.ConnectionClosed):  # pragma: no cover - h11 raises before, in each state of ours
-            raise UpgradeError("the connection was closed before the answer")
+        elif isinstance(event, h11.ConnectionClosed):  # pragma: no cover - h11 raises before, in each state here
+            raise UpgradeError("the connection was closed before the response")
         return None
 
     def _unframed_body(self) -> bytes:

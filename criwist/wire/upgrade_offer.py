@@ -1,8 +1,8 @@
 """The server's side of an HTTP/1.1 upgrade (RFC 9110, 7.8), over h11, for one request a connection.
 
-:meth:`UpgradeOffer.receive_data` collects the request's head; what it is then is asked of the value it returns.
-The answer is either :func:`switching`, after which the connection's bytes are another protocol's, or :func:`refusal`,
-after which the connection closes.
+:meth:`RequestHead.receive_data` collects the request's head and returns it as an :class:`UpgradeOffer`.  The response
+is either :func:`switching`, after which the connection's bytes are another protocol's, or :func:`refusal`, after which
+the connection closes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MAX_HEAD: Final = 32 << 10
 
 
 class BadRequest(ValueError):
-    """The bytes are no HTTP/1.1 request, or its head is too long."""
+    """The bytes are not an HTTP/1.1 request, or its head is too long."""
 
     def __init__(self, message: str, status: int = HTTPStatus.BAD_REQUEST) -> None:
         super().__init__(message)
@@ -29,31 +29,31 @@ class BadRequest(ValueError):
 
 @frozen
 class UpgradeOffer:
-    """A request that has arrived.  Header names are in lower case."""
+    """The head of a request.  Header names are in lower case."""
 
     method: str
     target: str
     headers: Sequence[tuple[bytes, bytes]] = field(repr=False)
-    #: What came after the head.
+    #: The bytes that came after the head.
     trailing: bytes = field(repr=False)
 
     @property
     def path(self) -> tuple[str, ...]:
-        """The path's segments."""
+        """Return the path's segments."""
         return tuple(urlsplit(self.target).path.strip("/").split("/"))
 
     def query(self, name: str) -> list[str]:
-        """The values of a query parameter."""
+        """Return the values of a query parameter."""
         return parse_qs(urlsplit(self.target).query).get(name, [])
 
     def values(self, name: str) -> list[str]:
-        """The values of a header that is a list, from all its lines."""
+        """Return the values of a header that is a list, from all its lines."""
         wanted = name.encode()
         lines = [value.decode("latin-1") for key, value in self.headers if key == wanted]
         return [item.strip() for line in lines for item in line.split(",") if item.strip()]
 
     def upgrades_to(self, protocol: str) -> bool:
-        """Whether the client asks to leave HTTP for *protocol*."""
+        """Return whether the client requests an upgrade to *protocol*."""
         asked = {value.lower() for value in self.values("upgrade")}
         return protocol in asked and "upgrade" in {value.lower() for value in self.values("connection")}
 
@@ -65,9 +65,9 @@ class RequestHead:
         self._connection = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
 
     def receive_data(self, data: bytes) -> UpgradeOffer | None:
-        """The request, when its head is whole; None until then.
+        """Return the request when its head is whole; None until then.
 
-        :raises BadRequest: it never will be.
+        :raises BadRequest: the head cannot become whole.
         """
         self._connection.receive_data(data)
         try:
@@ -80,7 +80,7 @@ class RequestHead:
             name == b"transfer-encoding" or (name == b"content-length" and value != b"0")
             for name, value in event.headers
         ):
-            raise BadRequest("a request that upgrades the connection has no body")
+            raise BadRequest("a request that upgrades the connection must not have a body")
         return UpgradeOffer(
             method=event.method.decode("ascii"),
             target=event.target.decode("latin-1"),
@@ -90,12 +90,12 @@ class RequestHead:
 
 
 def switching(headers: Iterable[tuple[str, str]]) -> bytes:
-    """The answer that leaves HTTP."""
+    """Return the response that leaves HTTP."""
     return _head(HTTPStatus.SWITCHING_PROTOCOLS, [("Connection", "Upgrade"), *headers])
 
 
 def refusal(status: int, text: str = "") -> bytes:
-    """Any other answer; the connection closes after it."""
+    """Return any other response; the connection closes after it."""
     body = text.encode()
     headers = [("Connection", "close"), ("Content-Length", str(len(body)))]
     if body:

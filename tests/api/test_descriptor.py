@@ -94,14 +94,14 @@ def table_rows() -> list[Row]:
 
 
 class DescriptorTests(SynchronousTestCase):
-    """What is compiled is the interface, no less and no more."""
+    """The compiled descriptor has the whole interface and nothing else."""
 
     def test_no_row_is_missing(self) -> None:
         """Every message, field, number, type, enum value and RPC of the interface is in the descriptor."""
         self.assertEqual(sorted(set(table_rows()) - set(compiled_rows())), [])
 
     def test_nothing_is_extra(self) -> None:
-        """The descriptor has nothing that the interface has not, and nothing twice."""
+        """The descriptor has nothing that the interface lacks, and nothing twice."""
         self.assertEqual(sorted(set(compiled_rows()) - set(table_rows())), [])
         self.assertEqual(len(compiled_rows()), len(table_rows()))
 
@@ -112,7 +112,7 @@ class DescriptorTests(SynchronousTestCase):
 
 
 class _MethodNames:
-    """A channel that notes which methods a stub asks it for."""
+    """A channel that records the methods that a stub requests."""
 
     def __init__(self) -> None:
         self.unary: list[str] = []
@@ -148,7 +148,7 @@ def _all_messages(messages: Iterable[DescriptorProto]) -> Iterator[DescriptorPro
 
 
 def test_modules_are_what_protoc_makes(tmp_path: Path) -> None:
-    """The committed modules come from the committed .proto, whatever protoc is at hand to check it."""
+    """The committed modules are protoc's output for the committed .proto, for any version of protoc."""
     protoc = pytest.importorskip("grpc_tools.protoc")
     target = tmp_path / "api.binpb"
     assert protoc.main(["protoc", f"-I{ROOT}", f"--descriptor_set_out={target}", PROTO]) == 0

@@ -1,4 +1,4 @@
-"""Command lines as Go programs read them: ``criwist.command_line.go_flags``."""
+"""Command lines in the syntax of Go programs: ``criwist.command_line.go_flags``."""
 
 from __future__ import annotations
 
@@ -54,20 +54,20 @@ REFUSED = [
 
 @pytest.mark.parametrize(("arguments", "expected"), READ)
 def test_read(arguments: list[str], expected: list[tuple[str, str, str]]) -> None:
-    """Every spelling that Go's flag libraries take is read, and remembered as it was written."""
+    """Every spelling that Go's flag libraries accept is parsed, and the original spelling is kept."""
     assert read_flags(arguments, FLAGS) == CommandLine(tuple(Given(*one) for one in expected))
 
 
 @pytest.mark.parametrize(("arguments", "problem"), REFUSED)
 def test_refused(arguments: list[str], problem: str) -> None:
-    """Abbreviations, unknown flags and missing values are refused by name, with the nearest flag there is."""
+    """Abbreviations, unknown flags and missing values are refused by name, with the nearest known flag."""
     with pytest.raises(FlagError) as caught:
         read_flags(arguments, FLAGS)
     assert str(caught.value).startswith(problem)
 
 
 def test_arguments() -> None:
-    """What is no flag is kept in order, and so is all that follows two dashes; a boolean takes no next argument."""
+    """Arguments that are not flags keep their order, as do all after two dashes; a boolean takes no next argument."""
     line = read_flags(["a", "--logtostderr", "false", "-", "--", "--endpoint"], FLAGS)
     assert line.arguments == ("a", "false", "-", "--endpoint")
 
@@ -75,7 +75,7 @@ def test_arguments() -> None:
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.text(max_size=6) | st.sampled_from(["--", "-v", "--v", "--endpoint", "--logtostderr", "-v="])))
 def test_any_line(arguments: list[str]) -> None:
-    """Any command line is read or refused, and nothing of it is lost."""
+    """Every command line is parsed or refused, and no part of it is lost."""
     try:
         line = read_flags(arguments, FLAGS)
     except FlagError:

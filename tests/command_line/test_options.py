@@ -1,4 +1,4 @@
-"""The command line of ``twistd criwist``: ``criwist.command_line.options`` and what it is made of."""
+"""The command line of ``twistd criwist``: ``criwist.command_line.options`` and its modules."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def config(*arguments: str, environment: Mapping[str, str] | None = None) -> Con
 
 
 def test_nothing_said() -> None:
-    """An empty command line is the configuration's own defaults."""
+    """An empty command line gives the configuration's own defaults."""
     assert config() == Config()
 
 
@@ -102,7 +102,7 @@ def test_accepted(argument: str, member: str, value: Any) -> None:
 
 
 def test_every_option_is_tried() -> None:
-    """The table above tries every option that sets a member of its own."""
+    """The table above has every option that sets a member of its own."""
     tried = {argument.partition("=")[0].lstrip("-") for argument, _, _ in ACCEPTED}
     lacking = [option.name for option in OPTIONS if option.member and tried.isdisjoint({option.name, *option.aliases})]
     assert lacking == ["container-log-max-size", "container-log-max-files"]
@@ -136,7 +136,7 @@ REFUSED: list[tuple[list[str], str]] = [
     (["--image-pull-progress-deadline="], "--image-pull-progress-deadline='': expected a duration"),
     (["--runtime-request-timeout=0"], "--runtime-request-timeout='0': expected a duration longer than 0"),
     (["--network-plugin=flannel"], "--network-plugin='flannel': expected one of cni, kubenet, bridge"),
-    (["--cni-bin-dir=/a,b"], "--cni-bin-dir='/a,b': expected absolute paths parted by commas"),
+    (["--cni-bin-dir=/a,b"], "--cni-bin-dir='/a,b': expected absolute paths, comma-separated"),
     (["--cni-bin-dir="], "--cni-bin-dir='': expected absolute paths"),
     (["--network-plugin-mtu=70000"], "--network-plugin-mtu='70000': expected a whole number from 0 to 65535"),
     (["--network-plugin-mtu=1_0"], "--network-plugin-mtu='1_0': expected a whole number"),
@@ -147,9 +147,9 @@ REFUSED: list[tuple[list[str], str]] = [
     (["--streaming-bind-addr=node:1"], "--streaming-bind-addr='node:1': expected an IP address"),
     (["--streaming-bind-addr=[::1"], "--streaming-bind-addr='[::1': expected an IP address"),
     (["--streaming-bind-addr=127.0.0.1:x"], "--streaming-bind-addr='127.0.0.1:x': expected an IP address"),
-    (["--streaming-bind-addr=0.0.0.0:10010"], "--streaming-bind-addr='0.0.0.0:10010': can be reached from elsewhere"),
-    (["--streaming-bind-addr=:10010"], "--streaming-bind-addr=':10010': can be reached from elsewhere"),
-    (["--streaming-bind-addr="], "--streaming-bind-addr='': can be reached from elsewhere"),
+    (["--streaming-bind-addr=0.0.0.0:10010"], "--streaming-bind-addr='0.0.0.0:10010': is reachable from other"),
+    (["--streaming-bind-addr=:10010"], "--streaming-bind-addr=':10010': is reachable from other machines"),
+    (["--streaming-bind-addr="], "--streaming-bind-addr='': is reachable from other machines"),
     (["--streaming-tls-cert=/c"], "--streaming-tls-cert='/c': needs --streaming-tls-key"),
     (["--streaming-insecure=2"], "--streaming-insecure='2': expected true or false"),
     (["--log-mode=json"], "--log-mode='json': expected one of cri, symlink"),
@@ -171,47 +171,47 @@ REFUSED: list[tuple[list[str], str]] = [
 
 @pytest.mark.parametrize(("arguments", "problem"), REFUSED)
 def test_refused(arguments: list[str], problem: str) -> None:
-    """A wrong value is a usage error that names the option as written, the value, and what is expected."""
+    """A wrong value is a usage error with the option as written, the value, and the expected form."""
     with pytest.raises(UsageError) as caught:
         parsed(*arguments)
     assert str(caught.value).startswith(problem)
 
 
 def test_last_wins() -> None:
-    """An option given twice, by whatever names, has its last value."""
+    """An option given twice, under any of its names, has its last value."""
     assert config("--endpoint=/a", "--container-runtime-endpoint=/b").endpoint == "unix:///b"
 
 
 def test_lists_add_up() -> None:
-    """Options that may be repeated add up."""
+    """The values of repeatable options are joined."""
     assert config("--pinned-images=a,b", "--pinned-images", "c").pinned_images == ("a", "b", "c")
 
 
 def test_log_level_before_verbosity() -> None:
-    """``--log-level`` counts where both it and klog's ``--v`` are given."""
+    """``--log-level`` wins over klog's ``--v``."""
     assert config("--log-level=error", "--v=9").log_level == "error"
     assert config("--v=9", "--log-level=info").log_level == "info"
 
 
 def test_log_driver_sizes() -> None:
-    """Sizes go with a log driver."""
+    """Log sizes need a log driver."""
     made = config("--container-log-driver=json-file", "--container-log-max-size=10Mi", "--container-log-max-files=3")
     assert (made.container_log_max_size, made.container_log_max_files) == ("10Mi", 3)
 
 
 @pytest.mark.parametrize("name", sorted(KLOG))
 def test_klog(name: str) -> None:
-    """klog's options are taken in both spellings, and a warning says that they do nothing."""
+    """klog's options are accepted in both spellings, with a warning that they have no effect."""
     for spelled in (f"--{name}", f"--{name.replace('-', '_')}"):
         options = parsed(spelled if KLOG[name] else f"{spelled}=/var/log/x")
         assert options.config() == Config()
-        assert [warning for warning in options.warnings if warning.startswith(f"{spelled} does nothing")]
+        assert [warning for warning in options.warnings if warning.startswith(f"{spelled} has no effect")]
 
 
 def test_dual_stack() -> None:
-    """``--ipv6-dual-stack`` is taken, and a warning says that it cannot be switched off."""
+    """``--ipv6-dual-stack`` is accepted; switching it off gives a warning that it has no effect."""
     assert parsed("--ipv6-dual-stack").warnings == []
-    assert "does nothing" in parsed("--ipv6-dual-stack=false").warnings[0]
+    assert "has no effect" in parsed("--ipv6-dual-stack=false").warnings[0]
 
 
 #: Environment, command line, and the engine's address and TLS files.
@@ -242,7 +242,7 @@ ENGINES: list[tuple[dict[str, str], list[str], tuple[str, TLSFiles | None]]] = [
 
 @pytest.mark.parametrize(("environment", "arguments", "expected"), ENGINES)
 def test_engine(environment: dict[str, str], arguments: list[str], expected: tuple[str, TLSFiles | None]) -> None:
-    """The engine is where the option says, else the environment, else at the usual place; so are its TLS files."""
+    """The engine's address and TLS files come from the options, else from the environment, else from the defaults."""
     made = config(*arguments, environment=environment)
     assert (made.docker_endpoint, made.docker_tls) == expected
 
@@ -263,13 +263,13 @@ def test_bad_environment(environment: dict[str, str], problem: str) -> None:
 
 
 def test_unencrypted_engine() -> None:
-    """A connection to the engine that is not encrypted is taken with a warning."""
+    """An unencrypted connection to the engine is accepted with a warning."""
     assert "neither encrypted" in parsed("--docker-endpoint=tcp://a").warnings[0]
     assert parsed("--docker-endpoint=tcp://a", "--docker-tls-ca=/ca").warnings == []
 
 
 def test_streaming_from_elsewhere() -> None:
-    """The streaming server can be reached from elsewhere with TLS, or if that is asked for, with a warning."""
+    """The streaming server is reachable from other machines with TLS, or with --streaming-insecure and a warning."""
     secure = parsed("--streaming-bind-addr=0.0.0.0:1", "--streaming-tls-cert=/c", "--streaming-tls-key=/k")
     assert secure.config().streaming_tls == TLSFiles("", "/c", "/k")
     assert secure.warnings == []
@@ -279,7 +279,7 @@ def test_streaming_from_elsewhere() -> None:
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
-    """``--version`` prints criwist's version and ends well."""
+    """``--version`` prints criwist's version and exits with status 0."""
     with pytest.raises(SystemExit) as ended:
         parsed("--version")
     assert not ended.value.code
@@ -287,7 +287,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_buildinfo(capsys: pytest.CaptureFixture[str]) -> None:
-    """``--buildinfo`` prints what criwist runs on and ends well."""
+    """``--buildinfo`` prints the versions of Python and the main libraries and exits with status 0."""
     with pytest.raises(SystemExit) as ended:
         parsed("--buildinfo")
     assert not ended.value.code
@@ -297,7 +297,7 @@ def test_buildinfo(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_help() -> None:
-    """``--help`` has every option of ours, with its default."""
+    """``--help`` lists every option of criwist, with its default."""
     usage = Options({}).getUsage()
     for option in OPTIONS:
         assert f"--{option.name}=" in usage
@@ -318,7 +318,7 @@ UNITS = [
 
 @pytest.mark.parametrize("unit", UNITS)
 def test_units_of_older_shims(unit: str) -> None:
-    """Command lines of the older shims are taken as they are."""
+    """Command lines of the older shims are accepted unchanged."""
     assert config(*unit.split()).root_directory
 
 
@@ -340,7 +340,7 @@ DURATIONS = [
 
 @pytest.mark.parametrize(("text", "seconds"), DURATIONS)
 def test_durations(text: str, seconds: float) -> None:
-    """Go's durations are read in seconds."""
+    """Go's durations are parsed into seconds."""
     assert duration(text) == pytest.approx(seconds)
 
 
@@ -348,7 +348,7 @@ def test_durations(text: str, seconds: float) -> None:
     "text", ["", "1", "s", ".s", "1s ", " 1s", "1 s", "1d", "-1s", "1e3s", "٣s", "300000h1", "3000000h"]
 )
 def test_no_durations(text: str) -> None:
-    """What Go would refuse, or what is negative, is refused."""
+    """A duration that Go refuses, or that is negative, is refused."""
     with pytest.raises(ValueError, match="expected a duration"):
         duration(text)
 
@@ -366,7 +366,7 @@ def test_durations_add_up(parts: list[tuple[int, str]]) -> None:
 @settings(max_examples=100, deadline=None)
 @given(st.sampled_from([option.name for option in OPTIONS]), st.text(max_size=30))
 def test_any_value(name: str, value: str) -> None:
-    """Any value of any option is taken, or is a usage error that names the option."""
+    """Every value of every option is accepted, or is a usage error that names the option."""
     try:
         assert isinstance(config(f"--{name}={value}"), Config)
     except UsageError as error:

@@ -1,4 +1,4 @@
-"""What of the log is kept."""
+"""The events that the log observer keeps."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from criwist.daemon import log_observer
 
 
 class ObserverTests(SynchronousTestCase):
-    """Events below the level are dropped, and Twisted's own chatter with them."""
+    """The observer drops events below the level, and Twisted's own."""
 
     def kept(self, level: str, namespace: str, event_level: object) -> bool:
-        """Whether an event is written at this ``--log-level``."""
+        """Return whether an event is written at this ``--log-level``."""
         self.addCleanup(log_observer.choose, "info", log_observer.STANDARD_OUTPUT)
         name = log_observer.choose(level, log_observer.STANDARD_OUTPUT)
         self.assertEqual(name, "criwist.daemon.log_observer.observer")
@@ -26,17 +26,17 @@ class ObserverTests(SynchronousTestCase):
         return "said" in written.getvalue()
 
     def test_level(self) -> None:
-        """Our own events are kept from the level on."""
+        """criwist's own events are kept from the level on."""
         self.assertTrue(self.kept("info", "criwist.core.sandboxes.sandboxes", LogLevel.info))
         self.assertFalse(self.kept("warn", "criwist.core.sandboxes.sandboxes", LogLevel.info))
         self.assertTrue(self.kept("warn", "criwist.core.sandboxes.sandboxes", LogLevel.warn))
 
     def test_chatter(self) -> None:
-        """Twisted's factories and connections are not our operator's; its warnings are."""
+        """Events of Twisted's factories and connections are dropped; Twisted's warnings are kept."""
         for namespace in ("twisted.web.client", "log_legacy"):
             self.assertFalse(self.kept("info", namespace, LogLevel.info))
             self.assertTrue(self.kept("info", namespace, LogLevel.warn))
 
     def test_debug_has_all(self) -> None:
-        """Who asks for everything gets everything."""
+        """At the level debug every event is kept."""
         self.assertTrue(self.kept("debug", "twisted.web.client", LogLevel.debug))

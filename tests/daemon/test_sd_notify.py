@@ -12,23 +12,23 @@ from criwist.daemon.sd_notify import SystemdNotifier
 
 
 class NotifierTests(SynchronousTestCase):
-    """What arrives at the manager's socket."""
+    """The datagrams that arrive at the manager's socket."""
 
     def manager(self, address: str) -> socket.socket:
-        """A socket as a service manager has it."""
+        """A socket like a service manager's."""
         receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self.addCleanup(receiver.close)
         receiver.bind(address)
         return receiver
 
     def directory(self) -> str:
-        """A short path, as UNIX sockets need one."""
+        """A short path, since UNIX sockets need one."""
         directory = tempfile.TemporaryDirectory()
         self.addCleanup(directory.cleanup)
         return directory.name
 
     def test_socket_in_the_file_system(self) -> None:
-        """Readiness and the end of the daemon are one datagram each."""
+        """Readiness and the daemon's stop are one datagram each."""
         path = f"{self.directory()}/notify"
         manager = self.manager(path)
         notifier = SystemdNotifier({"NOTIFY_SOCKET": path})
@@ -45,19 +45,19 @@ class NotifierTests(SynchronousTestCase):
         self.assertEqual(manager.recv(100), b"READY=1\nSTATUS=serving CRI")
 
     def test_status_alone(self) -> None:
-        """A status can be told without a change of state."""
+        """A status can be sent without a change of state."""
         path = f"{self.directory()}/notify"
         manager = self.manager(path)
         SystemdNotifier({"NOTIFY_SOCKET": path}).status("Docker is away")
         self.assertEqual(manager.recv(100), b"STATUS=Docker is away")
 
     def test_nobody_asked(self) -> None:
-        """Without the variable, or with an empty one, nothing happens."""
+        """Without the variable, or with an empty one, nothing is sent."""
         SystemdNotifier({}).ready()
         SystemdNotifier({"NOTIFY_SOCKET": ""}).stopping()
 
     def test_nobody_listens(self) -> None:
-        """A socket that is gone, or a name that is none, is no reason to fail."""
+        """A socket that is gone, or an invalid name, raises no error."""
         for name in (f"{self.directory()}/gone", "vsock:2:1234", "relative", "/" + "x" * 200):
             SystemdNotifier({"NOTIFY_SOCKET": name}).ready()
 

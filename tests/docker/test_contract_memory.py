@@ -26,7 +26,7 @@ PROGRAMS = {
 
 
 class MemoryCase(SynchronousTestCase):
-    """Carries scenarios out at once."""
+    """Runs the contract's scenarios against the memory engine."""
 
     def situation(self) -> contract.Situation:
         """A new engine."""
@@ -36,7 +36,7 @@ class MemoryCase(SynchronousTestCase):
         return contract.Situation(memory.client, self.clock, IMAGE)
 
     def carry_out(self, scenario: Coroutine[Any, Any, None]) -> None:
-        """Run to the end, moving the clock on where the scenario waits for it."""
+        """Run a scenario to the end, advancing the clock where the scenario waits for it."""
         done = Deferred.fromCoroutine(scenario)
         self.clock.pump([0.05] * 100)
         self.successResultOf(done)

@@ -1,4 +1,4 @@
-"""Engine addresses are understood, and TLS files are checked when they are named."""
+"""Engine addresses are parsed, and TLS files are checked when the connections are made."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from tests.harness.certificates import Authority
 
 
 class AddressTests(SynchronousTestCase):
-    """unix:// and tcp://."""
+    """Addresses with unix:// and tcp://."""
 
     def setUp(self) -> None:
-        """A reactor that remembers what was asked of it."""
+        """A reactor that records the connections made through it."""
         self.reactor = MemoryReactorClock()
 
     def test_a_unix_socket(self) -> None:
-        """Is connected to by its path."""
+        """The client connects to a UNIX socket by its path."""
         ways = connections(self.reactor, "unix:///run/docker.sock")
         self.assertEqual((ways.origin, ways.host), ("http://docker", "docker"))
         ways.single.request(b"GET", b"http://docker/_ping").addErrback(lambda failure: None)
         self.assertEqual(self.reactor.unixClients[0][0], "/run/docker.sock")
 
     def test_tcp(self) -> None:
-        """Host names, IPv4 and IPv6 addresses."""
+        """A tcp:// address may have a host name, an IPv4 or an IPv6 address."""
         self.assertEqual(connections(self.reactor, "tcp://10.0.0.1:2375").origin, "http://10.0.0.1:2375")
         self.assertEqual(connections(self.reactor, "tcp://[::1]:2375/").origin, "http://[::1]:2375")
         connections(self.reactor, "tcp://127.0.0.1:2375").single.request(b"GET", b"http://x/_ping").addErrback(
@@ -42,13 +42,13 @@ class AddressTests(SynchronousTestCase):
         self.assertEqual(self.reactor.tcpClients[0][:2], ("127.0.0.1", 2375))
 
     def test_other_addresses_are_refused(self) -> None:
-        """With the address and what is expected."""
+        """Another address is refused; the error names it and the expected forms."""
         for address in ("", "unix://relative", "/run/docker.sock", "tcp://host", "tcp://:1", "tcp://h:x", "http://h:1"):
             error = self.assertRaises(InvalidArgument, connections, self.reactor, address)
             self.assertIn(repr(address), str(error))
 
     def test_tls(self) -> None:
-        """With our certificate and its chain, without, and with the system's authorities."""
+        """TLS works with a client certificate and its chain, without one, and with the system's authorities."""
         with tempfile.TemporaryDirectory() as scratch:
             authority = Authority(Path(scratch))
             files = authority.issue("engine.test")
@@ -63,7 +63,7 @@ class AddressTests(SynchronousTestCase):
                 self.assertEqual(connections(self.reactor, "tcp://h:2376", tls).origin, "https://h:2376")
 
     def test_unusable_tls_files_are_refused(self) -> None:
-        """Missing ones, and ones that hold something else."""
+        """TLS files that are missing or hold something else are refused."""
         with tempfile.TemporaryDirectory() as scratch:
             files = Authority(Path(scratch)).issue("engine.test")
             empty = Path(scratch, "empty")
@@ -78,10 +78,10 @@ class AddressTests(SynchronousTestCase):
 
 
 class UntilCloseTests(SynchronousTestCase):
-    """Answers that only the end of their connection ends."""
+    """Responses that only the end of their connection ends."""
 
     def test_asks_in_the_older_version(self) -> None:
-        """So the engine sends the bytes as they are, and the end is one that may have cut something off."""
+        """A request in HTTP/1.0 gets the bytes without chunks, and an end that may have cut something off."""
         reactor = MemoryReactorClock()
         ways = connections(reactor, "unix:///run/docker.sock")
         waiting = ways.until_close.request(b"GET", b"http://docker/logs")

@@ -1,4 +1,4 @@
-"""The client says what it means, waits as long as it should, and holds no more than it should."""
+"""The client sends correct requests, keeps its time limits, and limits the size of responses."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 
 
 class ScriptedCase(SynchronousTestCase):
-    """A client, and a server that the test writes."""
+    """A client, and a server that the test scripts."""
 
     def setUp(self) -> None:
-        """Servers answer each exchange with ``self.answer``; what they got is in ``self.exchanges``."""
+        """Servers answer each exchange with ``self.answer`` and record it in ``self.exchanges``."""
         self.clock = Clock()
         self.network = MemoryNetwork(self.clock)
         self.exchanges: list[Exchange] = []
@@ -47,7 +47,7 @@ class ScriptedCase(SynchronousTestCase):
         return server
 
     def serve(self, exchange: Exchange) -> None:
-        """One request."""
+        """Record and answer one request."""
         self.exchanges.append(exchange)
         self.answer(exchange)
 
@@ -60,24 +60,24 @@ class ScriptedCase(SynchronousTestCase):
         self.answer = answer
 
     def call(self, coroutine: Any) -> Deferred[Any]:
-        """Start a call, and let both ends say what they have to say."""
+        """Start a call, and deliver all bytes of both ends."""
         started = Deferred.fromCoroutine(coroutine)
         for _ in range(3):
             self.network.settle()
         return started
 
-    def asked(self, coroutine: Any, reply: Any = None) -> Exchange:
-        """The request that a successful call makes."""
+    def request_of(self, coroutine: Any, reply: Any = None) -> Exchange:
+        """Return the request that a successful call sends."""
         self.answer = lambda exchange: exchange.reply(200, {} if reply is None else reply)
         self.successResultOf(self.call(coroutine))
         return self.exchanges[-1]
 
 
 class RequestTests(ScriptedCase):
-    """What goes to the engine."""
+    """Requests to the engine."""
 
     def test_requests_bear_the_negotiated_version(self) -> None:
-        """1.41 before connecting, the engine's or ours after; the version itself is asked without one."""
+        """Requests use 1.41 before connecting, the negotiated version after; /version is requested without one."""
         targets: list[str] = []
         original = EngineProtocol._begin
 
@@ -86,70 +86,72 @@ class RequestTests(ScriptedCase):
             original(server, request)
 
         self.patch(EngineProtocol, "_begin", spy)
-        self.asked(self.docker.info())
-        self.asked(self.docker.connect(), {"ApiVersion": "1.99", "Version": "99"})
-        self.asked(self.docker.info())
+        self.request_of(self.docker.info())
+        self.request_of(self.docker.connect(), {"ApiVersion": "1.99", "Version": "99"})
+        self.request_of(self.docker.info())
         self.assertEqual(targets, ["/v1.41/info", "/version", "/info", "/v1.56/info"])
         self.assertEqual(self.docker.facts and self.docker.facts.version, "99")
 
     def test_filters_and_flags(self) -> None:
-        """In the form of the newer engines, which the older ones read too."""
-        query = self.asked(self.docker.containers({"label": ["a=b", "c"]}), []).query
+        """Filters have the form of the newer engines, which the older ones accept too."""
+        query = self.request_of(self.docker.containers({"label": ["a=b", "c"]}), []).query
         self.assertEqual(query["all"], "1")
         self.assertEqual(json.loads(query["filters"]), {"label": {"a=b": True, "c": True}})
-        self.assertEqual(self.asked(self.docker.images({}), []).query, {})
-        query = self.asked(self.docker.remove_container("x", force=True, volumes=False)).query
+        self.assertEqual(self.request_of(self.docker.images({}), []).query, {})
+        query = self.request_of(self.docker.remove_container("x", force=True, volumes=False)).query
         self.assertEqual(query, {"force": "1", "v": "0"})
-        query = self.asked(self.docker.remove_image("x", force=False, prune=True)).query
+        query = self.request_of(self.docker.remove_image("x", force=False, prune=True)).query
         self.assertEqual(query, {"force": "0", "noprune": "0"})
-        self.assertEqual(self.asked(self.docker.stop_container("x", 7)).query, {"t": "7"})
-        self.assertEqual(self.asked(self.docker.resize_container("x", height=2, width=3)).query, {"h": "2", "w": "3"})
+        self.assertEqual(self.request_of(self.docker.stop_container("x", 7)).query, {"t": "7"})
+        self.assertEqual(
+            self.request_of(self.docker.resize_container("x", height=2, width=3)).query, {"h": "2", "w": "3"}
+        )
 
     def test_names_cannot_leave_their_place(self) -> None:
         """A container's slashes and question marks are quoted, an image's slashes are not; no empty names."""
-        self.assertEqual(self.asked(self.docker.inspect_container("../x?y#z")).path, "/containers/../x?y#z/json")
+        self.assertEqual(self.request_of(self.docker.inspect_container("../x?y#z")).path, "/containers/../x?y#z/json")
         self.assertEqual(
-            self.asked(self.docker.inspect_image("r:5000/a/b@sha256:1")).path, "/images/r:5000/a/b@sha256:1/json"
+            self.request_of(self.docker.inspect_image("r:5000/a/b@sha256:1")).path, "/images/r:5000/a/b@sha256:1/json"
         )
         self.failureResultOf(self.call(self.docker.inspect_container("")), InvalidArgument)
         self.assertEqual(len(self.exchanges), 2)
 
     def test_bodies_are_json(self) -> None:
-        """Text of any script comes through."""
-        exchange = self.asked(self.docker.create_container("n", {"Image": "x", "Env": ["a=é☃"]}), {"Id": "1"})
+        """Text of any script reaches the engine unchanged."""
+        exchange = self.request_of(self.docker.create_container("n", {"Image": "x", "Env": ["a=é☃"]}), {"Id": "1"})
         self.assertEqual((exchange.query, exchange.document), ({"name": "n"}, {"Image": "x", "Env": ["a=é☃"]}))
         self.assertTrue(exchange.headers["content-type"].startswith("application/json"))
 
     def test_credentials_are_url_safe_base64(self) -> None:
-        """In their header; without credentials there is none."""
-        self.asked(self.docker.pull_image("a:1", None, lambda message: None))
+        """Credentials are in their header; without credentials there is no header."""
+        self.request_of(self.docker.pull_image("a:1", None, lambda message: None))
         self.assertNotIn("x-registry-auth", self.exchanges[-1].headers)
         auth = {"username": "ü?>", "password": "~~~"}
-        exchange = self.asked(self.docker.pull_image("a:1", auth, lambda message: None))
+        exchange = self.request_of(self.docker.pull_image("a:1", auth, lambda message: None))
         header = exchange.headers["x-registry-auth"]
         self.assertEqual(json.loads(base64.urlsafe_b64decode(header)), auth)
         self.assertFalse(set(header) & set("+/"))
         self.assertEqual(exchange.query, {"fromImage": "a:1"})
 
     def test_an_archive_is_sent_as_it_is(self) -> None:
-        """With its type."""
-        exchange = self.asked(self.docker.load_image(b"\0tar\xff", lambda message: None))
+        """An archive is sent with its content type."""
+        exchange = self.request_of(self.docker.load_image(b"\0tar\xff", lambda message: None))
         self.assertEqual((exchange.body, exchange.headers["content-type"]), (b"\0tar\xff", "application/x-tar"))
 
     def test_warnings_are_logged(self) -> None:
-        """The engine's warnings about a new container."""
+        """The engine's warnings about a new container are logged."""
         seen: list[Any] = []
         globalLogPublisher.addObserver(seen.append)
         self.addCleanup(globalLogPublisher.removeObserver, seen.append)
-        self.asked(self.docker.create_container("n", {}), {"Id": "1", "Warnings": ["no swap"]})
+        self.request_of(self.docker.create_container("n", {}), {"Id": "1", "Warnings": ["no swap"]})
         self.assertIn("no swap", [event.get("warning") for event in seen])
 
 
 class AnswerTests(ScriptedCase):
-    """What comes from the engine."""
+    """Responses of the engine."""
 
-    def test_answers_that_are_not_understood(self) -> None:
-        """No JSON, another shape, no id, a redirect."""
+    def test_malformed_responses(self) -> None:
+        """A response that is not JSON, has another shape or no id, or is a redirect, is an EngineFailure."""
         for reply, call in (
             (b"<html>", self.docker.info),
             ([], self.docker.info),
@@ -164,12 +166,12 @@ class AnswerTests(ScriptedCase):
         self.failureResultOf(self.call(self.docker.info()), EngineFailure)
 
     def test_null_is_an_empty_list(self) -> None:
-        """As Go has it."""
+        """Null instead of a list, as Go sends it, is an empty list."""
         self.answer = lambda exchange: exchange.reply(200, b"null")
         self.assertEqual(self.successResultOf(self.call(self.docker.containers({}))), [])
 
     def test_an_answer_beyond_the_limit_is_refused(self) -> None:
-        """And its connection closed; an error's too."""
+        """A response beyond the limit fails and closes its connection; an error's body too."""
         self.patch(calls, "MAX_RESPONSE", 100)
         self.patch(calls, "MAX_ERROR", 100)
         for status in (200, 500):
@@ -178,7 +180,7 @@ class AnswerTests(ScriptedCase):
         self.assertEqual(len(self.gone), 2)
 
     def test_an_error_in_a_stream(self) -> None:
-        """After a 200, by its code or as the engine's failure."""
+        """An error message in a stream, after its 200, raises by its code or as the engine's failure."""
         for error, kind in (
             ({"error": "disk full", "errorDetail": {"message": "disk full"}}, EngineFailure),
             ({"error": "who?", "errorDetail": {"code": 401, "message": "who?"}}, PermissionDenied),
@@ -197,7 +199,7 @@ class AnswerTests(ScriptedCase):
             self.assertEqual(seen, [{"status": "Pulling"}])
 
     def test_a_stream_that_breaks(self) -> None:
-        """In the middle: the engine went away, the pull is not complete."""
+        """A stream that breaks in the middle raises: the engine is away, the pull is not complete."""
 
         def answer(exchange: Exchange) -> None:
             exchange.begin()
@@ -207,8 +209,8 @@ class AnswerTests(ScriptedCase):
         self.answer = answer
         self.failureResultOf(self.call(self.docker.pull_image("a:1", None, lambda message: None)), Unavailable)
 
-    def test_a_caller_s_fault_is_the_caller_s(self) -> None:
-        """What *deliver* raises ends the feed with that, and closes the connection."""
+    def test_an_exception_of_deliver_ends_the_feed(self) -> None:
+        """An exception of *deliver* ends the feed with that exception, and closes the connection."""
 
         def answer(exchange: Exchange) -> None:
             exchange.begin()
@@ -222,7 +224,7 @@ class AnswerTests(ScriptedCase):
         self.assertEqual(len(self.gone), 1)
 
     def test_the_feed_never_returns(self) -> None:
-        """Its end is the engine's going."""
+        """The end of the feed is raised as Unavailable."""
 
         def answer(exchange: Exchange) -> None:
             exchange.begin()
@@ -233,7 +235,7 @@ class AnswerTests(ScriptedCase):
         self.assertEqual(self.exchanges[-1].query, {"since": "5.1"})
 
     def test_garbage_in_the_feed(self) -> None:
-        """Is not understood."""
+        """Garbage in the feed is an EngineFailure."""
 
         def answer(exchange: Exchange) -> None:
             exchange.begin()
@@ -243,7 +245,7 @@ class AnswerTests(ScriptedCase):
         self.failureResultOf(self.call(self.docker.events("", lambda: None, lambda event: None)), EngineFailure)
 
     def test_logs_are_a_response(self) -> None:
-        """Whose body is delivered when it is wanted."""
+        """The response of a log delivers its body on request."""
 
         class Body(Protocol):
             data = b""
@@ -279,7 +281,7 @@ class TimeTests(ScriptedCase):
         self.answer = lambda exchange: None
 
     def test_each_call_has_its_limit(self) -> None:
-        """It ends with the limit's number, and its connection is closed."""
+        """A call without a response fails with its limit in the text, and its connection is closed."""
         for call, limit in (
             (self.docker.ping(), client.PING_LIMIT),
             (self.docker.inspect_container("x"), client.READ_LIMIT),
@@ -302,7 +304,7 @@ class TimeTests(ScriptedCase):
             self.assertEqual(len(self.gone), 1, str(error))
 
     def test_request_timeout(self) -> None:
-        """An operator's own limit holds for changes; reads get half of it."""
+        """The operator's limit applies to changes; reads get half of it."""
         where = over_endpoint(self.clock, MemoryEndpoint(self.network, self.build), "http://docker")
         docker = Docker(self.clock, where, request_timeout=30)
         changing, reading = self.call(docker.create_container("x", {})), self.call(docker.inspect_container("x"))
@@ -313,14 +315,14 @@ class TimeTests(ScriptedCase):
         self.failureResultOf(changing, DeadlineExceeded)
 
     def test_the_limit_covers_the_body(self) -> None:
-        """An answer that begins and does not end is no answer."""
+        """A response that begins and does not end in time fails."""
         self.answer = lambda exchange: (exchange.begin(), exchange.write(b"{"))
         waiting = self.call(self.docker.info())
         self.clock.advance(client.READ_LIMIT + 0.1)
         self.failureResultOf(waiting, DeadlineExceeded)
 
     def test_streams_have_no_limit_once_they_run(self) -> None:
-        """Events and pulls may last for ever."""
+        """Event feeds and pulls have no limit once they run."""
         self.answer = lambda exchange: exchange.begin()
         feed = self.call(self.docker.events("", lambda: None, lambda event: None))
         pull = self.call(self.docker.pull_image("a:1", None, lambda message: None))
@@ -332,7 +334,7 @@ class TimeTests(ScriptedCase):
             self.failureResultOf(waiting, CancelledError)
 
     def test_cancelling_drops_the_connection(self) -> None:
-        """Of every kind of call, and leaves no timer."""
+        """Cancelling any kind of call drops its connection and leaves no timer."""
         for call in (
             self.docker.info(),
             self.docker.stop_container("x", 600),
@@ -350,41 +352,41 @@ class TimeTests(ScriptedCase):
 
 
 class ConnectionTests(ScriptedCase):
-    """Which connection a call goes over."""
+    """The connections of calls."""
 
     def test_reading_calls_share_connections(self) -> None:
-        """One after the other over the same one."""
+        """Successive reads use the same connection."""
         for _ in range(5):
-            self.asked(self.docker.info())
+            self.request_of(self.docker.info())
         self.assertEqual(len(self.servers), 1)
 
     def test_a_dead_kept_connection_is_replaced(self) -> None:
-        """The engine was restarted and we have not noticed: reading and removing calls do not fail."""
+        """After a restart of the engine, reads and removals do not fail on a pooled connection that is dead."""
         for call in (self.docker.info, lambda: self.docker.remove_container("x", force=True, volumes=True)):
-            self.asked(self.docker.info())
+            self.request_of(self.docker.info())
             self.servers[-1].drop()  # told to the client when it next settles, which is in the call
-            self.asked(call())
+            self.request_of(call())
         self.assertEqual(len(self.servers), 3)
 
-    def test_what_must_not_be_sent_twice_has_its_own_connection(self) -> None:
-        """However many are kept: an answer that is lost is not asked for again."""
-        self.asked(self.docker.info())
-        self.asked(self.docker.kill_container("x", "HUP"))
+    def test_calls_that_must_not_be_repeated_have_their_own_connection(self) -> None:
+        """Calls that must not be sent twice use a new connection each, and are not repeated if the response is lost."""
+        self.request_of(self.docker.info())
+        self.request_of(self.docker.kill_container("x", "HUP"))
         self.assertEqual(len(self.servers), 2)
         self.answer = lambda exchange: self.servers[-1].drop()
         self.failureResultOf(self.call(self.docker.kill_container("x", "HUP")), Unavailable)
         self.assertEqual(len(self.exchanges), 3)
 
     def test_an_engine_that_always_breaks(self) -> None:
-        """A second lost answer is the end."""
-        self.asked(self.docker.info())
+        """A second lost response fails the call."""
+        self.request_of(self.docker.info())
         self.answer = lambda exchange: self.servers[-1].drop()
         self.failureResultOf(self.call(self.docker.info()), Unavailable)
         self.assertEqual(len(self.exchanges), 3)
 
 
 class MemoryTests(SynchronousTestCase):
-    """The memory engine's own ways, which tests of the core rely on."""
+    """The memory engine's own features, which tests of the core rely on."""
 
     def setUp(self) -> None:
         """An engine with an image."""
@@ -393,11 +395,11 @@ class MemoryTests(SynchronousTestCase):
         self.memory.images.add("busybox")
 
     def result(self, call: Any) -> Any:
-        """What the call returns."""
+        """Return the result of the call."""
         return self.successResultOf(Deferred.fromCoroutine(call))
 
     def test_it_goes_away_and_comes_back(self) -> None:
-        """Calls fail, the feed ends; then all is as it was."""
+        """While it is away calls fail and the feed ends; afterwards its state is as before."""
         feed = Deferred.fromCoroutine(self.memory.client.events("", lambda: None, lambda event: None))
         self.memory.away()
         self.failureResultOf(feed, Unavailable)
@@ -406,7 +408,7 @@ class MemoryTests(SynchronousTestCase):
         self.result(self.memory.client.ping())
 
     def test_calls_are_failed_and_held(self) -> None:
-        """Once each, by pattern."""
+        """A test can fail or hold the next call that matches a pattern."""
         self.memory.fail("GET /info", 500, "oops")
         self.failureResultOf(Deferred.fromCoroutine(self.memory.client.info()), EngineFailure)
         self.result(self.memory.client.info())
@@ -417,7 +419,7 @@ class MemoryTests(SynchronousTestCase):
         self.successResultOf(waiting)
 
     def test_a_stop_waits_for_its_grace_on_the_clock(self) -> None:
-        """A process that ignores the signal is killed when the grace is over."""
+        """A process that ignores the stop signal is killed when the grace is over."""
         self.memory.programs[("stubborn",)] = self.memory.programs[()].__class__(ignores=frozenset({"TERM"}))
         container = self.result(self.memory.client.create_container("one", {"Image": "busybox", "Cmd": ["stubborn"]}))
         self.result(self.memory.client.start_container(container))

@@ -1,4 +1,4 @@
-"""What engines say of themselves is read as far as it is there."""
+"""Engines' /version and /info are read as far as their members exist."""
 
 from __future__ import annotations
 
@@ -18,47 +18,47 @@ OCI = "org.opencontainers.runtime-spec.features"
 
 
 class NegotiationTests(SynchronousTestCase):
-    """The API version."""
+    """Negotiation of the API version."""
 
     def test_the_lesser_of_both(self) -> None:
-        """The engine's while it is older, ours when it is newer."""
+        """The negotiated version is the engine's if it is older, else the newest that criwist knows."""
         self.assertEqual(negotiated_version({"ApiVersion": "1.41", "MinAPIVersion": "1.12"}), (1, 41))
         self.assertEqual(negotiated_version({"ApiVersion": "1.99", "MinAPIVersion": "1.40"}), NEWEST_API)
         self.assertEqual(negotiated_version({"ApiVersion": "1.45"}), (1, 45))
 
     def test_an_engine_that_is_too_old(self) -> None:
-        """Says so, with its version and the least one."""
+        """An engine that is too old is refused; the error has its version and the oldest supported one."""
         error = self.assertRaises(FailedPrecondition, negotiated_version, {"ApiVersion": "1.40", "Version": "19.03"})
         for part in ("19.03", "1.40", "1.41"):
             self.assertIn(part, str(error))
 
     def test_an_engine_that_is_too_new(self) -> None:
-        """Says so, with ours."""
+        """An engine that is too new is refused; the error has the newest version that criwist knows."""
         version = {"ApiVersion": "2.9", "MinAPIVersion": "2.0", "Version": "99"}
         self.assertIn("1.56", str(self.assertRaises(FailedPrecondition, negotiated_version, version)))
 
     def test_an_engine_that_names_none(self) -> None:
-        """Is not understood."""
+        """An engine without an API version is an EngineFailure."""
         for text in (None, "", "1", "one.two", 1.41, "1."):
             self.assertRaises(EngineFailure, negotiated_version, {"ApiVersion": text})
 
 
 class FactsTests(SynchronousTestCase):
-    """EngineFacts."""
+    """EngineFacts of an engine's documents."""
 
     def facts(self, **info: Any) -> Any:
-        """Of an engine with these members in /info."""
+        """The facts of an engine with these members in /info."""
         return engine_facts({"ApiVersion": "1.45", "Version": "26.1"}, info)
 
     def test_an_engine_that_says_little(self) -> None:
-        """Gets defaults, and no features."""
+        """Missing members get defaults, and no features."""
         facts = self.facts()
         self.assertEqual((facts.version, facts.cgroup_driver, facts.cgroup_version), ("26.1", "cgroupfs", 1))
         self.assertEqual((facts.runtimes, facts.security, facts.containerd_store), ({}, frozenset(), False))
         self.assertTrue(facts.swap_limit)
 
     def test_what_is_said(self) -> None:
-        """Is kept."""
+        """Every member of the documents is in the facts."""
         facts = self.facts(
             ID="x",
             CgroupDriver="systemd",
@@ -83,12 +83,12 @@ class FactsTests(SynchronousTestCase):
         self.assertEqual(facts.security, {"apparmor", "seccomp", "cgroupns", "rootless"})
 
     def test_the_containerd_image_store(self) -> None:
-        """Is told by the driver's type."""
+        """The driver's type shows the containerd image store."""
         facts = self.facts(Driver="overlayfs", DriverStatus=[["driver-type", "io.containerd.snapshotter.v1"]])
         self.assertEqual((facts.containerd_store, facts.storage_driver), (True, "overlayfs"))
 
     def test_features_of_runtimes(self) -> None:
-        """Recursive read-only mounts and user namespaces are claimed only where the runtime says so."""
+        """Recursive read-only mounts and user namespaces are reported only if the runtime reports them."""
         features = {
             "mountOptions": ["ro", "rro", "rw"],
             "linux": {"namespaces": ["pid", "user"], "mountExtensions": {"idmap": {"enabled": True}}},
@@ -108,7 +108,7 @@ class FactsTests(SynchronousTestCase):
             self.assertEqual(facts.runtimes[name], RuntimeFacts(name))
 
     def test_kernel_that_cannot(self) -> None:
-        """A runtime that knows recursive read-only mounts does not make them on a kernel before 5.12."""
+        """A runtime with recursive read-only mounts cannot make them on a kernel before 5.12."""
         runtimes = {"runc": {"status": {OCI: json.dumps({"mountOptions": ["rro"]})}}}
         for release, able in (("5.11.22", False), ("5.12.0-1-amd64", True), ("6.1.0", True), ("", False), ("x", False)):
             facts = self.facts(Runtimes=runtimes, KernelVersion=release)
@@ -128,7 +128,7 @@ _MEMBERS = ["ID", "Runtimes", "SecurityOptions", "DriverStatus", "CgroupVersion"
 )
 @settings(max_examples=100)
 def test_no_answer_is_beyond_it(info: dict[str, Any], version: dict[str, Any]) -> None:
-    """Whatever an engine says gives facts or an error of ours."""
+    """Every document gives facts or one of criwist's errors."""
     engine_facts({**version, "ApiVersion": "1.41"}, info)
     try:
         engine_facts(version, info)

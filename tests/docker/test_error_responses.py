@@ -1,4 +1,4 @@
-"""The engine's answers, and their absence, become errors of ours."""
+"""Error responses of the engine and failed connections become criwist's errors."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ from criwist.errors import (
 ID = "ab" * 32
 
 
-class FaultTests(SynchronousTestCase):
-    """Error answers."""
+class ErrorResponseTests(SynchronousTestCase):
+    """Error responses by status."""
 
     def test_each_status_has_its_kind(self) -> None:
-        """As IDocker promises."""
+        """Each status gives the error that IDocker documents."""
         kinds = {400: InvalidArgument, 401: PermissionDenied, 403: PermissionDenied, 404: NotFound}
         kinds |= {409: FailedPrecondition, 500: EngineFailure, 503: EngineFailure, 418: EngineFailure}
         for status, kind in kinds.items():
@@ -55,7 +55,7 @@ class FaultTests(SynchronousTestCase):
             self.assertIn("the reason", str(error))
 
     def test_a_404_names_what_is_missing(self) -> None:
-        """The thing that was asked for, or the other one that the engine misses; an odd text is kept."""
+        """A 404 names the thing of the call, or another one that its text names; an unknown text is kept."""
         for text, kind, name in (
             ("No such container: x", "container", "x"),
             ("No such image: y:latest", "image", "y:latest"),
@@ -91,23 +91,23 @@ class FaultTests(SynchronousTestCase):
         self.assertIs(pull_error(other), other)
 
     def test_long_and_empty_messages(self) -> None:
-        """A long one is cut, an empty one is replaced by the status."""
+        """A long message is cut, an empty one is replaced by the status."""
         self.assertLess(len(str(error_from_response(500, "x" * 100_000, "container", "x"))), MAX_MESSAGE + 100)
         self.assertIn("507", str(error_from_response(507, " ", "container", "x")))
 
     def test_error_bodies(self) -> None:
-        """JSON objects with a message, plain text, and whatever else."""
+        """The text comes from a JSON object's message, from plain text, or from any other body."""
         self.assertEqual(error_message(b'{"message":"no"}'), "no")
         for body in (b"page not found", b"[1]", b'"x"', b"{}"):
             self.assertEqual(error_message(body), body.decode())
         self.assertTrue(error_message(b"\xff"))
 
 
-class ConnectionFaultTests(SynchronousTestCase):
-    """Connections that fail."""
+class ConnectionErrorTests(SynchronousTestCase):
+    """Failed connections."""
 
     def test_a_lost_connection_is_an_engine_that_is_away(self) -> None:
-        """With the reason, wrapped or not."""
+        """A lost connection is Unavailable with the reason, wrapped or not."""
         wrapped = ResponseNeverReceived([Failure(ConnectionLost("gone"))])
         for error in (ConnectError(osError=2, string="no such file"), ConnectionDone(), wrapped):
             found = error_from_connection(error)
@@ -116,34 +116,34 @@ class ConnectionFaultTests(SynchronousTestCase):
         self.assertIn("no such file", str(error_from_connection(ConnectError(osError=2, string="no such file"))))
 
     def test_what_we_dropped_is_a_cancellation(self) -> None:
-        """However deep Twisted has wrapped it."""
+        """A connection that this process dropped is a cancellation, however deep Twisted has wrapped it."""
         wrapped = ResponseFailed([Failure(ResponseNeverReceived([Failure(CancelledError())]))])
         self.assertIsInstance(error_from_connection(wrapped), CancelledError)
 
     def test_what_is_not_http_is_not_understood(self) -> None:
-        """It is no reason to try again."""
+        """A response that is not HTTP is an EngineFailure, which nothing retries."""
         wrapped = ResponseNeverReceived([Failure(ParseError("wrong number of parts", b"x"))])
         self.assertIsInstance(error_from_connection(wrapped), EngineFailure)
 
 
-class WordsTests(SynchronousTestCase):
-    """What engines say."""
+class ErrorTextTests(SynchronousTestCase):
+    """Errors that only their text distinguishes."""
 
     def test_a_taken_name(self) -> None:
-        """With and without quotes about the id."""
+        """The holder of a name is read with and without quotes around the id."""
         text = f'Conflict. The container name "/x" is already in use by container "{ID}". You have to remove'
         self.assertEqual(name_holder(FailedPrecondition(text)), ID)
         self.assertEqual(name_holder(FailedPrecondition(text.replace('"', ""))), ID)
         self.assertIsNone(name_holder(FailedPrecondition("Conflict. Something else")))
 
     def test_states_of_containers(self) -> None:
-        """Not running, which only a conflict can say."""
+        """Only a conflict can report that a container does not run."""
         self.assertTrue(is_not_running(FailedPrecondition(f"Cannot kill container: x: Container {ID} is not running")))
         self.assertFalse(is_not_running(EngineFailure("x is not running")))
         self.assertFalse(is_not_running(FailedPrecondition("Conflict. Something else")))
 
     def test_capability_not_dropped(self) -> None:
-        """An engine that does not have the capability names it, in the words of its generation."""
+        """The capability is read from the texts of all engine versions."""
         for words in (
             "unknown capability",
             "capability not supported by your kernel or not available in the current environment",
@@ -153,7 +153,7 @@ class WordsTests(SynchronousTestCase):
         self.assertIsNone(unavailable_capability(InvalidArgument("docker", 'invalid CapAdd: x: "CAP_BPF"')))
 
     def test_an_image_in_use(self) -> None:
-        """Of engines 20.10 to 29, by name and by id."""
+        """The texts of engines 20.10 to 29 are recognized, by name and by id."""
         for text in (
             'conflict: unable to remove repository reference "x:1" (must force) - container 123 is using its '
             "referenced image 456",
@@ -164,7 +164,7 @@ class WordsTests(SynchronousTestCase):
         self.assertFalse(is_image_in_use(FailedPrecondition("image has dependent child images")))
 
     def test_registries(self) -> None:
-        """The status of one that is away, in both forms; a port or a path is none."""
+        """The status of a registry is read in both forms; a port or a path is not a status."""
         for text, status in (
             ("received unexpected HTTP status: 503 Service Unavailable", 503),
             ("unexpected status from GET request to https://r:500/v2/503/manifests/1: 502 Bad Gateway", 502),
@@ -174,7 +174,7 @@ class WordsTests(SynchronousTestCase):
         self.assertIsNone(registry_status(EngineFailure("dial tcp 127.0.0.1:503: connect: connection refused")))
 
     def test_refusals_of_registries(self) -> None:
-        """A registry's words and the engine's."""
+        """The registry's texts and the engine's own are recognized."""
         for text in (
             "unauthorized: authentication required",
             "denied: requested access to the resource is denied",
@@ -188,5 +188,5 @@ class WordsTests(SynchronousTestCase):
 @given(st.integers(400, 599), st.text(max_size=60), st.binary(max_size=60))
 @settings(max_examples=100)
 def test_every_answer_is_an_error_of_ours(status: int, name: str, body: bytes) -> None:
-    """Whatever the engine answers."""
+    """Every response gives one of criwist's errors."""
     assert isinstance(error_from_response(status, error_message(body), "container", name), CriwistError)

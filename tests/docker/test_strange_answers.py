@@ -1,4 +1,4 @@
-"""Whatever bytes an engine answers, a call ends, with a result or with an error of ours."""
+"""Every response of an engine, of any bytes, ends the call with a result or one of criwist's errors."""
 
 from __future__ import annotations
 
@@ -19,13 +19,12 @@ from tests.doubles.memory_network import MemoryEndpoint, MemoryNetwork
 
 
 class Babbler(Protocol):
-    """Answers whatever it is asked with the same chunks, and goes."""
+    """Answers every request with the same chunks, and closes."""
 
     def __init__(self, chunks: list[bytes]) -> None:
         self._chunks = chunks
 
     def dataReceived(self, data: bytes) -> None:
-        """Answer."""
         transport: Any = self.transport
         for chunk in self._chunks:
             transport.write(chunk)
@@ -68,7 +67,7 @@ _CALLS: list[Callable[[Docker], Any]] = [
 @given(st.lists(_LINES | st.binary(max_size=20), max_size=8), st.sampled_from(_CALLS))
 @settings(max_examples=120, deadline=None)
 def test_every_answer_ends_the_call(chunks: list[bytes], call: Callable[[Docker], Any]) -> None:
-    """Nothing escapes, nothing hangs beyond the call's limit, no timer is left."""
+    """No exception escapes, no call exceeds its limit, no timer is left."""
     clock = Clock()
     network = MemoryNetwork(clock)
     docker = Docker(clock, over_endpoint(clock, MemoryEndpoint(network, lambda: Babbler(chunks)), "http://docker"))

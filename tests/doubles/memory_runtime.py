@@ -1,4 +1,4 @@
-"""A runtime for the streaming server in memory: processes that a test plays, and ports that it lists.
+"""A runtime for the streaming server, in memory: the test plays its processes and the servers on its ports.
 
 The engine's and the pod's connections are those of a ``MemoryNetwork``, so back-pressure and half-close are real.
 """
@@ -27,32 +27,29 @@ from tests.doubles.memory_network import MemoryNetwork
 
 @implementer(IHalfCloseableProtocol)
 class FarEnd(Protocol):
-    """The end that the test plays: a process behind an engine, or a server in a pod."""
+    """The far end of a connection, which the test plays: a process behind an engine, or a server in a pod."""
 
     def __init__(self) -> None:
         self.received = bytearray()
-        #: The other end sends nothing more.
+        #: The other end has closed its direction.
         self.finished = False
         self.lost = False
 
     @property
     def connection(self) -> Any:
-        """The transport."""
+        """Return the transport."""
         return self.transport
 
     def dataReceived(self, data: bytes) -> None:
-        """Keep it."""
         self.received += data
 
     def readConnectionLost(self) -> None:
-        """The other end's half is closed."""
         self.finished = True
 
     def writeConnectionLost(self) -> None:
-        """Ours is."""
+        """Do nothing."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The end."""
         self.lost = True
 
 
@@ -67,12 +64,10 @@ class MemoryHijack:
         self._near: IProtocol | None = None
 
     def start(self, protocol: IProtocol) -> None:
-        """Connect."""
         self._near = protocol
         self._network.connect(protocol, self._far)
 
     def abort(self) -> None:
-        """Drop."""
         if self._near is not None:
             transport: Any = getattr(self._near, "transport", None)
             transport.abortConnection()
@@ -89,7 +84,7 @@ class MemoryProcess:
         self.half_closes = not request.tty
         self.stream = MemoryHijack(network, self.far, multiplexed=not request.tty)
         self.sizes: list[tuple[int, int]] = []
-        #: While it is set, resizing waits for it.
+        #: If set, resize() waits for it.
         self.resizing: Deferred[None] | None = None
         self.hung_up = False
         self._exit: Deferred[None] = Deferred()
@@ -98,21 +93,21 @@ class MemoryProcess:
     # -- For the test
 
     def say(self, data: bytes, stream: Stream = Stream.STDOUT) -> None:
-        """Output."""
+        """Write output."""
         self.far.connection.write(data if self.request.tty else frame(stream, data))
 
     def close_output(self) -> None:
-        """The engine closes its connection."""
+        """Close the engine's connection."""
         self.far.connection.loseConnection()
 
     def end(self, exit_code: int | None) -> None:
-        """The process and its output end, the output first."""
+        """End the output, then the process."""
         self.close_output()
         self._network.settle()
         self.exit(exit_code)
 
     def exit(self, exit_code: int | None) -> None:
-        """The process ends, its output stays open."""
+        """End the process; its output stays open."""
         self._exit_code = exit_code
         if not self._exit.called:
             self._exit.callback(None)
@@ -120,51 +115,45 @@ class MemoryProcess:
     # -- IRemoteProcess
 
     async def resize(self, *, height: int, width: int) -> None:
-        """Note it."""
         if self.resizing is not None:
             await self.resizing
         self.sizes.append((height, width))
 
     async def ended(self, output_ended: Deferred[None]) -> int | None:
-        """Wait for the test to end it."""
         await first_of(self._exit)
         return self._exit_code
 
     async def hang_up(self) -> None:
-        """Note it."""
         self.hung_up = True
 
 
 @implementer(IStreamingRuntime)
 class MemoryRuntime:
-    """Admits everything."""
+    """A runtime that admits every request."""
 
     def __init__(self, network: MemoryNetwork) -> None:
         self._network = network
         self.processes: list[MemoryProcess] = []
-        #: Raised by the next exec or attach.
+        #: If set, exec and attach raise it.
         self.refusal: Exception | None = None
-        #: While it is set, exec and attach wait for it.
+        #: If set, exec and attach wait for it.
         self.starting: Deferred[None] | None = None
-        #: The servers that listen, and the connections they have.
+        #: Makers of the servers that listen, by port, and the servers' connections.
         self.ports: dict[int, Callable[[], FarEnd]] = {}
         self.connections: list[FarEnd] = []
         self.adopting: dict[int, FarEnd] = {}
 
     async def admit_exec(self, request: RemoteCommand) -> RemoteCommand:
-        """As it is."""
         return request
 
     async def admit_attach(self, request: RemoteCommand) -> RemoteCommand:
-        """As it is."""
         return request
 
     async def admit_port_forward(self, sandbox_id: str) -> str:
-        """As it is."""
         return sandbox_id
 
     async def exec(self, request: RemoteCommand) -> IRemoteProcess:
-        """A process that the test finds in :attr:`processes`."""
+        """Return a process; the test finds it in :attr:`processes`."""
         if self.starting is not None:
             await self.starting
         if self.refusal is not None:
@@ -174,11 +163,10 @@ class MemoryRuntime:
         return process
 
     async def attach(self, request: RemoteCommand) -> IRemoteProcess:
-        """The same."""
         return await self.exec(request)
 
     async def connect_port(self, sandbox_id: str, port: int) -> socket.socket:
-        """A socket that :class:`MemoryReactor` will adopt as a connection to the server on *port*."""
+        """Return a socket that :class:`MemoryReactor` adopts as a connection to the server on *port*."""
         if port not in self.ports:
             raise errors.Unavailable(f"port {port} of the pod cannot be reached: 127.0.0.1: Connection refused")
         far = self.ports[port]()
@@ -201,7 +189,7 @@ class MemoryReactor(Clock):
         self.runtime = MemoryRuntime(self.network)
 
     def adoptStreamConnection(self, fileDescriptor: int, addressFamily: int, factory: IProtocolFactory) -> None:
-        """Connect what the factory builds to the far end that belongs to the descriptor."""
+        """Connect the factory's protocol to the far end of the descriptor."""
         near = factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 1))
         if near is not None:
             self.network.connect(near, self.runtime.adopting.pop(fileDescriptor))

@@ -1,6 +1,6 @@
 """Clients of the streaming server, for tests: SPDY and WebSocket over any transport.
 
-Each sends its upgrade request when connected, keeps the answer, and from then on keeps all that it receives.
+Each sends its upgrade request when connected, and records the response and everything that it receives later.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ from criwist.wire.spdy_reader import DataReceived
 
 @define(eq=False)
 class PeerStream:
-    """What a client knows of one stream."""
+    """The client's side of one stream."""
 
     received: bytearray = field(factory=bytearray)
     replied: bool = False
     finished: bool = False
-    #: The status, once the server has reset it.
+    #: The status of the server's reset.
     reset: int | None = None
 
 
@@ -50,7 +50,7 @@ class SpdyClient(Protocol):
     """A SPDY client.
 
     :param target: path of the URL.
-    :param versions: what X-Stream-Protocol-Version offers, in a header each.
+    :param versions: offered in X-Stream-Protocol-Version, in a header each.
     """
 
     def __init__(self, target: str, versions: tuple[str, ...] = ("v4.channel.k8s.io",)) -> None:
@@ -58,28 +58,27 @@ class SpdyClient(Protocol):
         self._versions = versions
         self._head = b""
         self.connection = SpdyConnection(server=False)
-        #: Status line and headers of the answer; ``b""`` until it is whole.
-        self.answer = b""
-        #: What an answer other than 101 had to say.
+        #: Status line and headers of the response; ``b""`` until they are complete.
+        self.response = b""
+        #: The body of a response other than 101.
         self.body = b""
         self.streams: dict[int, PeerStream] = {}
         self.frames = 0
         self.pings = 0
         self.pongs = 0
-        #: The server's GOAWAY, as its status.
+        #: The status of the server's GOAWAY.
         self.goaway: int | None = None
         self.lost = False
 
     # -- To the server
 
     def connectionMade(self) -> None:
-        """Ask to upgrade."""
         lines = [f"POST {self._target} HTTP/1.1", "Host: node", "Connection: Upgrade", "Upgrade: SPDY/3.1"]
         lines += [f"X-Stream-Protocol-Version: {version}" for version in self._versions]
         self._write("\r\n".join([*lines, "Content-Length: 0", "", ""]).encode())
 
     def open(self, *, fin: bool = False, **headers: str) -> int:
-        """Open a stream; returns its number."""
+        """Open a stream; return its number."""
         number, data = self.connection.open_stream(
             [(name.encode(), value.encode()) for name, value in headers.items()], fin=fin
         )
@@ -110,21 +109,19 @@ class SpdyClient(Protocol):
     # -- From the server
 
     def dataReceived(self, data: bytes) -> None:
-        """The answer, then frames."""
-        if not self.answer:
+        if not self.response:
             self._head += data
             head, end, data = self._head.partition(b"\r\n\r\n")
             if not end:
                 return
-            self.answer = head
-        if not self.answer.startswith(b"HTTP/1.1 101"):
+            self.response = head
+        if not self.response.startswith(b"HTTP/1.1 101"):
             self.body += data
             return
         for event in self.connection.receive_data(data):
             self._event(event)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The end."""
         self.lost = True
 
     def _event(self, event: object) -> None:
@@ -148,7 +145,7 @@ class SpdyClient(Protocol):
             case HeadersReceived():
                 pass
             case _:
-                raise AssertionError(f"the server sent what makes {event!r} of it")
+                raise AssertionError(f"the server sent an unexpected {event!r}")
 
 
 class WebSocketClient(Protocol):
@@ -161,9 +158,9 @@ class WebSocketClient(Protocol):
     def __init__(self, target: str, subprotocols: tuple[str, ...] = ("v5.channel.k8s.io",)) -> None:
         self._request = Request(host="node", target=target, subprotocols=list(subprotocols))
         self.connection = WSConnection(ConnectionType.CLIENT)
-        #: The sub-protocol that the server chose; ``""`` for none; None until it has answered.
+        #: The sub-protocol that the server chose; ``""`` for none; None until the server has responded.
         self.chosen: str | None = None
-        #: The status of a refusal.
+        #: The HTTP status of a refusal.
         self.refused: int | None = None
         self.body = b""
         #: Whole messages.
@@ -175,7 +172,6 @@ class WebSocketClient(Protocol):
         self.lost = False
 
     def connectionMade(self) -> None:
-        """Shake hands."""
         self._write(self.connection.send(self._request))
 
     def send(self, message: bytes | str, *, last: bool = True) -> None:
@@ -200,18 +196,16 @@ class WebSocketClient(Protocol):
         self._write(self.connection.send(CloseConnection(code=1000)))
 
     def channel(self, number: int) -> bytes:
-        """All payload of one channel of a binary protocol."""
-        found = [one[1:] for one in self.messages if isinstance(one, bytes) and one[:1] == bytes((number,))]
-        return b"".join(found)
+        """Return all payload of one channel of a binary protocol."""
+        payloads = [one[1:] for one in self.messages if isinstance(one, bytes) and one[:1] == bytes((number,))]
+        return b"".join(payloads)
 
     def dataReceived(self, data: bytes) -> None:
-        """Events."""
         self.connection.receive_data(data)
         for event in self.connection.events():
             self._event(event)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The end."""
         self.lost = True
 
     def _event(self, event: object) -> None:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
@@ -280,6 +280,13 @@ def root() -> Iterator[Path]:
     shutil.rmtree(directory, ignore_errors=True)
 
 
+@example(
+    # The file renamed back ends with a line that is as old as the next, and the record is of the file it replaced.
+    play=[("write", [(0, False, COPIER_BUFFER)]), ("kubelet rotates, killed", 2)],
+    compressed=False,
+    local=False,
+)
+@example(play=[("kubelet rotates, killed", 2), ("write", [(0, False, COPIER_BUFFER)])], compressed=False, local=False)
 @settings(max_examples=150, deadline=None)
 @given(play=st.lists(actions, max_size=14), compressed=st.booleans(), local=st.booleans())
 def test_killed_anywhere(play: list[tuple[object, ...]], compressed: bool, local: bool) -> None:
@@ -333,3 +340,20 @@ def test_killed_at_every_byte(root: Path, fuse: int) -> None:
     with suppress(Killed):
         node.step(fuse // 2)
     assert node.finish() == node.engine.lines
+
+
+def test_docker_log_fails_after_the_search(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error of Docker's file just after the last line is found makes no line be written twice."""
+    node = Node(root, keep=99, compressed=False, local=False)
+    _play(node, [("write", [(1, True, 5), (1, True, 5), (1, True, 5)]), ("step",), ("forget",)])
+    advance = DockerLog.advance
+    failures = [OSError(errno.EIO, "no")]
+
+    def advance_later(log: DockerLog, consumed: int) -> None:
+        if failures:
+            raise failures.pop()
+        advance(log, consumed)
+
+    monkeypatch.setattr(DockerLog, "advance", advance_later)
+    assert node.finish() == node.engine.lines
+    assert not failures

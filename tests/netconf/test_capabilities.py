@@ -10,19 +10,19 @@ from criwist.netconf.capabilities import BURST, capability_arguments
 
 
 def request(**fields: object) -> PodNetworkRequest:
-    """A pod with these fields."""
+    """A pod's network request with these fields."""
     return PodNetworkRequest("a" * 64, "pod", "default", "uid", **fields)  # type: ignore[arg-type] # for brevity
 
 
 class CapabilityTests(SynchronousTestCase):
-    """What a pod gives rise to."""
+    """The runtime arguments of a pod."""
 
     def test_nothing(self) -> None:
-        """A pod that asks for nothing gives rise to nothing."""
+        """A pod without requests has no runtime arguments."""
         self.assertEqual(capability_arguments(request(), ()), {})
 
     def test_port_mappings(self) -> None:
-        """Ports with a host port are mapped, those without are not; the host address only if there is one."""
+        """Ports with a host port are mapped, others are not; the host address is passed only if there is one."""
         mappings = (PortMapping("tcp", 80, 8080), PortMapping("udp", 53, 0), PortMapping("sctp", 9, 19, "10.0.0.1"))
         self.assertEqual(
             capability_arguments(request(port_mappings=mappings), ()),
@@ -42,7 +42,7 @@ class CapabilityTests(SynchronousTestCase):
         )
 
     def test_bandwidth(self) -> None:
-        """Rates are bits per second; a direction that is not limited is not spoken of."""
+        """Rates are bits per second; a direction without a limit has no members."""
         annotations = {"kubernetes.io/ingress-bandwidth": "10M"}
         arguments = capability_arguments(request(annotations=annotations), ())
         self.assertEqual(arguments["bandwidth"], {"ingressRate": 10_000_000, "ingressBurst": BURST})
@@ -52,18 +52,18 @@ class CapabilityTests(SynchronousTestCase):
         self.assertEqual(arguments["io.kubernetes.cri.pod-annotations"], annotations)
 
     def test_dns(self) -> None:
-        """The pod's name resolution is told to networks that want to know it."""
+        """Networks that declare dns get the pod's name resolution."""
         arguments = capability_arguments(request(dns_servers=("10.96.0.10",), dns_options=("ndots:5",)), ())
         self.assertEqual(arguments, {"dns": {"servers": ["10.96.0.10"], "options": ["ndots:5"]}})
 
     def test_addresses_asked_for(self) -> None:
-        """Addresses and a hardware address can be asked for by annotation."""
+        """Annotations can request addresses and a hardware address."""
         annotations = {"network.criwist/ips": "10.1.0.7, fd00::7/64", "network.criwist/mac": "02:00:00:00:00:07"}
         arguments = capability_arguments(request(annotations=annotations), ())
         self.assertEqual((arguments["ips"], arguments["mac"]), (["10.1.0.7", "fd00::7/64"], "02:00:00:00:00:07"))
 
     def test_cgroup(self) -> None:
-        """The pod's cgroup is told as kubelet named it."""
+        """The pod's cgroup path is passed as kubelet named it."""
         self.assertEqual(capability_arguments(request(cgroup_parent="/pods/x"), ()), {"cgroupPath": "/pods/x"})
 
     def test_refused(self) -> None:

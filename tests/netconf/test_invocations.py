@@ -1,4 +1,4 @@
-"""What a plugin is called with, and libcni's cache of it."""
+"""A plugin's environment and standard input, and libcni's cache."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ class InvocationTests(SynchronousTestCase):
         )
 
     def test_environment_without_pod(self) -> None:
-        """A call about no pod speaks of none."""
+        """A call for no pod has no variables of one."""
         self.assertEqual(environment("STATUS", None, ("/b",)), {"CNI_COMMAND": "STATUS", "CNI_PATH": "/b"})
 
     def test_name_and_version(self) -> None:
-        """Each plugin is told the list's name and version, whatever its own part says; the rest stays."""
+        """Each plugin gets the list's name and version over its own; its other members stay."""
         self.assertEqual(
             configuration(LIST, LIST.plugins[0], "1.0.0"),
             {"type": "bridge", "name": "net", "cniVersion": "1.0.0", "mtu": 1400},
@@ -70,12 +70,12 @@ class InvocationTests(SynchronousTestCase):
         self.assertEqual(document["runtimeConfig"], {"portMappings": [{"hostPort": 80}]})
 
     def test_previous(self) -> None:
-        """The result before is handed on."""
+        """The previous result is passed on."""
         document = configuration(LIST, LIST.plugins[1], "1.0.0", previous={"cniVersion": "1.0.0"})
         self.assertEqual(document["prevResult"], {"cniVersion": "1.0.0"})
 
     def test_valid_attachments(self) -> None:
-        """GC names every attachment that is to stay; an empty list says that none is."""
+        """GC names every attachment that must stay; an empty list means none."""
         document = configuration(LIST, LIST.plugins[0], "1.1.0", valid_attachments=[("c1", "eth0")])
         self.assertEqual(document["cni.dev/valid-attachments"], [{"containerID": "c1", "ifname": "eth0"}])
         document = configuration(LIST, LIST.plugins[0], "1.1.0", valid_attachments=[])
@@ -83,10 +83,10 @@ class InvocationTests(SynchronousTestCase):
 
 
 class CacheTests(SynchronousTestCase):
-    """libcni's files."""
+    """libcni's cache files."""
 
     def test_form(self) -> None:
-        """The file is what libcni writes: its kind, base64 of the list, and the result."""
+        """The file has libcni's form: its kind, base64 of the list, and the result."""
         cached = Cached("net", LIST.text, ATTACHMENT, {"cniVersion": "1.0.0", "ips": []})
         document = json.loads(write_cached(cached))
         self.assertEqual(
@@ -106,12 +106,12 @@ class CacheTests(SynchronousTestCase):
         self.assertEqual(cache_file_name("net", "c1", "eth0"), "net-c1-eth0")
 
     def test_round_trip(self) -> None:
-        """What is written is read."""
+        """A written file reads back equal."""
         cached = Cached("net", LIST.text, ATTACHMENT, {"cniVersion": "1.0.0", "ips": []})
         self.assertEqual(read_cached(write_cached(cached).encode()), cached)
 
     def test_libcni_file(self) -> None:
-        """A file as libcni 0.8 wrote it, without a namespace and with null where there is nothing, is understood."""
+        """A file of libcni 0.8, without a namespace and with null for empty members, is read."""
         config = base64.b64encode(LIST.text.encode()).decode()
         cached = read_cached(
             json.dumps(
@@ -130,7 +130,7 @@ class CacheTests(SynchronousTestCase):
         self.assertEqual(cached.attachment, Attachment("c1", "", "eth0", (), {"portMappings": []}))
 
     def test_refused(self) -> None:
-        """Other files are not taken for one."""
+        """Other files are refused."""
         for content in (
             b"",
             b"[]",
@@ -145,22 +145,22 @@ class CacheTests(SynchronousTestCase):
 
 
 class ErrorTests(SynchronousTestCase):
-    """Error objects."""
+    """Plugins' error objects."""
 
     def test_error(self) -> None:
-        """Code, message and details are read; details are shown if they say more."""
+        """Code, message and details are read; details are shown unless the message has them."""
         error = read_plugin_error(b'{"cniVersion": "1.0.0", "code": 11, "msg": "try again", "details": "lock held"}')
         self.assertEqual(error, PluginError(11, "try again", "lock held"))
         self.assertEqual(str(error), "try again; lock held")
         self.assertEqual(str(PluginError(1, "lock held by 7", "lock held")), "lock held by 7")
 
     def test_none(self) -> None:
-        """What is not an error object is none."""
+        """Output that is not an error object gives None."""
         for output in (b"", b"panic: oops", b"[]", b"{}", b'{"cniVersion": "1.0.0"}', b"\xff", b"[" * 100000):
             self.assertIsNone(read_plugin_error(output))
 
     def test_odd_members(self) -> None:
-        """Members of the wrong type are passed over."""
+        """Members of the wrong type are ignored."""
         self.assertEqual(read_plugin_error(b'{"code": "7", "msg": "no"}'), PluginError(0, "no"))
 
     def test_quote(self) -> None:
@@ -172,7 +172,7 @@ class ErrorTests(SynchronousTestCase):
 @settings(max_examples=60, deadline=None)
 @given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
 def test_any_cache_file(content: bytes) -> None:
-    """A file in the cache directory is read or refused."""
+    """Every file in the cache directory is read or refused."""
     try:
         read_cached(content)
     except MalformedDocument:

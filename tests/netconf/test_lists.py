@@ -1,4 +1,4 @@
-"""Choosing and reading configuration lists."""
+"""Parsing and choosing configuration lists."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ PORTMAP = {"type": "portmap", "capabilities": {"portMappings": True, "other": Fa
 
 
 def text(**members: Any) -> bytes:
-    """A list of this content."""
+    """A list with this content."""
     return json.dumps({"name": "net", "cniVersion": "1.0.0", "plugins": [BRIDGE, PORTMAP]} | members).encode()
 
 
 class ParseTests(SynchronousTestCase):
-    """One file."""
+    """One configuration file."""
 
     def test_list(self) -> None:
         """A list has its name, its version and its plugins in order, with the capabilities that are true."""
@@ -34,7 +34,7 @@ class ParseTests(SynchronousTestCase):
         self.assertEqual(network.plugins[1].executables, ("portmap",))
 
     def test_text_is_kept(self) -> None:
-        """The text of a list is the file's, so that a cache holds what was configured."""
+        """A list keeps the file's text, so that a cache holds the configuration unchanged."""
         self.assertEqual(parse_list(text(extra=[1])).text, text(extra=[1]).decode())
 
     def test_single_plugin(self) -> None:
@@ -46,36 +46,36 @@ class ParseTests(SynchronousTestCase):
         self.assertEqual(parse_list(network.text, source="10-net.conf"), network)
 
     def test_added_plugins(self) -> None:
-        """Plugins that others have added come after the list's own, and the text has them all."""
+        """Plugins of other files come after the list's own, and the text has them all."""
         added = {"10-tuning.conf": b'{"type": "tuning"}', "20-sbr.conf": b'{"type": "sbr"}'}
         network = parse_list(text(), source="10-net.conflist", added={"net": added}.__getitem__)
         self.assertEqual([plugin.type for plugin in network.plugins], ["bridge", "portmap", "tuning", "sbr"])
         self.assertEqual(parse_list(network.text, source="10-net.conflist", added={}.__getitem__), network)
 
     def test_only_added_plugins(self) -> None:
-        """A list may consist of what others add."""
+        """A list may consist of added plugins only."""
         network = parse_list(b'{"name": "net"}', source="a.conflist", added=lambda name: {"x.conf": b'{"type": "x"}'})
         self.assertEqual([plugin.type for plugin in network.plugins], ["x"])
 
     def test_no_added_plugins(self) -> None:
-        """A list that wants its own plugins only, and a single plugin, are not added to."""
+        """A list with loadOnlyInlinedPlugins, and a single plugin, get no added plugins."""
         single = b'{"name": "net", "type": "bridge"}'
         for content, source in ((text(loadOnlyInlinedPlugins=True), "a.conflist"), (single, "a.conf")):
             parse_list(content, source=source, added={}.__getitem__)
 
     def test_broken_added_plugin(self) -> None:
-        """A list is refused if what is added to it is broken: without it pods would not be what was meant."""
+        """A list with a broken added plugin is refused: without the plugin, pods would not be as configured."""
         for content, problem in ((b"{", "not a JSON object"), (b"{}", "has no type")):
             with self.assertRaises(MalformedDocument) as caught:
                 parse_list(text(), source="a.conflist", added=lambda name, content=content: {"x.conf": content})
             self.assertIn(problem, str(caught.exception))
 
     def test_default_version(self) -> None:
-        """Without a version it is of the first."""
+        """A list without a version has the first version."""
         self.assertEqual(parse_list(b'{"name": "n", "type": "x"}').versions, ("0.1.0",))
 
     def test_alternatives(self) -> None:
-        """The versions that a list offers are tried from the newest that is known."""
+        """The versions that a list offers are tried from the newest known one."""
         network = parse_list(text(cniVersion="0.4.0", cniVersions=["1.0.0", "9.0.0", "0.4.0"]))
         self.assertEqual(network.versions, ("1.0.0", "0.4.0"))
 
@@ -92,7 +92,7 @@ class ParseTests(SynchronousTestCase):
             self.assertIn(word, str(problem))
 
     def test_refused(self) -> None:
-        """What is no list is refused in words that name the fault."""
+        """A file that is not a list is refused, with the reason."""
         self._refused(b"", "not JSON")
         self._refused(b"\xff", "not JSON")
         self._refused(b"[" * 100000, "not JSON")
@@ -116,17 +116,17 @@ class ParseTests(SynchronousTestCase):
 
 
 class ChooseTests(SynchronousTestCase):
-    """A directory."""
+    """A configuration directory."""
 
     def test_first_valid(self) -> None:
-        """The first valid file by name counts; what was passed over before it is told."""
+        """The first valid file by name wins; the files skipped before it are reported."""
         choice = choose({"20-b.conflist": text(name="b"), "10-a.conf": b"{", "30-c.json": text(name="c")})
         self.assertIsNotNone(choice.chosen)
         self.assertEqual(choice.chosen and choice.chosen.name, "b")
         self.assertEqual(list(choice.problems), ["10-a.conf"])
 
     def test_endings(self) -> None:
-        """Files of other endings are not configurations."""
+        """Files with other endings are ignored."""
         self.assertIsNone(choose({"10-a.conflist.bak": text(), "README": b"", "a.yaml": text()}).chosen)
 
     def test_nothing(self) -> None:
@@ -155,7 +155,7 @@ _json = st.recursive(
 @settings(max_examples=150, deadline=None)
 @given(_json | st.binary(max_size=20))
 def test_any_file(content: Any) -> None:
-    """No file in the directory can do more than be passed over."""
+    """Every file in the directory is used or skipped."""
     file = content if isinstance(content, bytes) else json.dumps(content).encode()
     choice = choose({"a.conf": file, "b.conflist": file})
     assert choice.chosen is None or choice.chosen.plugins

@@ -58,11 +58,11 @@ class ReadTests(SynchronousTestCase):
         self.assertEqual(result_document(result, "0.2.0"), document)
 
     def test_order(self) -> None:
-        """Addresses keep the plugin's order, IPv6 first if it says so."""
+        """Addresses keep the plugin's order, also with IPv6 first."""
         self.assertEqual(read_result(BRIDGE).pod_addresses("eth0"), ("fd00::2", "10.1.0.2"))
 
     def test_which_addresses(self) -> None:
-        """Addresses on eth0 in the pod are the pod's; not those on the host's side, nor on other interfaces."""
+        """The pod's addresses are those on eth0 in the pod, not those on the host's side or on other interfaces."""
         interfaces = (
             ResultInterface("cni0"),
             ResultInterface("eth0", sandbox="ns"),
@@ -75,16 +75,16 @@ class ReadTests(SynchronousTestCase):
         self.assertEqual(Result((), (evolve(at[1], interface=None),)).pod_addresses("eth0"), ("10.1.0.1",))
 
     def test_no_version(self) -> None:
-        """A result without a version is of the first."""
+        """A result without a version has the first version."""
         self.assertEqual(read_result({"ip4": {"ip": "10.1.0.2/24"}}).pod_addresses("eth0"), ("10.1.0.2",))
 
     def test_stray_index(self) -> None:
-        """An interface that the result does not list counts as none, as it does elsewhere."""
+        """An interface index that the result does not list counts as none, as with libcni."""
         result = read_result({"cniVersion": "1.0.0", "ips": [{"address": "10.1.0.2/24", "interface": 5}]})
         self.assertEqual(result.pod_addresses("eth0"), ("10.1.0.2",))
 
     def test_refused(self) -> None:
-        """What is no result is refused, and the text names the member."""
+        """A document that is not a result is refused, and the text names the member."""
         for document, word in (
             ({"cniVersion": "3.0.0"}, "3.0.0"),
             ({"cniVersion": 1}, "cniVersion"),
@@ -110,18 +110,18 @@ class ConvertTests(SynchronousTestCase):
     """From one version to another."""
 
     def test_same_version(self) -> None:
-        """A result of the wanted version is handed on as it is, unknown members and all."""
+        """A result of the wanted version is returned unchanged, with unknown members."""
         document = {"cniVersion": "0.4.0", "ips": [], "ours": {"x": 1}}
         self.assertIs(convert(document, "0.4.0"), document)
 
     def test_to_1_0_0(self) -> None:
-        """The address family is not said any more."""
+        """1.0.0 has no address family."""
         document = convert(BRIDGE, "1.0.0")
         self.assertEqual(document["cniVersion"], "1.0.0")
         self.assertEqual([sorted(entry) for entry in document["ips"]], [["address", "gateway", "interface"]] * 2)
 
     def test_to_0_2_0(self) -> None:
-        """Interfaces go, routes go with their family."""
+        """0.2.0 has no interfaces, and routes belong to their family."""
         self.assertEqual(
             convert(BRIDGE, "0.2.0"),
             {
@@ -133,7 +133,7 @@ class ConvertTests(SynchronousTestCase):
         )
 
     def test_nothing_to_convert(self) -> None:
-        """The oldest form cannot say that there is no address."""
+        """The oldest form must have an address."""
         self.assertRaises(MalformedDocument, convert, {"cniVersion": "1.0.0"}, "0.2.0")
 
 
@@ -171,7 +171,7 @@ def results(draw: st.DrawFn) -> Result:
 
 
 def held_by(result: Result, version: str) -> Result:
-    """What of *result* a document of *version* can hold."""
+    """The part of *result* that a document of *version* can hold."""
     if at_least(version, "1.1.0"):
         return result
     routes = tuple(evolve(route, more={}) for route in result.routes)
@@ -189,7 +189,7 @@ def held_by(result: Result, version: str) -> Result:
 @settings(max_examples=80, deadline=None)
 @given(results(), st.sampled_from(SPEC_VERSIONS))
 def test_round_trip(result: Result, version: str) -> None:
-    """A result written in any version reads back as what that version can hold of it, through JSON."""
+    """A result written in any version reads back as the part that this version can hold, through JSON."""
     expected = held_by(result, version)
     try:
         document = result_document(result, version)
@@ -203,7 +203,7 @@ def test_round_trip(result: Result, version: str) -> None:
 @settings(max_examples=80, deadline=None)
 @given(results(), st.sampled_from(SPEC_VERSIONS), st.sampled_from(SPEC_VERSIONS))
 def test_conversion(result: Result, one: str, other: str) -> None:
-    """Converting says the same as writing in the other version at once, as far as the first could hold it."""
+    """Converting equals writing in the other version directly, as far as the first could hold the result."""
     if not result.addresses:
         return
     document = result_document(result, one)
@@ -215,7 +215,7 @@ def test_conversion(result: Result, one: str, other: str) -> None:
 @settings(max_examples=80, deadline=None)
 @given(results(), st.sampled_from(SPEC_VERSIONS))
 def test_addresses_in_any_version(result: Result, version: str) -> None:
-    """A pod has its addresses whatever version the plugin speaks: in order, each once, none made up."""
+    """A pod has its addresses with a plugin of any version: in order, each once, none invented."""
     if not result.addresses:
         return
     kept = held_by(result, version)
@@ -248,7 +248,7 @@ _anything = st.recursive(
     st.sampled_from(SPEC_VERSIONS),
 )
 def test_any_document(document: dict[str, Any], version: str) -> None:
-    """Whatever a plugin prints is read or refused, never anything else."""
+    """Every document is read or refused, with no other exception."""
     try:
         result = read_result(document | {"cniVersion": version})
     except MalformedDocument:

@@ -21,7 +21,7 @@ from criwist.netconf.versions import (
 
 
 class VersionTests(SynchronousTestCase):
-    """What is known, and its order."""
+    """Known versions, and their order."""
 
     def test_order(self) -> None:
         """Versions are in the order of their release, not of their letters."""
@@ -31,14 +31,14 @@ class VersionTests(SynchronousTestCase):
         self.assertTrue(at_least("1.0.0", "1.0.0"))
 
     def test_what_each_brought(self) -> None:
-        """Commands and members are used from the version on that has them."""
+        """Each command and member is used from its version on."""
         self.assertEqual([v for v in SPEC_VERSIONS if has_check(v)], ["0.4.0", "1.0.0", "1.1.0"])
         self.assertEqual([v for v in SPEC_VERSIONS if has_previous_result_on_delete(v)], ["0.4.0", "1.0.0", "1.1.0"])
         self.assertEqual([v for v in SPEC_VERSIONS if has_status(v)], ["1.1.0"])
         self.assertEqual([v for v in SPEC_VERSIONS if has_collection(v)], ["1.1.0"])
 
     def test_newest_first(self) -> None:
-        """Unknown versions are dropped, doubles too."""
+        """Unknown versions and duplicates are dropped."""
         self.assertEqual(newest_first(["0.3.1", "2.0.0", "1.0.0", "0.3.1"]), ("1.0.0", "0.3.1"))
         self.assertFalse(known("1.0"))
 
@@ -47,16 +47,16 @@ class AnswerTests(SynchronousTestCase):
     """Answers to VERSION."""
 
     def test_versions(self) -> None:
-        """The plugin's versions are taken as they are."""
+        """The plugin's versions keep their order."""
         answer = {"cniVersion": "1.0.0", "supportedVersions": ["0.4.0", "1.0.0", "9.9.9"]}
         self.assertEqual(read_supported_versions(answer), ("0.4.0", "1.0.0", "9.9.9"))
 
     def test_first_plugins(self) -> None:
-        """A plugin of the version that brought the command may leave the member out."""
+        """A plugin of the version that introduced the command may omit the member."""
         self.assertEqual(read_supported_versions({"cniVersion": "0.2.0"}), ("0.1.0", "0.2.0"))
 
     def test_nonsense(self) -> None:
-        """Anything else is no answer."""
+        """Anything else is refused."""
         for answer in (
             None,
             [],

@@ -25,10 +25,10 @@ def _members(archive: bytes) -> dict[str, bytes]:
 
 
 class ImageTests(SynchronousTestCase):
-    """An image's archive as Docker's image specification wants it."""
+    """An image's archive follows Docker's image specification."""
 
     def test_manifest_names_what_is_there(self) -> None:
-        """The manifest leads to a configuration and a layer that the archive holds, and bears the references."""
+        """The manifest names a configuration and a layer that are in the archive, and the references."""
         members = _members(Image(_ENTRIES, "amd64").archive("b/b:2", "a/a:1"))
         (manifest,) = json.loads(members["manifest.json"])
         self.assertEqual(manifest["RepoTags"], ["a/a:1", "b/b:2"])
@@ -45,14 +45,14 @@ class ImageTests(SynchronousTestCase):
         self.assertEqual(configuration["config"], {"User": "1003"})
 
     def test_id_is_the_digest_of_the_configuration(self) -> None:
-        """``Image.id`` is what an engine with a graph driver will call the image."""
+        """``Image.id`` is the image's id on an engine with a graph driver."""
         image = Image(_ENTRIES, "amd64")
         members = _members(image.archive("a/a:1"))
         (manifest,) = json.loads(members["manifest.json"])
         self.assertEqual(image.id, "sha256:" + hashlib.sha256(members[manifest["Config"]]).hexdigest())
 
     def test_layer_keeps_modes_owners_and_links(self) -> None:
-        """A layer holds directories before their contents, with mode, owner and link target as given."""
+        """A layer holds directories before their contents, with mode, owner and link target of each entry."""
         members = _members(Image(_ENTRIES, "amd64").archive("a/a:1"))
         (layer,) = (content for name, content in members.items() if name.endswith("/layer.tar"))
         with tarfile.open(fileobj=io.BytesIO(layer)) as tar:

@@ -1,4 +1,4 @@
-"""The pause image that is shipped."""
+"""criwist's own pause image."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from criwist.pause.image import PAUSE_REFERENCE, pause_archive, pause_image
 
 
 class PauseImageTests(SynchronousTestCase):
-    """Which pause image an engine gets."""
+    """The pause image of each architecture."""
 
     def test_engine_and_kernel_names_mean_the_same(self) -> None:
-        """The architecture as /version and as /info spell it leads to the same image."""
+        """The architecture's names in /version and in /info give the same image."""
         self.assertEqual(pause_image("amd64"), pause_image("x86_64"))
         self.assertEqual(pause_image("arm64"), pause_image("aarch64"))
         self.assertNotEqual(pause_image("amd64").id, pause_image("arm64").id)
 
     def test_archive_is_small_and_stable(self) -> None:
-        """The archive is made anew each time with the same bytes, and is a few tar blocks long."""
+        """The archive has the same bytes each time, and is a few tar blocks long."""
         self.assertEqual(pause_archive("amd64"), pause_archive("amd64"))
         self.assertLess(len(pause_archive("amd64")), 64 * 1024)
         self.assertIn(PAUSE_REFERENCE.encode(), pause_archive("amd64"))
 
     def test_other_architectures_are_told_the_way_out(self) -> None:
-        """An architecture without a pause program is named, and so is the option that helps."""
+        """The error for an architecture without a pause program names it, and the option that helps."""
         error = self.assertRaises(Unimplemented, pause_archive, "riscv64")
         self.assertIn("'riscv64'", str(error))
         self.assertIn("--pod-infra-container-image", str(error))

@@ -1,4 +1,4 @@
-"""The pause programs that are shipped: where they come from, and that they end as they should."""
+"""The pause programs in the package: their source, and their exit."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 
 @pytest.mark.parametrize("architecture", COMPILERS)
 def test_shipped_program_is_built_from_the_source(architecture: str) -> None:
-    """The bytes in the package are what the compiler makes of pause.c."""
+    """The bytes in the package are the compiler's output for pause.c."""
     if problem := obstacle(architecture):
         if os.environ.get("CRIWIST_TEST_REQUIRED") == "1" and shutil.which(COMPILERS[architecture]) is None:
             pytest.fail(problem)
@@ -30,7 +30,7 @@ def test_shipped_program_is_built_from_the_source(architecture: str) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("architecture", COMPILERS)
 def test_program_waits_and_ends_on_signal(architecture: str, number: signal.Signals, tmp_path: Path) -> None:
-    """Pause runs until SIGTERM or SIGINT and then ends with status 0."""
+    """Pause runs until SIGTERM or SIGINT and then exits with status 0."""
     program = tmp_path / "pause"
     shutil.copy(PAUSE / f"pause-{architecture}", program)
     program.chmod(0o755)

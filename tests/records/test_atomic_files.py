@@ -1,4 +1,4 @@
-"""Documents that survive crashes and notice damage."""
+"""JSON documents on disk: they survive crashes, and damage is detected."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _values = st.recursive(
 
 
 class DocumentsTests(SynchronousTestCase):
-    """What is written is what is read, or nothing."""
+    """A document reads back as it was written, or as None."""
 
     def setUp(self) -> None:
         directory = tempfile.TemporaryDirectory()
@@ -32,13 +32,13 @@ class DocumentsTests(SynchronousTestCase):
         self.documents = Documents(self.directory, 1, log=Logger(observer=self.logged.append))
 
     def test_round_trip(self) -> None:
-        """A document comes back equal, also to another process."""
+        """A document reads back equal, also in another process."""
         self.documents.write("a1", {"text": "äß€", "list": [1, None, True]})
         again = Documents(self.directory, 1)
         self.assertEqual(again.read("a1"), {"text": "äß€", "list": [1, None, True]})
 
     def test_write_replaces(self) -> None:
-        """The last write counts, and no temporary file stays."""
+        """The last write wins, and no temporary file remains."""
         self.documents.write("a1", {"n": 1})
         self.documents.write("a1", {"n": 2})
         self.assertEqual(self.documents.read("a1"), {"n": 2})
@@ -76,7 +76,7 @@ class DocumentsTests(SynchronousTestCase):
         self.assertEqual(len(self.logged), 1)
 
     def test_truncated(self) -> None:
-        """A file cut short is logged once, set aside, and absent from then on."""
+        """A file that was cut short is logged once and set aside, and reads as None from then on."""
         self._damage(b'{"version": 1, "che')
 
     def test_empty(self) -> None:
@@ -84,27 +84,27 @@ class DocumentsTests(SynchronousTestCase):
         self._damage(b"")
 
     def test_not_text(self) -> None:
-        """Bytes that are no UTF-8 count as damaged."""
+        """Bytes that are not UTF-8 count as damaged."""
         self._damage(b"\xff\xfe\x00")
 
     def test_not_an_object(self) -> None:
-        """JSON of another shape counts as damaged."""
+        """JSON of another type than an object counts as damaged."""
         self._damage(b"[1]")
 
     def test_checksum(self) -> None:
-        """A changed content with the old checksum counts as damaged."""
+        """Changed content with the old checksum counts as damaged."""
         whole = {"version": 1, "checksum": "sha256:" + 64 * "0", "document": {"n": 2}}
         self._damage(json.dumps(whole).encode())
 
     def test_removing_takes_the_damaged_one(self) -> None:
-        """What was set aside of a document goes with it."""
+        """Removing a document also removes its damaged file that was set aside."""
         self.documents.write("a1", {})
         self.documents.set_aside("a1", "a test")
         self.documents.remove("a1")
         self.assertEqual(os.listdir(self.directory), [])
 
     def test_removing_takes_an_interrupted_write(self) -> None:
-        """What a crash left beside a document goes with it, and hinders no write before."""
+        """Removing a document also removes the temporary file of a crash, which hinders no write before."""
         self.documents.write("a1", {})
         with open(os.path.join(self.directory, ".a1.json.new"), "wb") as stream:
             stream.write(b"{")
@@ -112,14 +112,14 @@ class DocumentsTests(SynchronousTestCase):
         self.assertEqual(os.listdir(self.directory), [])
 
     def test_newer_version(self) -> None:
-        """A file of a later program is left where it is and reads as absent."""
+        """A file of a newer version stays in place and reads as None."""
         Documents(self.directory, 2).write("a1", {"n": 1})
         self.assertIsNone(self.documents.read("a1"))
         self.assertEqual(os.listdir(self.directory), ["a1.json"])
         self.assertEqual([event["log_level"].name for event in self.logged], ["error"])
 
     def test_paths_are_no_keys(self) -> None:
-        """A key cannot lead out of the directory: reading finds nothing, writing is refused."""
+        """A key cannot name a path outside of the directory: reading returns None, writing is refused."""
         for key in ("../a", "a/b", "", ".a", "a.", "a" * 251, "a\n"):
             self.assertFalse(valid_key(key))
             self.assertIsNone(self.documents.read(key))
@@ -128,7 +128,7 @@ class DocumentsTests(SynchronousTestCase):
 
 
 class FileTests(SynchronousTestCase):
-    """One file, written whole."""
+    """A file is written whole or not at all."""
 
     def setUp(self) -> None:
         directory = tempfile.TemporaryDirectory()
@@ -136,20 +136,20 @@ class FileTests(SynchronousTestCase):
         self.directory = directory.name
 
     def test_mode(self) -> None:
-        """The mode is the one asked for, whatever the umask."""
+        """The file gets the requested mode, whatever the umask."""
         path = os.path.join(self.directory, "file")
         write_file(path, b"text", 0o644)
         self.assertEqual(os.stat(path).st_mode & 0o777, 0o644)
 
     def test_failure_leaves_nothing(self) -> None:
-        """A write that cannot be finished leaves neither a temporary file nor a changed target."""
+        """A write that fails leaves neither a temporary file nor a changed target."""
         target = os.path.join(self.directory, "directory")
         os.mkdir(target)
         self.assertRaises(OSError, write_file, target, b"text")
         self.assertEqual(os.listdir(self.directory), ["directory"])
 
     def test_remove_tells(self) -> None:
-        """Removing says whether the file was there."""
+        """Removing returns whether the file existed."""
         path = os.path.join(self.directory, "file")
         write_file(path, b"")
         self.assertTrue(remove_file(path))
@@ -159,7 +159,7 @@ class FileTests(SynchronousTestCase):
 @settings(max_examples=30, deadline=None)
 @given(st.dictionaries(st.text(), _values, max_size=4))
 def test_any_document(document: dict[str, Any]) -> None:
-    """Whatever JSON can say survives."""
+    """Every value that JSON can express reads back equal."""
     with tempfile.TemporaryDirectory() as directory:
         documents = Documents(directory, 1)
         documents.write("key", document)

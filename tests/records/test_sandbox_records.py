@@ -43,7 +43,7 @@ RECORD = SandboxRecord(
 
 
 class RecordTests(SynchronousTestCase):
-    """Records in a directory of their own, with older shims beside it."""
+    """Records in a directory of their own, beside those of older shims."""
 
     def setUp(self) -> None:
         root = tempfile.TemporaryDirectory()
@@ -70,7 +70,7 @@ class RecordTests(SynchronousTestCase):
         return path
 
     def test_interface(self) -> None:
-        """It is what the core expects."""
+        """SandboxRecords provides ISandboxRecords."""
         verifyObject(ISandboxRecords, self.records)
 
     def test_round_trip(self) -> None:
@@ -80,19 +80,19 @@ class RecordTests(SynchronousTestCase):
         self.assertEqual(list(self._records().identifiers()), [ID])
 
     def test_round_trip_of_an_unfinished_one(self) -> None:
-        """A record saved before its network stands says so."""
+        """A record that was saved before its network is set up has no network."""
         record = SandboxRecord(ID, PodNetworkRequest(ID, "p", "n", "u"), "cni", host_network=True)
         self.records.save(record)
         self.assertEqual(self._records().load(ID), record)
 
     def test_unknown(self) -> None:
-        """A sandbox without a record is None, whatever its id looks like."""
+        """A sandbox without a record is None, for any id."""
         self.assertIsNone(self.records.load(ID))
         self.assertIsNone(self.records.load("../../etc/passwd"))
         self.records.remove("../../etc/passwd")
 
     def test_remove(self) -> None:
-        """A removed record is gone, also the second time."""
+        """A removed record is gone, and removing it again is no error."""
         self.records.save(RECORD)
         self.records.remove(ID)
         self.records.remove(ID)
@@ -112,7 +112,7 @@ class RecordTests(SynchronousTestCase):
         self.assertEqual(self.records.load(ID), RECORD)
 
     def test_wrong_shape(self) -> None:
-        """A file with a right checksum over something else is damaged too."""
+        """A file with a valid checksum over another kind of document is damaged too."""
         self.records._documents.write(ID, {"sandbox_id": ID})
         self.assertIsNone(self.records.load(ID))
         self.assertEqual(list(self.records.identifiers()), [])
@@ -140,14 +140,14 @@ class RecordTests(SynchronousTestCase):
         self.assertEqual(list(self.records.identifiers()), [ID])
 
     def test_ours_is_believed_first(self) -> None:
-        """An older shim's checkpoint of a sandbox that we know does not matter."""
+        """criwist's record wins over an older shim's checkpoint of the same sandbox."""
         self._older(self.cri_dockerd, ID, '{"version":"v1","name":"x","namespace":"y","data":{},"checksum":2305795928}')
         self.records.save(RECORD)
         self.assertEqual(self.records.load(ID), RECORD)
         self.assertEqual(list(self.records.identifiers()), [ID])
 
     def test_dockershim(self) -> None:
-        """dockershim's directory is read as well, whatever its checksum; dot files are not."""
+        """dockershim's directory is read too, whatever the checksum; dot files are not."""
         self._older(self.dockershim, ID, '{"version":"v1","name":"x","namespace":"y","data":{},"checksum":1}')
         self._older(self.dockershim, ".partial", "{")
         record = self.records.load(ID)
@@ -155,7 +155,7 @@ class RecordTests(SynchronousTestCase):
         self.assertEqual(list(self.records.identifiers()), [ID])
 
     def test_older_damage(self) -> None:
-        """A checkpoint that cannot be read is logged and None, and stays for its owner."""
+        """A checkpoint that cannot be read is logged and None, and stays on disk for its shim."""
         path = self._older(self.cri_dockerd, ID, "{")
         self.assertIsNone(self.records.load(ID))
         self.assertEqual(len(self.logged), 1)
@@ -169,7 +169,7 @@ class RecordTests(SynchronousTestCase):
         self.assertEqual(list(self.records.identifiers()), [])
 
     def test_mirror(self) -> None:
-        """With a mirror, cri-dockerd finds each sandbox with the checksum it computes, and loses it with us."""
+        """With a mirror, cri-dockerd finds each sandbox with the right checksum, until the record is removed."""
         records = self._records(mirror=self.cri_dockerd)
         records.save(RECORD)
         with open(os.path.join(self.cri_dockerd, ID), encoding="utf-8") as stream:
@@ -181,7 +181,7 @@ class RecordTests(SynchronousTestCase):
         self.assertEqual(os.listdir(self.cri_dockerd), [])
 
     def test_mirror_is_written_once(self) -> None:
-        """What changes in a record later is not in a checkpoint, which is not written again; one that is wrong is."""
+        """A checkpoint is not rewritten for changes of the record that it does not contain; a wrong checkpoint is."""
         records = self._records(mirror=self.cri_dockerd)
         records.save(RECORD, durable=False)
         path = os.path.join(self.cri_dockerd, RECORD.sandbox_id)
@@ -196,7 +196,7 @@ class RecordTests(SynchronousTestCase):
             self.assertEqual(file.read(), content)
 
     def test_mirror_that_cannot_be_written(self) -> None:
-        """A sandbox starts all the same when its mirror cannot be written; the log says what that means."""
+        """A sandbox starts although its mirror cannot be written; the log names the effect."""
         self._older(self.root, "file", "")
         records = self._records(mirror=os.path.join(self.root, "file", "sandbox"))
         records.save(RECORD)
@@ -204,7 +204,7 @@ class RecordTests(SynchronousTestCase):
         self.assertEqual([event["log_level"].name for event in self.logged], ["warn"])
 
     def test_where_to_mirror(self) -> None:
-        """Records are mirrored where cri-dockerd was installed, and nowhere else."""
+        """Records are mirrored if cri-dockerd was installed on the node, and else not."""
         self.assertEqual(mirror_directory(self.cri_dockerd), "")
         os.makedirs(self.cri_dockerd)
         self.assertEqual(mirror_directory(self.cri_dockerd), self.cri_dockerd)
@@ -214,14 +214,14 @@ class CheckpointTextTests(SynchronousTestCase):
     """The older shims' files to the byte, against files that cri-dockerd wrote."""
 
     def test_without_ports(self) -> None:
-        """A pod without host ports has an empty data object and the sum of its dump."""
+        """A pod without host ports has an empty data object and the checksum of its dump."""
         self.assertEqual(
             checkpoint_text(name="x", namespace="default", port_mappings=(), host_network=False),
             '{"version":"v1","name":"x","namespace":"default","data":{},"checksum":2305795928}',
         )
 
     def test_with_ports(self) -> None:
-        """A host port is part of data and sum; an empty address is left out of the one and not of the other."""
+        """A host port is part of data and checksum; an empty address is omitted from the data only."""
         self.assertEqual(
             checkpoint_text(
                 name="y", namespace="default", port_mappings=(PortMapping("tcp", 80, 18099),), host_network=False
@@ -231,15 +231,15 @@ class CheckpointTextTests(SynchronousTestCase):
         )
 
     def test_host_network(self) -> None:
-        """The flag of the host's network changes the sum."""
+        """The flag of the host's network changes the checksum."""
         self.assertEqual(cri_dockerd_checksum((), host_network=True), 12315789)
 
     def test_fnv(self) -> None:
-        """The hash is FNV-1a of 32 bits, by its published vectors."""
+        """The hash is 32-bit FNV-1a, by its published vectors."""
         self.assertEqual([fnv1a_32(b""), fnv1a_32(b"a"), fnv1a_32(b"foobar")], [0x811C9DC5, 0xE40C292C, 0xBF9CF968])
 
     def test_not_a_checkpoint(self) -> None:
-        """What lacks a pod's name, data or sane mappings is refused."""
+        """A checkpoint without a pod's name, data or valid mappings is refused."""
         for text in (
             "[]",
             "{}",

@@ -1,4 +1,4 @@
-"""What tests of sessions begin with: the server's first protocol, and clients connected to it in memory."""
+"""The base of session tests: clients connected to the server's first protocol, in memory."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ V4 = "v4.channel.k8s.io"
 def command(
     *words: str, stdin: bool = False, stdout: bool = True, stderr: bool = True, tty: bool = False
 ) -> RemoteCommand:
-    """An exec of *words*, ``run`` if there are none."""
+    """Return an exec of *words*, or of ``run`` if there are none."""
     stderr = stderr and not tty
     return RemoteCommand("container", words or ("run",), stdin=stdin, stdout=stdout, stderr=stderr, tty=tty)
 
 
 class SessionTestCase(SynchronousTestCase):
-    """Clients, the server's protocols, a runtime in memory."""
+    """Connects clients to the server's protocols, with a runtime in memory."""
 
     idle_limit = 0.0
 
@@ -36,41 +36,41 @@ class SessionTestCase(SynchronousTestCase):
         self.reactor = MemoryReactor()
         self.runtime = self.reactor.runtime
         self.tokens: TokenTable[Request] = TokenTable(self.reactor)
-        self.switchboard = SessionFactory(self.runtime, self.reactor, self.idle_limit)
+        self.factory = SessionFactory(self.runtime, self.reactor, self.idle_limit)
         self.silent: list[UpgradeConnection] = []
         self._clients: list[SpdyClient | WebSocketClient] = []
 
     def tearDown(self) -> None:
-        """No session outlives its client, and no timer its session."""
+        """Check that no session outlives its client, and no timer its session."""
         for client in self._clients:
             client.transport.abortConnection()
         self.settle()
-        self.assertEqual((self.switchboard.sessions, self.silent), (set(), []))
+        self.assertEqual((self.factory.sessions, self.silent), (set(), []))
         self.assertEqual([call for call in self.reactor.getDelayedCalls() if call.func != self.settle], [])
 
     def target(self, request: Request) -> str:
-        """The path of a URL for *request*."""
+        """Return the path of a URL for *request*."""
         return f"/{PATHS[type(request)]}/{self.tokens.insert(request)}"
 
     def connect(self, client: _C) -> _C:
         """Connect a client to the server."""
-        front = UpgradeConnection(self.tokens, self.switchboard, self.reactor, self.idle_limit, self.silent.remove)
-        self.silent.append(front)
+        connection = UpgradeConnection(self.tokens, self.factory, self.reactor, self.idle_limit, self.silent.remove)
+        self.silent.append(connection)
         self._clients.append(client)
-        self.reactor.network.connect(client, front)
+        self.reactor.network.connect(client, connection)
         self.settle()
         return client
 
     def spdy(self, request: Request, *versions: str) -> SpdyClient:
-        """A connected SPDY client."""
+        """Return a connected SPDY client."""
         return self.connect(SpdyClient(self.target(request), versions or (V4,)))
 
     def websocket(self, request: Request, *subprotocols: str, query: str = "") -> WebSocketClient:
-        """A connected WebSocket client."""
+        """Return a connected WebSocket client."""
         return self.connect(WebSocketClient(self.target(request) + query, subprotocols or ("v5.channel.k8s.io",)))
 
     def exec_over_spdy(self, *versions: str, **flags: Any) -> tuple[SpdyClient, dict[str, int], MemoryProcess]:
-        """An exec that has begun: client, numbers of its streams by role, process."""
+        """Start an exec; return the client, the numbers of its streams by role, and the process."""
         request = command(**flags)
         client = self.spdy(Exec(request), *versions)
         roles = ["error"]
@@ -81,18 +81,18 @@ class SessionTestCase(SynchronousTestCase):
         return client, numbers, self.runtime.processes[-1]
 
     def attach_over_spdy(self) -> tuple[SpdyClient, dict[str, int], MemoryProcess]:
-        """The same for an attach to standard output."""
+        """Start an attach to standard output; return the same as :meth:`exec_over_spdy`."""
         client = self.spdy(Attach(RemoteCommand("container", stdout=True)))
         numbers = {role: client.open(streamtype=role) for role in ("error", "stdout")}
         self.settle()
         return client, numbers, self.runtime.processes[-1]
 
     def forward_over_spdy(self) -> SpdyClient:
-        """A connected port-forward."""
+        """Return the connected client of a port-forward."""
         return self.spdy(PortForward("sandbox"), "portforward.k8s.io")
 
     def settle(self) -> None:
-        """Deliver what is on its way."""
+        """Deliver all bytes that are on their way."""
         self.reactor.network.settle()
 
     def pass_time(self, seconds: float, step: float = 0.25) -> None:
@@ -102,5 +102,5 @@ class SessionTestCase(SynchronousTestCase):
             self.settle()
 
     def streams(self, client: SpdyClient, numbers: dict[str, int]) -> dict[str, PeerStream]:
-        """The client's streams by role."""
+        """Return the client's streams by role."""
         return {role: client.streams[number] for role, number in numbers.items()}

@@ -1,4 +1,4 @@
-"""TLS whose certificate changes under the server."""
+"""TLS with a certificate that is replaced while the server runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.harness.certificates import Authority
 
 
 class CertificateTests(SynchronousTestCase):
-    """Each connection gets the certificate as it is then."""
+    """Each connection gets the certificate as it is at that moment."""
 
     def setUp(self) -> None:
         self.root = Path(tempfile.mkdtemp())
@@ -38,7 +38,7 @@ class CertificateTests(SynchronousTestCase):
                 os.replace(target + ".new", target)
 
     def name(self, certificate: ReloadedCertificate) -> str:
-        """Whom the next connection's certificate is for, by a handshake in memory."""
+        """Return the name in the next connection's certificate, by a handshake in memory."""
         server = certificate.serverConnectionForTLS(None)  # type: ignore[arg-type]
         server.set_accept_state()
         client = SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD), None)
@@ -68,16 +68,16 @@ class CertificateTests(SynchronousTestCase):
         self.install(self.second)
         self.assertEqual(self.name(certificate), "second")
 
-    def test_files_that_are_gone_or_damaged(self) -> None:
-        """They leave the old one in force."""
+    def test_missing_or_damaged_files(self) -> None:
+        """Missing or damaged files leave the old certificate in force."""
         certificate = ReloadedCertificate(self.files)
         os.unlink(self.files.key)
         self.assertEqual(self.name(certificate), "first")
         Path(self.files.certificate).write_text("nonsense")
         self.assertEqual(self.name(certificate), "first")
 
-    def test_files_that_cannot_be_used_at_first(self) -> None:
-        """The server is not started with them."""
+    def test_unusable_files_at_the_start(self) -> None:
+        """The server does not start with unusable files."""
         self.install(self.second, key=False)
         with self.assertRaises(InvalidArgument):
             ReloadedCertificate(self.files)

@@ -1,4 +1,4 @@
-"""Writing past a transport's buffer."""
+"""Writing directly to a transport's socket."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from criwist.streaming.direct_writer import DirectWriter, _rest
-from criwist.streaming.linger import BULK
+from criwist.streaming.direct_writer import DirectWriter, _unsent
+from criwist.streaming.socket_options import BUFFER_SIZE
 
 
 class Socket:
-    """Takes as many bytes as it has room for."""
+    """A socket that accepts as many bytes as it has room for."""
 
     def __init__(self) -> None:
         self.room = 10**9
@@ -26,7 +26,7 @@ class Socket:
         self.calls = 0
 
     def sendmsg(self, chunks: Sequence[Any]) -> int:
-        """Take what there is room for."""
+        """Accept bytes up to the room."""
         self.calls += 1
         data = b"".join(chunks)[: self.room]
         if not data:
@@ -40,7 +40,7 @@ class Watcher:
     """A reactor that watches nothing."""
 
     def addWriter(self, writer: object) -> None:
-        """Watch."""
+        """Do nothing."""
 
     removeWriter = addReader = removeReader = addWriter
 
@@ -65,106 +65,106 @@ class Descriptor(FileDescriptor):
             return 0
 
 
-class OutletTests(SynchronousTestCase):
-    """Bytes leave at once, or in order after those that could not."""
+class DirectWriterTests(SynchronousTestCase):
+    """Bytes are sent at once, or in order after those that are buffered."""
 
     def setUp(self) -> None:
         self.transport = Descriptor()
-        self.told: list[str] = []
+        self.calls: list[str] = []
 
-    def outlet(self) -> DirectWriter:
-        """An outlet through the transport, whose buffer is empty and known to be."""
-        outlet = DirectWriter(self.transport, lambda: self.told.append("full"), lambda: self.told.append("ready"))
-        outlet.send((b"first",))
+    def writer(self) -> DirectWriter:
+        """Return a writer to the transport, whose buffer is known to be empty."""
+        writer = DirectWriter(self.transport, lambda: self.calls.append("full"), lambda: self.calls.append("ready"))
+        writer.send((b"first",))
         self.transport.doWrite()
         self.assertEqual(self.transport.socket.taken, b"first")
         self.transport.socket.taken = b""
-        return outlet
+        return writer
 
     def test_at_once(self) -> None:
-        """With nothing in the buffer, chunks go out at once and in one call."""
-        outlet = self.outlet()
+        """With an empty buffer, chunks are sent at once and in one call."""
+        writer = self.writer()
         calls = self.transport.socket.calls
-        outlet.send((b"ab", memoryview(b"cd")))
+        writer.send((b"ab", memoryview(b"cd")))
         self.assertEqual((self.transport.socket.taken, self.transport.socket.calls), (b"abcd", calls + 1))
 
-    def test_after_what_was_written_before(self) -> None:
-        """What was written to the transport before the outlet was made goes out first."""
+    def test_bytes_written_before(self) -> None:
+        """Bytes that were written to the transport before the writer existed are sent first."""
         self.transport.write(b"before")
-        outlet = DirectWriter(self.transport, lambda: None, lambda: None)
-        outlet.send((b"after",))
+        writer = DirectWriter(self.transport, lambda: None, lambda: None)
+        writer.send((b"after",))
         self.assertEqual(self.transport.socket.taken, b"")
         self.transport.doWrite()
         self.assertEqual(self.transport.socket.taken, b"beforeafter")
 
-    def test_what_the_kernel_does_not_take(self) -> None:
-        """The rest is buffered, and the outlet full until it is out."""
-        outlet = self.outlet()
+    def test_a_partial_send(self) -> None:
+        """The unsent rest is buffered, and the writer is full until it is sent."""
+        writer = self.writer()
         self.transport.socket.room = 3
-        outlet.send((b"ab", b"cd", b"ef"))
-        outlet.send((b"gh",))
-        self.assertEqual((self.transport.socket.taken, self.told, outlet.is_full), (b"abc", ["full"], True))
+        writer.send((b"ab", b"cd", b"ef"))
+        writer.send((b"gh",))
+        self.assertEqual((self.transport.socket.taken, self.calls, writer.is_full), (b"abc", ["full"], True))
         self.transport.socket.room = 2
         self.transport.doWrite()
-        self.assertEqual(self.told, ["full"])
+        self.assertEqual(self.calls, ["full"])
         self.transport.socket.room = 100
         self.transport.doWrite()
-        self.assertEqual((self.transport.socket.taken, self.told), (b"abcdefgh", ["full", "ready"]))
-        outlet.send((b"ij",))
+        self.assertEqual((self.transport.socket.taken, self.calls), (b"abcdefgh", ["full", "ready"]))
+        writer.send((b"ij",))
         self.assertEqual(self.transport.socket.taken, b"abcdefghij")
 
-    def test_a_kernel_that_takes_nothing(self) -> None:
-        """All of it is buffered."""
-        outlet = self.outlet()
+    def test_a_full_socket(self) -> None:
+        """All bytes are buffered if the kernel accepts none."""
+        writer = self.writer()
         self.transport.socket.room = 0
-        outlet.send((b"ab",))
+        writer.send((b"ab",))
         self.transport.socket.room = 10
         self.transport.doWrite()
-        self.assertEqual((self.transport.socket.taken, self.told), (b"ab", ["full", "ready"]))
+        self.assertEqual((self.transport.socket.taken, self.calls), (b"ab", ["full", "ready"]))
 
-    def test_before_the_first_is_out(self) -> None:
-        """Until the buffer has been empty once, too much in it is full too."""
-        outlet = DirectWriter(self.transport, lambda: self.told.append("full"), lambda: self.told.append("ready"))
-        outlet.send((b"x" * BULK,))
-        self.assertEqual(self.told, [])
-        outlet.send((b"x",))
-        self.assertEqual(self.told, ["full"])
+    def test_full_before_the_first_send(self) -> None:
+        """Before the buffer has been empty once, more than BUFFER_SIZE bytes in it make the writer full."""
+        writer = DirectWriter(self.transport, lambda: self.calls.append("full"), lambda: self.calls.append("ready"))
+        writer.send((b"x" * BUFFER_SIZE,))
+        self.assertEqual(self.calls, [])
+        writer.send((b"x",))
+        self.assertEqual(self.calls, ["full"])
 
     def test_many_chunks(self) -> None:
-        """More chunks than a system call takes go out all the same."""
-        outlet = self.outlet()
-        outlet.send([b"x"] * 5000)
+        """More chunks than a system call accepts are all sent."""
+        writer = self.writer()
+        writer.send([b"x"] * 5000)
         self.transport.doWrite()
         self.assertEqual(self.transport.socket.taken, b"x" * 5000)
 
     def test_closed(self) -> None:
-        """A closed outlet sends nothing and has let go of the transport."""
-        outlet = self.outlet()
-        outlet.close()
-        outlet.close()
-        outlet.send((b"x",))
+        """A closed writer sends nothing and has released the transport."""
+        writer = self.writer()
+        writer.close()
+        writer.close()
+        writer.send((b"x",))
         self.assertEqual((self.transport.socket.taken, self.transport.producer), (b"", None))
 
     def test_lost(self) -> None:
-        """After the connection is lost nothing is sent."""
-        outlet = self.outlet()
-        outlet.stopProducing()
-        outlet.send((b"x",))
+        """After the connection is lost the writer sends nothing."""
+        writer = self.writer()
+        writer.stopProducing()
+        writer.send((b"x",))
         self.assertEqual(self.transport.socket.taken, b"")
 
     def test_other_transports(self) -> None:
-        """What is no socket is written to, and says itself when it is full."""
+        """A transport that is not a socket is written to, and pauses the writer when it is full."""
         transport = StringTransport()
-        outlet = DirectWriter(transport, lambda: self.told.append("full"), lambda: self.told.append("ready"))
-        outlet.send((b"ab", memoryview(b"cd")))
+        writer = DirectWriter(transport, lambda: self.calls.append("full"), lambda: self.calls.append("ready"))
+        writer.send((b"ab", memoryview(b"cd")))
         self.assertEqual((transport.value(), transport.streaming), (b"abcd", True))
         transport.producer.pauseProducing()
         transport.producer.resumeProducing()
-        self.assertEqual(self.told, ["full", "ready"])
+        self.assertEqual(self.calls, ["full", "ready"])
 
 
 @settings(max_examples=60)
 @given(st.lists(st.binary(max_size=5), max_size=6), st.integers(0, 30))
-def test_the_rest_is_what_was_not_sent(chunks: list[bytes], sent: int) -> None:
-    """Whatever the kernel took, the rest is what follows it."""
-    assert _rest(chunks, sent) == b"".join(chunks)[sent:]
+def test_unsent_bytes(chunks: list[bytes], sent: int) -> None:
+    """The unsent bytes are those after the sent ones, wherever chunks begin and end."""
+    assert _unsent(chunks, sent) == b"".join(chunks)[sent:]

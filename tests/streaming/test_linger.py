@@ -1,4 +1,4 @@
-"""The end of a connection whose client still has something to read."""
+"""Ending a connection whose client has not yet received everything."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from criwist.streaming.linger import LINGER, Linger, unacknowledged
+from criwist.streaming.linger import LINGER, Linger, unacknowledged_bytes
 
 
 @implementer(ISystemHandle)
@@ -23,16 +23,14 @@ class SocketTransport(StringTransport):
         self.half_closed = False
 
     def getHandle(self) -> socket.socket:
-        """The socket."""
         return self._handle
 
     def loseWriteConnection(self) -> None:
-        """Note it."""
         self.half_closed = True
 
 
-class FarewellTests(SynchronousTestCase):
-    """A connection is dropped when its client has got everything and does not close."""
+class LingerTests(SynchronousTestCase):
+    """A connection is dropped when its client has received everything and does not close."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -42,20 +40,20 @@ class FarewellTests(SynchronousTestCase):
         self.transport = SocketTransport(ours)
         self.transport.registerProducer(self, True)
 
-    def test_what_is_not_read_yet(self) -> None:
-        """The kernel tells how much the peer has still to take."""
-        self.assertEqual(unacknowledged(self.transport), 0)
+    def test_unread_bytes(self) -> None:
+        """The kernel reports how many bytes the peer has not read yet."""
+        self.assertEqual(unacknowledged_bytes(self.transport), 0)
         self.transport.getHandle().sendall(b"x" * 1000)
-        self.assertGreater(unacknowledged(self.transport), 0)
+        self.assertGreater(unacknowledged_bytes(self.transport), 0)
         self.theirs.recv(1000)
-        self.assertEqual(unacknowledged(self.transport), 0)
-        self.assertEqual(unacknowledged(StringTransport()), 0)
+        self.assertEqual(unacknowledged_bytes(self.transport), 0)
+        self.assertEqual(unacknowledged_bytes(StringTransport()), 0)
 
-    def test_a_client_that_reads_late(self) -> None:
-        """It is waited for as long as it has something to read, and a moment longer."""
+    def test_a_slow_reader(self) -> None:
+        """The connection stays until the client has received everything, and LINGER seconds longer."""
         self.transport.getHandle().sendall(b"x" * 1000)
-        farewell = Linger(self.transport, self.clock)
-        farewell.begin()
+        linger = Linger(self.transport, self.clock)
+        linger.start()
         for _ in range(100):
             self.clock.advance(LINGER)
         self.assertEqual((self.transport.half_closed, self.transport.disconnected), (True, False))
@@ -64,17 +62,17 @@ class FarewellTests(SynchronousTestCase):
         self.assertTrue(self.transport.disconnected)
 
     def test_a_limit(self) -> None:
-        """With a limit it is not waited for longer."""
+        """A client that does not read is dropped after the limit."""
         self.transport.getHandle().sendall(b"x" * 1000)
-        Linger(self.transport, self.clock, 60.0).begin()
+        Linger(self.transport, self.clock, 60.0).start()
         for _ in range(12):
             self.assertFalse(self.transport.disconnected)
             self.clock.advance(LINGER)
         self.assertTrue(self.transport.disconnected)
 
-    def test_over(self) -> None:
-        """When the connection is gone nothing is left to do."""
-        farewell = Linger(self.transport, self.clock)
-        farewell.begin()
-        farewell.over()
+    def test_connection_lost(self) -> None:
+        """No timer is left when the connection is lost."""
+        linger = Linger(self.transport, self.clock)
+        linger.start()
+        linger.connection_lost()
         self.assertEqual(self.clock.getDelayedCalls(), [])

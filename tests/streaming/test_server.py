@@ -26,10 +26,10 @@ COMMAND = RemoteCommand("container", ("run",), stdout=True)
 
 
 class AddressTests(SynchronousTestCase):
-    """Where to listen, as operators write it."""
+    """The address to listen on, as operators write it."""
 
     def test_forms(self) -> None:
-        """A host, a host and port, in either family; the port is the system's choice where none is named."""
+        """Hosts and ports of both families are parsed; without a port the system chooses one."""
         for text, host, port, local in (
             ("127.0.0.1", "127.0.0.1", 0, "127.0.0.1"),
             ("127.0.0.1:10010", "127.0.0.1", 10010, "127.0.0.1"),
@@ -44,15 +44,15 @@ class AddressTests(SynchronousTestCase):
             address = BindAddress.parse(text)
             self.assertEqual((str(address.host), address.port, address.local), (host, port, local), text)
 
-    def test_what_is_no_address(self) -> None:
-        """Names, bad ports and nonsense are refused."""
+    def test_invalid_addresses(self) -> None:
+        """Host names, bad ports and nonsense are refused."""
         for text in ("example.com:80", "127.0.0.1:x", "127.0.0.1:70000", "[::1", "1.2.3.4.5", "127.0.0.1:-1"):
             with self.assertRaises(InvalidArgument, msg=text):
                 BindAddress.parse(text)
 
 
 class ServerTestCase(SynchronousTestCase):
-    """A server on a reactor that only remembers."""
+    """A server on a reactor that records calls."""
 
     def setUp(self) -> None:
         self.reactor = MemoryReactorClock()
@@ -60,17 +60,17 @@ class ServerTestCase(SynchronousTestCase):
         self.runtime = MemoryRuntime(self.network)
 
     def server(self, **config: Any) -> StreamingServer:
-        """A server that is not started."""
+        """Return a server that is not started."""
         return StreamingServer(self.reactor, Config(**config), self.runtime)
 
     def started(self, **config: Any) -> StreamingServer:
-        """A server that is."""
+        """Return a server that is started."""
         server = self.server(**config)
         server.startService()
         return server
 
     def connect(self, client: Any) -> Any:
-        """Connect a client to what the server listens with."""
+        """Connect a client to the server's listener."""
         factory = self.reactor.tcpServers[-1][1]
         protocol = factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 1))
         self.network.connect(client, protocol)
@@ -79,16 +79,16 @@ class ServerTestCase(SynchronousTestCase):
 
 
 class ServerTests(ServerTestCase):
-    """What the service does."""
+    """The service listens, makes URLs, limits connections and stops."""
 
     def test_loopback_by_default(self) -> None:
-        """It listens on 127.0.0.1, on a port that the system chooses."""
+        """The server listens on 127.0.0.1, on a port that the system chooses."""
         self.started()
         port, _, _, interface = self.reactor.tcpServers[0]
         self.assertEqual((port, interface), (0, "127.0.0.1"))
 
     def test_elsewhere_only_when_allowed(self) -> None:
-        """Without TLS an address that others can reach needs a flag, and is warned of."""
+        """Without TLS, an address that other hosts can reach needs a flag, and causes a warning."""
         with self.assertRaises(InvalidArgument):
             self.server(streaming_bind_addr="0.0.0.0:5")
         with capturedLogs() as logged:
@@ -97,16 +97,16 @@ class ServerTests(ServerTestCase):
         self.assertEqual([event["address"] for event in logged if event["log_level"] is LogLevel.warn], ["0.0.0.0:5"])
 
     def test_urls(self) -> None:
-        """They are absolute, with the port that is listened on, and lead to one request each."""
+        """URLs are absolute, have the listener's port, and lead to one request each."""
         server = self.started(streaming_bind_addr="127.0.0.1:7777")
         urls = [server.url(request) for request in (Exec(COMMAND), Attach(COMMAND), PortForward("sandbox"))]
         for url, path in zip(urls, ("exec", "attach", "portforward"), strict=True):
             self.assertRegex(url, rf"^http://[0-9.]+:\d+/{path}/[A-Za-z0-9_-]{{43}}$")
         client = self.connect(SpdyClient(urls[0].partition("/exec")[1] + urls[0].partition("/exec")[2]))
-        self.assertTrue(client.answer.startswith(b"HTTP/1.1 101 "))
+        self.assertTrue(client.response.startswith(b"HTTP/1.1 101 "))
 
     def test_no_urls_before_it_listens_or_after(self) -> None:
-        """There is nobody to dial."""
+        """A server that does not listen makes no URL."""
         server = self.server()
         with self.assertRaises(Unavailable):
             server.url(Exec(COMMAND))
@@ -125,24 +125,24 @@ class ServerTests(ServerTestCase):
             server.url(Exec(COMMAND))
 
     def test_too_many_silent_connections(self) -> None:
-        """One too many drops the one that has been silent longest; who has spoken does not count."""
+        """One silent connection too many drops the oldest; a connection that has sent its request does not count."""
         server = self.started()
         clients = [SpdyClient("/exec/wrong") for _ in range(MAX_SILENT + 1)]
         for client in clients:
             client.connectionMade = lambda: None  # type: ignore[method-assign]
-            self.network.connect(client, server.front())
+            self.network.connect(client, server.new_connection())
         self.network.settle()
         self.assertEqual([client.lost for client in clients], [True] + [False] * MAX_SILENT)
         self.connect(SpdyClient("/exec/wrong"))
         self.assertEqual([client.lost for client in clients[:3]], [True, True, False])
         clients[2].write(b"GET /exec/wrong HTTP/1.1\r\nHost: node\r\n\r\n")
         self.network.settle()
-        server.front()
+        server.new_connection()
         self.network.settle()
         self.assertEqual([client.lost for client in clients[3:]], [False] * (MAX_SILENT - 2))
 
     def test_shutdown(self) -> None:
-        """Sessions end with their protocol's words, silent connections are dropped; then the service has stopped."""
+        """stopService() fires when every session has ended by its protocol, and silent connections are dropped."""
         server = self.started()
         client = self.connect(SpdyClient("/exec/" + server.url(Exec(COMMAND)).rsplit("/")[-1]))
         for role in ("error", "stdout"):
@@ -156,8 +156,8 @@ class ServerTests(ServerTestCase):
         self.assertEqual((client.goaway, silent.lost), (0, True))
         self.assertIn(b"stopping", client.streams[1].received)
 
-    def test_shutdown_does_not_wait_for_ever(self) -> None:
-        """A client that does not let go holds it up for a few seconds only."""
+    def test_shutdown_has_a_limit(self) -> None:
+        """A client that does not close delays the shutdown by SHUTDOWN_GRACE seconds only."""
         server = self.started()
         client = self.connect(SpdyClient("/exec/" + server.url(Exec(COMMAND)).rsplit("/")[-1]))
         client.transport.peer.loseWriteConnection = lambda: None
@@ -168,22 +168,22 @@ class ServerTests(ServerTestCase):
         self.successResultOf(stopped)
 
 
-class StreamsTests(ServerTestCase):
-    """What the servicer calls."""
+class StreamingUrlsTests(ServerTestCase):
+    """The URLs of the CRI's three requests."""
 
     def setUp(self) -> None:
         super().setUp()
-        self.streams = StreamingUrls(self.runtime, self.started())
+        self.urls = StreamingUrls(self.runtime, self.started())
 
     def url(self, coroutine: Any) -> str:
-        """The URL that it returns."""
+        """Return the coroutine's URL."""
         url: str = self.successResultOf(Deferred.fromCoroutine(coroutine))
         return url
 
     def test_exec(self) -> None:
-        """An ExecRequest becomes a command with its streams."""
+        """An ExecRequest becomes a command with the streams it requests."""
         request = pb.ExecRequest(container_id="c", cmd=["ls", "-l"], stdin=True, stdout=True, tty=True)
-        url = self.url(self.streams.exec_url(request))
+        url = self.url(self.urls.exec_url(request))
         client = self.connect(SpdyClient("/exec/" + url.rsplit("/")[-1]))
         for role in ("error", "stdin", "stdout"):
             client.open(streamtype=role)
@@ -192,8 +192,8 @@ class StreamsTests(ServerTestCase):
         self.assertEqual(self.runtime.processes[0].request, expected)
 
     def test_attach(self) -> None:
-        """An AttachRequest too."""
-        url = self.url(self.streams.attach_url(pb.AttachRequest(container_id="c", stdout=True, stderr=True)))
+        """An AttachRequest becomes an attach with the streams it requests."""
+        url = self.url(self.urls.attach_url(pb.AttachRequest(container_id="c", stdout=True, stderr=True)))
         client = self.connect(SpdyClient("/attach/" + url.rsplit("/")[-1]))
         for role in ("error", "stdout", "stderr"):
             client.open(streamtype=role)
@@ -201,8 +201,8 @@ class StreamsTests(ServerTestCase):
         self.assertEqual(self.runtime.processes[0].request, RemoteCommand("c", stdout=True, stderr=True))
 
     def test_port_forward(self) -> None:
-        """Ports must be ports."""
-        self.assertIn("/portforward/", self.url(self.streams.port_forward_url(pb.PortForwardRequest(port=[80]))))
+        """A port outside 1 to 65535 is refused."""
+        self.assertIn("/portforward/", self.url(self.urls.port_forward_url(pb.PortForwardRequest(port=[80]))))
         for port in (0, -1, 65536):
             with self.assertRaises(InvalidArgument):
-                self.streams.port_forward_url(pb.PortForwardRequest(port=[port])).send(None)
+                self.urls.port_forward_url(pb.PortForwardRequest(port=[port])).send(None)

@@ -1,4 +1,4 @@
-"""What a stream does with the bytes that arrive."""
+"""Bytes that arrive on a stream: delivered, buffered, bounded."""
 
 from __future__ import annotations
 
@@ -16,29 +16,26 @@ from criwist.streaming.stream import READ_AHEAD, ICarrier, IChunksReceived, Stre
 
 @implementer(ICarrier)
 class Carrier:
-    """Notes whether it is read."""
+    """A carrier that records whether it reads."""
 
     full = False
     held = False
 
     def send(self, stream: Stream, chunks: Iterable[bytes | memoryview]) -> None:
-        """Nowhere."""
+        """Drop the bytes."""
 
     def finish(self, stream: Stream) -> None:
-        """Nothing."""
+        """Do nothing."""
 
-    reset = abandon = gone = finish
+    reset = abandon = forget = finish
 
-    def hold(self, stream: Stream) -> None:
-        """Read no more."""
+    def hold_reading(self, stream: Stream) -> None:
         self.held = True
 
-    def release(self, stream: Stream) -> None:
-        """Read on."""
+    def release_reading(self, stream: Stream) -> None:
         self.held = False
 
     def getPeer(self) -> IAddress:
-        """A name."""
         return UNIXAddress(b"peer")
 
     getHost = getPeer
@@ -46,24 +43,22 @@ class Carrier:
 
 @implementer(IChunksReceived)
 class Pieces(Protocol):
-    """Keeps the pieces."""
+    """A protocol that takes pieces."""
 
     def __init__(self) -> None:
         self.pieces: list[bytes | memoryview] = []
 
     def chunksReceived(self, chunks: Sequence[bytes | memoryview]) -> None:
-        """Keep them."""
         self.pieces += chunks
 
 
 class Whole(Protocol):
-    """Keeps what it gets."""
+    """A protocol that takes whole bytes."""
 
     def __init__(self) -> None:
         self.received: list[bytes] = []
 
     def dataReceived(self, data: bytes) -> None:
-        """Keep it."""
         self.received.append(data)
 
 
@@ -76,7 +71,7 @@ class StreamTests(SynchronousTestCase):
         verifyObject(ICarrier, self.carrier)
 
     def test_pieces(self) -> None:
-        """A protocol that asks for pieces gets them as they lie, with no copy between."""
+        """A protocol that takes pieces gets the carrier's own objects, without a copy."""
         protocol = Pieces()
         self.stream.connect(protocol)
         pieces = [memoryview(b"ab"), memoryview(b"cd")]
@@ -84,14 +79,14 @@ class StreamTests(SynchronousTestCase):
         self.assertTrue(all(got is sent for got, sent in zip(protocol.pieces, pieces, strict=True)))
 
     def test_whole(self) -> None:
-        """Any other protocol gets bytes, once."""
+        """Any other protocol gets the pieces joined, in one call."""
         protocol = Whole()
         self.stream.connect(protocol)
         self.stream.received([memoryview(b"ab"), memoryview(b"cd")])
         self.assertEqual(protocol.received, [b"abcd"])
 
-    def test_what_is_kept(self) -> None:
-        """It is a copy of the bytes alone: a view would keep the whole read, and may change."""
+    def test_buffered_bytes(self) -> None:
+        """The stream buffers a copy of its own bytes: a view would keep the whole read in memory, and may change."""
         protocol = Pieces()
         self.stream.connect(protocol)
         self.stream.pauseProducing()
@@ -102,7 +97,7 @@ class StreamTests(SynchronousTestCase):
         self.assertEqual([bytes(piece) for piece in protocol.pieces], [b"abef"])
 
     def test_the_bound(self) -> None:
-        """With more than READ_AHEAD kept the carrier is not read, until all is delivered."""
+        """With more than READ_AHEAD bytes buffered the carrier stops reading, until all are delivered."""
         self.stream.received([bytes(READ_AHEAD)])
         self.assertFalse(self.carrier.held)
         self.stream.received([b"x"])

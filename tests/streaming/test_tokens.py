@@ -12,19 +12,19 @@ from criwist.streaming.tokens import MAX_TOKENS, TOKEN_LIFE, TokenTable, new_tok
 
 
 class TokenTests(SynchronousTestCase):
-    """A token is good once, for a minute."""
+    """A token is valid once, for a minute."""
 
     def setUp(self) -> None:
         self.clock = Clock()
         self.tokens: TokenTable[str] = TokenTable(self.clock)
 
-    def test_good_once(self) -> None:
-        """The first use gets the request, the second nothing."""
+    def test_valid_once(self) -> None:
+        """The first use gets the request, the second gets None."""
         token = self.tokens.insert("request")
         self.assertEqual([self.tokens.take(token), self.tokens.take(token)], ["request", None])
 
-    def test_good_for_a_minute(self) -> None:
-        """It is good until its minute is over, and not after."""
+    def test_valid_for_a_minute(self) -> None:
+        """A token is valid until its minute is over, and not after."""
         first, second = self.tokens.insert("first"), self.tokens.insert("second")
         self.clock.advance(TOKEN_LIFE - 1)
         self.assertEqual(self.tokens.take(first), "first")
@@ -32,11 +32,11 @@ class TokenTests(SynchronousTestCase):
         self.assertEqual(self.tokens.take(second), None)
 
     def test_unknown(self) -> None:
-        """What was never given out is good for nothing."""
+        """A token that the table has not issued gets None."""
         self.assertEqual(self.tokens.take("x"), None)
 
     def test_a_thousand_in_flight(self) -> None:
-        """One too many is refused; used and expired ones make room."""
+        """One token too many is refused; used and expired tokens make room."""
         tokens = [self.tokens.insert("x") for _ in range(MAX_TOKENS)]
         with self.assertRaises(ResourceExhausted):
             self.tokens.insert("x")
@@ -49,7 +49,7 @@ class TokenTests(SynchronousTestCase):
         self.assertEqual(len(self.tokens), 1)
 
     def test_the_source_is_a_parameter(self) -> None:
-        """Tokens come from where the caller says."""
+        """The caller may pass its own source of tokens."""
         self.assertEqual(TokenTable[str](self.clock, iter("abc").__next__).insert("x"), "a")
 
     def test_unguessable(self) -> None:

@@ -1,7 +1,7 @@
 """Every leaf field of a message type, with legal values to set it to.
 
-A leaf is a field that holds no message, or a map.  In a list of messages it is a field of the first, which is made
-if the message to be changed has none.
+A leaf is a field that holds no message, or a map.  In a list of messages it is a field of the first one, which is added
+if the message has none.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Leaf:
 
 
 def leaves(descriptor: Descriptor, values: Mapping[str, Sequence[Any]], path: str = "") -> Iterator[Leaf]:
-    """Every leaf field of *descriptor*, but those for Windows, once for each of its values.
+    """Yield every leaf field of *descriptor*, except those for Windows, once for each of its values.
 
     :param values: for fields whose type alone does not make a legal value, by path.  Enums have all their values,
         booleans are set, numbers are 7 and strings ``x``.

@@ -1,7 +1,7 @@
-"""What becomes of a sandbox or container configuration: everything that leaves the translation, as one value.
+"""The outcome of a sandbox or container configuration: all results of the translation, as one value.
 
-Two engines stand for all: the newest, on a host with every security module, and the oldest that criwist speaks to, on
-a host with none but seccomp.
+Two engines stand for all: the newest, on a host with every security module, and the oldest that criwist supports, on a
+host with none but seccomp.
 """
 
 from __future__ import annotations
@@ -47,20 +47,20 @@ ACCOUNTS = Accounts(
 
 
 def minimal_sandbox() -> pb.PodSandboxConfig:
-    """The least a kubelet would send."""
+    """The smallest request of a kubelet."""
     metadata = pb.PodSandboxMetadata(name="pod", uid="uid", namespace="default", attempt=0)
     return pb.PodSandboxConfig(metadata=metadata)
 
 
 def minimal_container() -> pb.ContainerConfig:
-    """The least a kubelet would send."""
+    """The smallest request of a kubelet."""
     return pb.ContainerConfig(
         metadata=pb.ContainerMetadata(name="main", attempt=0), image=pb.ImageSpec(image="busybox")
     )
 
 
 def sandbox_outcome(config: pb.PodSandboxConfig, engine: EngineFacts, *, publish_ports: bool = True) -> Any:
-    """What RunPodSandbox makes of *config*, and what it means for the pod's containers."""
+    """Return the result of RunPodSandbox for *config*, and its effect on the pod's containers."""
     check_request(pb.RunPodSandboxRequest(config=config))
     metadata = config.metadata
     files = sandbox.needed_files(config)
@@ -87,7 +87,7 @@ def sandbox_outcome(config: pb.PodSandboxConfig, engine: EngineFacts, *, publish
 
 
 def container_outcome(config: pb.ContainerConfig, sandbox_config: pb.PodSandboxConfig, engine: EngineFacts) -> Any:
-    """What CreateContainer makes of *config*."""
+    """Return the result of CreateContainer for *config*."""
     request = pb.CreateContainerRequest(pod_sandbox_id=SANDBOX_ID, config=config, sandbox_config=sandbox_config)
     check_request(request)
     metadata = sandbox_config.metadata
@@ -115,9 +115,9 @@ def _container(config: pb.ContainerConfig, sandbox_config: pb.PodSandboxConfig, 
         },
         accounts=ACCOUNTS if container.needs_accounts(config) else None,
     )
-    # Mounting an image is the caller's part on an engine that cannot: what it is told belongs to the outcome.
-    told = {str(index): (mount.image.image, mount.image_sub_path) for index, mount in images.items()}
-    return [files, host_directories(config, engine=engine), told, body]
+    # With an older engine the caller mounts images: the image and sub path that it gets belong to the outcome.
+    caller_mounts = {str(index): (mount.image.image, mount.image_sub_path) for index, mount in images.items()}
+    return [files, host_directories(config, engine=engine), caller_mounts, body]
 
 
 def _with_log(config: pb.ContainerConfig) -> pb.ContainerConfig:
@@ -138,10 +138,10 @@ def _contents(paths: tuple[str, ...]) -> Mapping[str, bytes]:
 
 
 def _plain(*parts: Any) -> Any:
-    """The parts as JSON has them: what cannot be sent to an engine fails here."""
+    """The parts as JSON: a value that cannot be sent to an engine fails here."""
     return json.loads(json.dumps(parts))
 
 
 def _image_id(reference: str) -> str:
-    """The id of the image that an engine has by this reference."""
+    """The id of the engine's image with this reference."""
     return f"sha256:{hashlib.sha256(reference.encode()).hexdigest()}"

@@ -1,4 +1,4 @@
-"""No request, however odd, makes the translation fail in any other way than by an error with a name."""
+"""Every request is translated, or refused with one of criwist's errors."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ _SETTINGS = settings(max_examples=150, deadline=None, suppress_health_check=[Hea
 @_SETTINGS
 @given(messages(pb.PodSandboxConfig.DESCRIPTOR), _ENGINES)
 def test_any_sandbox_is_made_or_refused(fields: dict[str, Any], engine: EngineFacts) -> None:
-    """Any PodSandboxConfig becomes a body that JSON can carry, or is refused by an error with a name."""
+    """Every PodSandboxConfig becomes a body for JSON, or is refused with one of criwist's errors."""
     config = minimal_sandbox()
     config.MergeFrom(pb.PodSandboxConfig(**fields))
     with suppress(CriwistError):
@@ -90,7 +90,7 @@ def test_any_sandbox_is_made_or_refused(fields: dict[str, Any], engine: EngineFa
 def test_any_container_is_made_or_refused(
     fields: dict[str, Any], sandbox_fields: dict[str, Any], engine: EngineFacts
 ) -> None:
-    """Any ContainerConfig in any sandbox becomes a body that JSON can carry, or is refused by an error with a name."""
+    """Every ContainerConfig in any sandbox becomes a body for JSON, or is refused with one of criwist's errors."""
     config, sandbox_config = minimal_container(), minimal_sandbox()
     config.MergeFrom(pb.ContainerConfig(**fields))
     sandbox_config.linux.MergeFrom(pb.LinuxPodSandboxConfig(**sandbox_fields))

@@ -16,36 +16,36 @@ def translated(add: list[str], drop: list[str], ambient: list[str] | None = None
 
 
 class Capabilities(SynchronousTestCase):
-    """What is added and dropped."""
+    """Added and dropped capabilities."""
 
     def test_spelling(self) -> None:
-        """Names are told in one spelling, and once, however they were written."""
+        """Docker gets each capability once and in one spelling, however the request writes it."""
         self.assertEqual(translated(["net_admin", "CAP_NET_ADMIN"], []), {"CapAdd": ["CAP_NET_ADMIN"]})
 
     def test_nothing(self) -> None:
-        """With nothing said the engine's default set stays."""
+        """Without any lists, the engine's default set stays."""
         self.assertEqual(translated([], []), {})
 
     def test_drop_all_but_one(self) -> None:
-        """Additions beside a drop of ALL are what remains."""
+        """With a drop of ALL, only the additions remain."""
         self.assertEqual(translated(["CHOWN"], ["ALL"]), {"CapAdd": ["CAP_CHOWN"], "CapDrop": ["ALL"]})
 
     def test_add_all_but_one(self) -> None:
-        """Drops beside an addition of ALL are what is missing."""
+        """With an addition of ALL, only the drops are missing."""
         self.assertEqual(translated(["all"], ["CHOWN"]), {"CapAdd": ["ALL"], "CapDrop": ["CAP_CHOWN"]})
 
     def test_drop_wins(self) -> None:
-        """What is in both lists is dropped; Docker alone would add it."""
+        """A capability in both lists is dropped; Docker alone would add it."""
         self.assertEqual(translated(["SYS_TIME"], ["CAP_SYS_TIME"]), {"CapDrop": ["CAP_SYS_TIME"]})
         self.assertEqual(translated(["ALL", "CHOWN"], ["ALL"]), {"CapAdd": ["CAP_CHOWN"], "CapDrop": ["ALL"]})
 
     def test_ambient_is_refused(self) -> None:
-        """Docker has no ambient capabilities; without them the container would run with less than it was given."""
+        """Ambient capabilities are refused: without them the container would run with less than the request grants."""
         error = self.assertRaises(Unimplemented, translated, [], [], ["NET_BIND_SERVICE"])
         self.assertIn("capabilities.add_ambient_capabilities", str(error))
         self.assertIn("NET_BIND_SERVICE", str(error))
 
     def test_not_a_name(self) -> None:
-        """What cannot be a capability's name is refused by its place in the list."""
+        """A text that cannot be a capability's name is refused by its place in the list."""
         error = self.assertRaises(InvalidArgument, translated, ["CHOWN", "NET ADMIN"], [])
         self.assertEqual(error.field, "capabilities.add_capabilities[1]")

@@ -1,4 +1,4 @@
-"""The create bodies of sandboxes and containers, where no other test looks."""
+"""The create bodies of sandboxes and containers, as far as no other test covers them."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Sandbox(SynchronousTestCase):
     """The pause container."""
 
     def test_minimal(self) -> None:
-        """A sandbox without wishes is a pause container as the older shims made it, never privileged."""
+        """A sandbox without options is a pause container like that of the older shims, never privileged."""
         body = sandbox(minimal_sandbox(), oom_score_floor=0)
         self.assertEqual(body["Image"], "pause")
         self.assertEqual(body["Healthcheck"], {"Test": ["NONE"]})
@@ -73,17 +73,17 @@ class Sandbox(SynchronousTestCase):
         )
 
     def test_oom_score(self) -> None:
-        """The pause is killed last, where the engine may say so."""
+        """The pause container is killed last, as far as the engine may set its score."""
         self.assertEqual(sandbox(minimal_sandbox())["HostConfig"]["OomScoreAdj"], -998)
 
     def test_privileged_pod(self) -> None:
-        """The pause of a privileged pod has no rights it could not use."""
+        """The pause container of a privileged pod gets no rights, which it would not use."""
         config = minimal_sandbox()
         config.linux.security_context.privileged = True
         self.assertNotIn("Privileged", sandbox(config)["HostConfig"])
 
     def test_runtime(self) -> None:
-        """The runtime handler's OCI runtime is named, the default is not."""
+        """The runtime handler's OCI runtime is in the body, the default is not."""
         self.assertEqual(sandbox(minimal_sandbox(), runtime="runsc")["HostConfig"]["Runtime"], "runsc")
 
     def ports(self, *mappings: pb.PortMapping, node: bool = False, **arguments: Any) -> Any:
@@ -97,7 +97,7 @@ class Sandbox(SynchronousTestCase):
         return body["HostConfig"].get("PortBindings")
 
     def test_ports(self) -> None:
-        """Every protocol, several host ports for one of the pod's, and none where there is no host port."""
+        """Each protocol is mapped; a port may have several host ports; a mapping without one is left out."""
         self.assertEqual(
             self.ports(
                 pb.PortMapping(container_port=80, host_port=8080),
@@ -120,7 +120,7 @@ class Sandbox(SynchronousTestCase):
         self.assertIsNone(self.ports(mapping, node=True))
 
     def test_dns(self) -> None:
-        """Docker writes the pod's resolv.conf as asked from the start."""
+        """Docker writes the requested resolv.conf from the start."""
         config = minimal_sandbox()
         config.dns_config.MergeFrom(
             pb.DNSConfig(servers=["10.0.0.10"], searches=["a.local", "local"], options=["ndots:5"])
@@ -136,7 +136,7 @@ class Container(SynchronousTestCase):
     """A workload container."""
 
     def test_minimal(self) -> None:
-        """A container without wishes shares its sandbox's namespaces; the rest is the image's and the engine's."""
+        """A container without options shares its sandbox's namespaces; the rest is the image's and the engine's."""
         body = container(minimal_container())
         shared = f"container:{SANDBOX_ID}"
         self.assertEqual({"Entrypoint", "Cmd", "Env", "User", "WorkingDir", "StopSignal"} & body.keys(), set())
@@ -171,13 +171,13 @@ class Container(SynchronousTestCase):
         self.assertEqual(container(config)["Env"], ["B=1", "A=é=\n", "B=", "C=$(B)"])
 
     def test_environment_that_is_not_text(self) -> None:
-        """The Engine API carries text only; other bytes are refused, not changed."""
+        """The Engine API carries text only; other bytes are refused instead of changed."""
         config = minimal_container()
         config.envs.add(key="A", value=b"\xff")
         self.assertEqual(self.assertRaises(InvalidArgument, container, config).field, "config.envs[0].value")
 
     def test_log_path(self) -> None:
-        """The log is where the pod's logs are, and nowhere if either part is missing."""
+        """The log is in the pod's log directory; without a directory or a path there is no log."""
         config, sandbox_config = minimal_container(), minimal_sandbox()
         self.assertEqual(log_path(config, sandbox_config), "")
         config.log_path, sandbox_config.log_directory = "main/0.log", "/var/log/pods/pod/"
@@ -185,12 +185,12 @@ class Container(SynchronousTestCase):
         self.assertEqual(container(config, sandbox_config)["Labels"][labels.LOG_PATH], "/var/log/pods/pod/main/0.log")
 
     def test_log_config(self) -> None:
-        """The log driver is named where one is given."""
+        """A given log driver is in the body."""
         options = {"Type": "json-file", "Config": {"max-size": "1m"}}
         self.assertEqual(container(minimal_container(), log_config=options)["HostConfig"]["LogConfig"], options)
 
     def test_labels(self) -> None:
-        """Labels and annotations, and what criwist keeps beside them, which a client never sees."""
+        """A container has its labels and annotations, and criwist's own labels, which clients never see."""
         config = minimal_container()
         config.labels["app"] = "x"
         config.annotations["note"] = "y"
@@ -200,7 +200,7 @@ class Container(SynchronousTestCase):
         self.assertEqual(made[labels.USER_IMAGE], "busybox:latest")
 
     def test_privileged_in_a_plain_sandbox(self) -> None:
-        """A privileged container needs a sandbox that was announced as privileged (CRI)."""
+        """A privileged container needs a sandbox that was created as privileged (CRI)."""
         config = minimal_container()
         config.linux.security_context.privileged = True
         error = self.assertRaises(InvalidArgument, container, config)
@@ -225,7 +225,7 @@ class Container(SynchronousTestCase):
             self.assertEqual(host_config.get("CgroupnsMode"), mode)
 
     def test_masked_paths(self) -> None:
-        """The lists are passed as they are; an empty one means none, which for Docker is not the same as absent."""
+        """The lists are passed unchanged; an empty list means none, which for Docker differs from an absent one."""
         config = minimal_container()
         config.linux.security_context.readonly_paths.append("/proc/sys")
         host_config = container(config)["HostConfig"]
@@ -236,13 +236,13 @@ class Annotations(SynchronousTestCase):
     """OCI annotations."""
 
     def test_passed_on(self) -> None:
-        """From API 1.43 on the runtime is told of annotations."""
+        """From API 1.43 on the runtime gets the annotations."""
         annotations = {"io.katacontainers.config.hypervisor.default_vcpus": "2"}
         self.assertEqual(oci_annotations(annotations, engine=NEWEST), {"Annotations": annotations})
         self.assertEqual(oci_annotations(annotations, engine=evolve(NEWEST, api_version=(1, 42))), {})
         self.assertEqual(oci_annotations({}, engine=NEWEST), {})
 
     def test_orders_are_not(self) -> None:
-        """Annotations that runc or crun would act on are for the node's operator, not for whoever makes a pod."""
+        """Annotations that runc or crun would act on belong to the node's operator, not to users who make pods."""
         orders = {"org.systemd.property.CPUQuota": "'1'", "run.oci.hooks.stdout": "/etc/passwd"}
         self.assertEqual(oci_annotations(orders, engine=NEWEST), {})

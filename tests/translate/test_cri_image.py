@@ -25,35 +25,35 @@ class ImageTests(SynchronousTestCase):
 
     def test_inspected(self) -> None:
         """An inspected image has id, names, size and user."""
-        told = image(INSPECTED | {"RepoDigests": [DIGEST]}, pinned=True)
-        self.assertEqual(told.id, INSPECTED["Id"])
-        self.assertEqual(sorted(told.repo_tags), ["local/busybox:1", "other:2"])
-        self.assertEqual(list(told.repo_digests), [DIGEST])
-        self.assertEqual(told.size, INSPECTED["Size"])
-        self.assertEqual(told.uid, pb.Int64Value(value=1003))
-        self.assertTrue(told.pinned)
+        cri = image(INSPECTED | {"RepoDigests": [DIGEST]}, pinned=True)
+        self.assertEqual(cri.id, INSPECTED["Id"])
+        self.assertEqual(sorted(cri.repo_tags), ["local/busybox:1", "other:2"])
+        self.assertEqual(list(cri.repo_digests), [DIGEST])
+        self.assertEqual(cri.size, INSPECTED["Size"])
+        self.assertEqual(cri.uid, pb.Int64Value(value=1003))
+        self.assertTrue(cri.pinned)
 
     def test_listed(self) -> None:
-        """An item of a list is the same image, but for the user, which lists do not tell."""
+        """An item of a list gives the same image, except for the user, which lists lack."""
         listed, inspected = image(SUMMARY, pinned=False), image(INSPECTED, pinned=False)
         inspected.ClearField("uid")
         self.assertEqual(listed, inspected)
 
     def test_dangling(self) -> None:
-        """An image without names has none, however the engine says so."""
+        """An image without names has none, in each form in which engines write that."""
         for tags, digests in ((None, None), ([], []), (["<none>:<none>"], ["<none>@<none>"])):
-            told = image(SUMMARY | {"RepoTags": tags, "RepoDigests": digests}, pinned=False)
-            self.assertEqual((list(told.repo_tags), list(told.repo_digests)), ([], []))
-            self.assertEqual(told.id, SUMMARY["Id"])
+            cri = image(SUMMARY | {"RepoTags": tags, "RepoDigests": digests}, pinned=False)
+            self.assertEqual((list(cri.repo_tags), list(cri.repo_digests)), ([], []))
+            self.assertEqual(cri.id, SUMMARY["Id"])
 
     def test_digest_among_the_tags(self) -> None:
-        """A digest is none of the tags, though the containerd image store of Docker 28 has it there, and told once."""
+        """A digest is not among the tags, where the containerd image store of Docker 28 has it, and appears once."""
         for digests in ([DIGEST], []):
-            told = image(SUMMARY | {"RepoTags": [DIGEST, "a:1"], "RepoDigests": digests}, pinned=False)
-            self.assertEqual((list(told.repo_tags), list(told.repo_digests)), (["a:1"], [DIGEST]))
+            cri = image(SUMMARY | {"RepoTags": [DIGEST, "a:1"], "RepoDigests": digests}, pinned=False)
+            self.assertEqual((list(cri.repo_tags), list(cri.repo_digests)), (["a:1"], [DIGEST]))
 
     def test_size(self) -> None:
-        """The size is found under either name, and what is no size is 0."""
+        """The size is read under either name, and a value that is not a size is 0."""
         for sizes, size in (
             ({"Size": 5}, 5),
             ({"VirtualSize": 7}, 7),
@@ -64,12 +64,12 @@ class ImageTests(SynchronousTestCase):
             self.assertEqual(image({"Id": "sha256:1", **sizes}, pinned=False).size, size)
 
     def test_annotations(self) -> None:
-        """Annotations of the manifest, where the engine tells them, are in the spec."""
-        told = image(INSPECTED | {"Descriptor": {"annotations": {"a": "b"}}}, pinned=False)
-        self.assertEqual(told.spec, pb.ImageSpec(image=INSPECTED["Id"], annotations={"a": "b"}))
+        """Annotations of the manifest are in the spec if the engine reports them."""
+        cri = image(INSPECTED | {"Descriptor": {"annotations": {"a": "b"}}}, pinned=False)
+        self.assertEqual(cri.spec, pb.ImageSpec(image=INSPECTED["Id"], annotations={"a": "b"}))
 
     def test_info(self) -> None:
-        """The verbose info is JSON and has labels, configuration and history."""
+        """The verbose info is JSON with labels, configuration and history."""
         info = image_info(INSPECTED, history=[{"CreatedBy": "import"}])
         self.assertEqual(json.loads(json.dumps(info)), info)
         self.assertEqual(info["config"]["User"], "1003:users")
@@ -95,7 +95,7 @@ class ImageTests(SynchronousTestCase):
     ],
 )
 def test_image_user(user: str, uid: int | None, name: str) -> None:
-    """A user is told by number if it is one, else by name; the group is left out."""
+    """A user is a number or else a name; the group is left out."""
     assert image_user(user) == (uid, name)
 
 
@@ -114,9 +114,9 @@ def test_image_user(user: str, uid: int | None, name: str) -> None:
     ],
 )
 def test_pinned_by_pattern(pattern: str, pinned: bool) -> None:
-    """Patterns are held against tags, digests and the id, as Docker shows them and spelled out."""
-    for told in (INSPECTED | {"RepoDigests": [DIGEST]}, SUMMARY | {"RepoDigests": [DIGEST]}):
-        assert is_pinned(told, patterns=["nothing", pattern], labels=[]) is pinned
+    """Patterns are compared with tags, digests and the id, in Docker's short form and in full."""
+    for document in (INSPECTED | {"RepoDigests": [DIGEST]}, SUMMARY | {"RepoDigests": [DIGEST]}):
+        assert is_pinned(document, patterns=["nothing", pattern], labels=[]) is pinned
 
 
 @pytest.mark.parametrize(
@@ -124,14 +124,14 @@ def test_pinned_by_pattern(pattern: str, pinned: bool) -> None:
     [("keep", True), ("keep=yes", True), ("keep=no", False), ("keep=", False), ("lost", False), ("note=", True)],
 )
 def test_pinned_by_label(label: str, pinned: bool) -> None:
-    """A label pins by being there, or by its value."""
+    """A label pins an image by its presence, or by its value."""
     own = {"keep": "yes", "note": ""}
-    for told in (INSPECTED | {"Config": {"Labels": own}}, SUMMARY | {"Labels": own}):
-        assert is_pinned(told, patterns=[], labels=[label]) is pinned
+    for document in (INSPECTED | {"Config": {"Labels": own}}, SUMMARY | {"Labels": own}):
+        assert is_pinned(document, patterns=[], labels=[label]) is pinned
 
 
 def test_pinned_whatever_its_name() -> None:
-    """An image whose id is known to be needed is pinned under any name."""
+    """An image with a pinned id is pinned under any name."""
     assert is_pinned(SUMMARY, patterns=[], labels=[], always={SUMMARY["Id"]})
     assert not is_pinned(SUMMARY, patterns=[], labels=[], always={"sha256:1"})
 
@@ -139,7 +139,7 @@ def test_pinned_whatever_its_name() -> None:
 @settings(max_examples=50, deadline=None)
 @given(st.dictionaries(st.sampled_from(sorted(INSPECTED)), st.none() | st.integers() | st.text() | st.lists(st.none())))
 def test_any_answer(changes: dict[str, Any]) -> None:
-    """Whatever an engine tells of an image, an image it is."""
-    told = INSPECTED | changes
-    assert image(told, pinned=is_pinned(told, patterns=["*x"], labels=["a"])).SerializeToString() is not None
-    image_info(told, history=[])
+    """Every document of an engine gives an image."""
+    document = INSPECTED | changes
+    assert image(document, pinned=is_pinned(document, patterns=["*x"], labels=["a"])).SerializeToString() is not None
+    image_info(document, history=[])

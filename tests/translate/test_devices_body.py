@@ -27,12 +27,12 @@ class Devices(SynchronousTestCase):
     """Host device files."""
 
     def test_device(self) -> None:
-        """Paths and permissions go through."""
+        """Paths and permissions are passed on."""
         expected = {"PathOnHost": "/dev/fuse", "PathInContainer": "/dev/x", "CgroupPermissions": "rw"}
         self.assertEqual(body(devices=[device(container_path="/dev/x")]), {"Devices": [expected]})
 
     def test_none(self) -> None:
-        """No devices, no members."""
+        """Without devices the body has no members for them."""
         self.assertEqual(body(), {})
 
     def test_permissions(self) -> None:
@@ -60,7 +60,7 @@ class Cdi(SynchronousTestCase):
         )
 
     def test_too_old(self) -> None:
-        """An engine that would not know the driver is not asked."""
+        """A CDI device is refused if the engine is too old for CDI."""
         error = self.assertRaises(FailedPrecondition, body, CDI_devices=[pb.CDIDevice(name="vendor.com/gpu=0")])
         self.assertIn("config.CDI_devices", str(error))
 

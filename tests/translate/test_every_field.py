@@ -1,8 +1,8 @@
-"""No field that is set disappears.
+"""Every field that is set has an effect.
 
 Every leaf field of a sandbox's and a container's configuration is set alone, to legal values, for the newest and for
-the oldest engine.  It must change the outcome, or else stand on one of the short lists below: refused, with the kind
-of error that a client gets, or without effect, with the reason.  What is on a list must be there rightly.
+the oldest engine.  It must change the outcome, or else be on one of the short lists below: refused, with the kind of
+error that a client gets, or without effect, with the reason.  A field on a list must behave as the list says.
 """
 
 from __future__ import annotations
@@ -168,8 +168,8 @@ def base_container() -> pb.ContainerConfig:
     return config
 
 
-def _said(leaf: Leaf, *tables: Mapping[str, Any]) -> Any:
-    """What the first table that knows the leaf says of it: of the value, the field, or a message above it."""
+def _entry(leaf: Leaf, *tables: Mapping[str, Any]) -> Any:
+    """Return the entry of the first table with the leaf's value, its field, or a message above it."""
     words = [f"{leaf.path}={leaf.shown}", leaf.path]
     words += [leaf.path[:end].removesuffix("[]") for end, letter in enumerate(leaf.path) if letter == "."]
     return next((table[word] for table in tables for word in words if word in table), None)
@@ -182,7 +182,7 @@ def _cases(message: Message, values: Mapping[str, tuple[Any, ...]]) -> Iterator[
 
 
 def _check(leaf: Leaf, outcome: Callable[[bool], Any], refused: type[CriwistError] | None, ignored: str | None) -> None:
-    """Hold the outcome with the leaf set (True) against that without, and against what the lists say."""
+    """Compare the outcome with the leaf set (True) and without, and compare that with the lists."""
     if refused is not None:
         with pytest.raises(refused):
             outcome(True)
@@ -203,8 +203,8 @@ def test_field_of_a_sandbox_counts(engine: EngineFacts, leaf: Leaf) -> None:
         return sandbox_outcome(config, engine)
 
     oldest = engine is OLDEST
-    refused = _said(leaf, OLDEST_SANDBOX_REFUSED if oldest else {}, SANDBOX_REFUSED)
-    ignored = _said(leaf, OLDEST_WITHOUT_EFFECT if oldest else {}, SANDBOX_WITHOUT_EFFECT)
+    refused = _entry(leaf, OLDEST_SANDBOX_REFUSED if oldest else {}, SANDBOX_REFUSED)
+    ignored = _entry(leaf, OLDEST_WITHOUT_EFFECT if oldest else {}, SANDBOX_WITHOUT_EFFECT)
     _check(leaf, outcome, refused, ignored)
 
 
@@ -221,8 +221,8 @@ def test_field_of_a_container_counts(engine: EngineFacts, leaf: Leaf) -> None:
         return container_outcome(config, sandbox_config, engine)
 
     oldest = engine is OLDEST
-    refused = _said(leaf, OLDEST_CONTAINER_REFUSED if oldest else {}, CONTAINER_REFUSED)
-    ignored = _said(leaf, OLDEST_WITHOUT_EFFECT if oldest else {}, CONTAINER_WITHOUT_EFFECT)
+    refused = _entry(leaf, OLDEST_CONTAINER_REFUSED if oldest else {}, CONTAINER_REFUSED)
+    ignored = _entry(leaf, OLDEST_WITHOUT_EFFECT if oldest else {}, CONTAINER_WITHOUT_EFFECT)
     _check(leaf, outcome, refused, ignored)
 
 
@@ -251,4 +251,4 @@ def test_field_of_an_update_counts(engine: EngineFacts, leaf: Leaf) -> None:
 
     refused = {"memory_swap_limit_in_bytes": InvalidArgument}
     old = {"unified": FailedPrecondition} if engine is OLDEST else {}
-    _check(leaf, outcome, _said(leaf, refused, old), None)
+    _check(leaf, outcome, _entry(leaf, refused, old), None)

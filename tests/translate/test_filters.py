@@ -13,7 +13,7 @@ from criwist.translate.filters import container_filter, sandbox_filter
 
 @frozen
 class Sandbox:
-    """A sandbox as filters see it."""
+    """A sandbox with the properties that filters read."""
 
     id: str = "abcdef"
     ready: bool = True
@@ -22,7 +22,7 @@ class Sandbox:
 
 @frozen
 class Container:
-    """A container as filters see it."""
+    """A container with the properties that filters read."""
 
     id: str = "123456"
     sandbox_id: str = "abcdef"
@@ -34,23 +34,23 @@ class SandboxFilterTests(SynchronousTestCase):
     """PodSandboxFilter."""
 
     def test_empty(self) -> None:
-        """A filter that says nothing lets everything pass."""
+        """An empty filter passes everything."""
         self.assertTrue(sandbox_filter(pb.PodSandboxFilter())(Sandbox()))
 
     def test_id(self) -> None:
-        """An id may be shortened to its beginning, and to nothing else."""
+        """A filter may have the beginning of an id, and no other part of it."""
         for identifier, passes in (("abcdef", True), ("ab", True), ("bc", False), ("abcdef0", False)):
             self.assertEqual(sandbox_filter(pb.PodSandboxFilter(id=identifier))(Sandbox()), passes, identifier)
 
     def test_state(self) -> None:
-        """A state lets only its own pass; READY, which is 0, is a state like any other."""
+        """A state passes only sandboxes in it; READY, which is 0, is a state like any other."""
         for state in (pb.SANDBOX_READY, pb.SANDBOX_NOTREADY):
             passes = sandbox_filter(pb.PodSandboxFilter(state=pb.PodSandboxStateValue(state=state)))
             for ready in (True, False):
                 self.assertEqual(passes(Sandbox(ready=ready)), ready == (state == pb.SANDBOX_READY))
 
     def test_labels(self) -> None:
-        """All labels of the selector must be there with their values; an empty value is one."""
+        """A sandbox needs all labels of the selector with their values; an empty value is a value."""
         for selector, passes in (
             ({"app": "web"}, True),
             ({"app": "web", "tier": ""}, True),
@@ -65,7 +65,7 @@ class SandboxFilterTests(SynchronousTestCase):
         self.assertFalse(sandbox_filter(wanted)(Sandbox()))
 
     def test_stats(self) -> None:
-        """A stats filter, which has no state, is read in the same way."""
+        """A stats filter, which has no state, works in the same way."""
         self.assertTrue(sandbox_filter(pb.PodSandboxStatsFilter(id="ab"))(Sandbox(ready=False)))
         self.assertFalse(sandbox_filter(pb.PodSandboxStatsFilter(id="b"))(Sandbox()))
 
@@ -74,28 +74,28 @@ class ContainerFilterTests(SynchronousTestCase):
     """ContainerFilter."""
 
     def test_empty(self) -> None:
-        """A filter that says nothing lets everything pass."""
+        """An empty filter passes everything."""
         self.assertTrue(container_filter(pb.ContainerFilter())(Container()))
 
     def test_ids(self) -> None:
-        """Both the container's and the sandbox's id may be shortened."""
+        """A filter may have the beginning of the container's id and of the sandbox's."""
         self.assertTrue(container_filter(pb.ContainerFilter(id="12", pod_sandbox_id="abc"))(Container()))
         self.assertFalse(container_filter(pb.ContainerFilter(id="12", pod_sandbox_id="b"))(Container()))
         self.assertFalse(container_filter(pb.ContainerFilter(id="2", pod_sandbox_id="abc"))(Container()))
 
     def test_state(self) -> None:
-        """Each state lets only its own pass."""
+        """A state passes only containers in it."""
         for wanted in pb.ContainerState.values():
             passes = container_filter(pb.ContainerFilter(state=pb.ContainerStateValue(state=wanted)))
             for state in pb.ContainerState.values():
                 self.assertEqual(passes(Container(state=state)), state == wanted)
 
     def test_labels(self) -> None:
-        """All labels of the selector must be there with their values."""
+        """A container needs all labels of the selector with their values."""
         self.assertTrue(container_filter(pb.ContainerFilter(label_selector={"app": "web"}))(Container()))
         self.assertFalse(container_filter(pb.ContainerFilter(label_selector={"app": ""}))(Container()))
 
     def test_stats(self) -> None:
-        """A stats filter, which has no state, is read in the same way."""
+        """A stats filter, which has no state, works in the same way."""
         wanted = pb.ContainerStatsFilter(pod_sandbox_id="abc", label_selector={"app": "web"})
         self.assertTrue(container_filter(wanted)(Container(state=pb.CONTAINER_EXITED)))

@@ -1,4 +1,4 @@
-"""A container that is known from a list alone."""
+"""A container that only the engine's list shows."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LISTED: dict[str, Any] = {
 
 
 def test_what_a_list_tells_is_shown() -> None:
-    """Identity, labels, image, creation, and the exit code out of the words for people."""
+    """Identity, labels, image, creation, and the exit code from the text for people are in the result."""
     status = container_status(as_inspected(LISTED))
     assert status.id == "c" * 64
     assert (status.metadata.name, status.image.image) == ("main", "busybox:1")
@@ -37,14 +37,14 @@ def test_what_a_list_tells_is_shown() -> None:
 
 
 def test_an_end_that_nobody_saw_is_unknown() -> None:
-    """A container that is dead, or has exited without a code, has not completed."""
+    """A container that is dead, or has exited without a code, is unknown instead of completed."""
     for state, words in (("dead", "Dead"), ("removing", "Removal In Progress"), ("exited", "?"), ("new word", "")):
         status = container_status(as_inspected(LISTED | {"State": state, "Status": words}))
         assert (status.state, status.reason) == (pb.CONTAINER_UNKNOWN, ""), state
 
 
 def test_those_that_run_do() -> None:
-    """Running, paused and created need no more than the word."""
+    """For running, paused and created containers the status alone is enough."""
     states = {"running": pb.CONTAINER_RUNNING, "paused": pb.CONTAINER_RUNNING, "created": pb.CONTAINER_CREATED}
     for state, expected in states.items():
         assert container_status(as_inspected(LISTED | {"State": state})).state == expected
@@ -55,5 +55,5 @@ _SCRAP = st.none() | st.booleans() | st.integers() | st.text(max_size=3) | st.li
 
 @given(st.dictionaries(st.sampled_from(sorted(LISTED)), _SCRAP))
 def test_strange_lists_are_read(strange: dict[str, Any]) -> None:
-    """Whatever an engine lists is read without an error."""
+    """Every item of a list is read without an error."""
     assert as_inspected(LISTED | strange)["State"]["Status"]

@@ -1,4 +1,4 @@
-"""What every CRI message must be: ``criwist.translate.message_rules``."""
+"""Rules for every CRI message: ``criwist.translate.message_rules``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _problem(message: Message, path: str = "") -> InvalidArgument:
 
 
 class StringTests(SynchronousTestCase):
-    """Strings that end early or never."""
+    """Strings with a NUL, and strings that are too long."""
 
     def test_nul(self) -> None:
         """A NUL is refused, and the error names the field by its whole path."""
@@ -42,11 +42,11 @@ class StringTests(SynchronousTestCase):
         self.assertEqual(error.field, "envs[0].value")
 
     def test_repeated_strings(self) -> None:
-        """Items of a list of strings are looked at, and named by index."""
+        """Items of a list of strings are checked, and named by index."""
         self.assertEqual(_problem(pb.ExecSyncRequest(cmd=["a", "b\0"])).field, "cmd[1]")
 
     def test_map(self) -> None:
-        """Keys and values of maps are looked at, and named by key."""
+        """Keys and values of maps are checked, and named by key."""
         self.assertEqual(_problem(pb.PodSandboxConfig(labels={"a": "b\0"})).field, "labels['a']")
         self.assertEqual(_problem(pb.PodSandboxConfig(labels={"a\0": "b"})).field, r"labels['a\x00']")
 
@@ -57,20 +57,20 @@ class StringTests(SynchronousTestCase):
         self.assertIn(f"{MAX_STRING + 1} bytes", error.problem)
 
     def test_path_of_the_message(self) -> None:
-        """The path that a part of a request is given comes before the names of its fields."""
+        """The path of the message comes before the names of its fields."""
         self.assertEqual(_problem(pb.ImageSpec(image="\0"), "config.image").field, "config.image.image")
 
     def test_error_stays_short(self) -> None:
-        """However long what is quoted, the error fits a gRPC trailer."""
+        """However long the quoted value, the error fits a gRPC trailer."""
         self.assertLess(len(str(_problem(pb.PodSandboxConfig(labels={"k" * 100_000: "\0"})))), 500)
         self.assertEqual(quoted("short"), "'short'")
 
 
 class EnumTests(SynchronousTestCase):
-    """Enum values that we do not know."""
+    """Unknown enum values."""
 
     def test_unknown(self) -> None:
-        """An unknown value is refused, and the error lists those there are."""
+        """An unknown value is refused, and the error lists the known ones."""
         options = pb.NamespaceOption()
         options.pid = 7
         error = _problem(pb.LinuxSandboxSecurityContext(namespace_options=options))
@@ -140,7 +140,7 @@ def _with_nul(name: str, path: tuple[FieldDescriptor, ...]) -> Message:
 
 
 def test_no_string_of_any_request_may_hold_a_nul() -> None:
-    """A NUL in whatever string of whatever request is refused, and the error ends in that field's name."""
+    """A NUL in any string of any request is refused, and the error ends in that field's name."""
     seen = 0
     for name in sorted(REQUESTS):
         for path in _strings(getattr(pb, name).DESCRIPTOR):
@@ -153,6 +153,6 @@ def test_no_string_of_any_request_may_hold_a_nul() -> None:
 @settings(max_examples=50, deadline=None)
 @given(st.sampled_from(sorted(REQUESTS)), st.binary(max_size=200))
 def test_any_parsable_request_is_judged(name: str, data: bytes) -> None:
-    """Whatever bytes parse as a request, the answer is yes or InvalidArgument."""
+    """All bytes that parse as a request are accepted or give InvalidArgument."""
     with contextlib.suppress(DecodeError, InvalidArgument):
         check_message(getattr(pb, name).FromString(data))

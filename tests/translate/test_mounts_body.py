@@ -35,11 +35,11 @@ class Binds(SynchronousTestCase):
     """Host paths."""
 
     def test_plain(self) -> None:
-        """A bind mount, whose propagation is the engine's own idea of private."""
+        """A bind mount has no propagation: the engine chooses its private one."""
         self.assertEqual(body(bind()), {"Mounts": [{"Type": "bind", "Source": "/host", "Target": "/in"}]})
 
     def test_propagation(self) -> None:
-        """The other two propagations, recursive."""
+        """The other two propagations are recursive."""
         for propagation, word in (
             (pb.PROPAGATION_HOST_TO_CONTAINER, "rslave"),
             (pb.PROPAGATION_BIDIRECTIONAL, "rshared"),
@@ -53,24 +53,24 @@ class Binds(SynchronousTestCase):
         self.assertEqual([mount["Target"] for mount in made["Mounts"]], ["/b", "/a"])
 
     def test_any_path(self) -> None:
-        """Colons and commas in a path mean nothing else."""
+        """Colons and commas in a path have no special meaning."""
         (mount,) = body(bind(host_path="/a:b,ro", container_path="/c:ro"))["Mounts"]
         self.assertEqual((mount["Source"], mount["Target"]), ("/a:b,ro", "/c:ro"))
 
     def test_relative_host_path(self) -> None:
-        """Docker would take a relative path for the name of a volume."""
+        """A relative path is refused, since Docker would take it for the name of a volume."""
         error = self.assertRaises(InvalidArgument, body, bind(), bind(host_path="data"))
         self.assertEqual(error.field, "mounts[1].host_path")
 
     def test_missing_host_path(self) -> None:
-        """It becomes a directory: by the caller before API 1.42, by the engine from then on."""
+        """A missing host path becomes a directory: the caller makes it before API 1.42, the engine from then on."""
         config = pb.ContainerConfig(mounts=[bind(), pb.Mount(container_path="/i", image=IMAGE)])
         self.assertEqual(host_directories(config, engine=OLDEST), ("/host",))
         self.assertEqual(host_directories(config, engine=MIDDLE), ())
         self.assertEqual(body(bind(), engine=MIDDLE)["Mounts"][0]["BindOptions"], {"CreateMountpoint": True})
 
     def test_unsupported(self) -> None:
-        """What Docker's binds cannot do is refused by the field's name."""
+        """Options that Docker's mounts lack are refused by the field's name."""
         mapping = pb.IDMapping(length=1)
         for fields in ({"uidMappings": [mapping]}, {"gidMappings": [mapping]}, {"mount_options": ["noexec"]}):
             error = self.assertRaises(Unimplemented, body, bind(**fields))
@@ -81,14 +81,14 @@ class ReadOnly(SynchronousTestCase):
     """Read-only mounts, and recursively read-only ones."""
 
     def test_plain_is_not_recursive(self) -> None:
-        """Engines that would make it recursive by themselves are told not to."""
+        """Engines that make read-only mounts recursive by default get an option against it."""
         self.assertNotIn("BindOptions", body(bind(readonly=True))["Mounts"][0])
         (mount,) = body(bind(readonly=True), engine=NEWEST)["Mounts"]
         self.assertTrue(mount["ReadOnly"])
         self.assertEqual(mount["BindOptions"], {"CreateMountpoint": True, "ReadOnlyNonRecursive": True})
 
     def test_recursive(self) -> None:
-        """Where the runtime can, the engine is told to fail rather than to do less."""
+        """If the runtime can, the engine must fail rather than make the mount less than recursive."""
         (mount,) = body(bind(readonly=True, recursive_read_only=True), engine=NEWEST)["Mounts"]
         self.assertEqual(
             mount["BindOptions"],
@@ -96,13 +96,13 @@ class ReadOnly(SynchronousTestCase):
         )
 
     def test_rules(self) -> None:
-        """Recursive needs read-only and private propagation (CRI)."""
+        """A recursively read-only mount must be read-only and private (CRI)."""
         for fields in ({}, {"readonly": True, "propagation": pb.PROPAGATION_HOST_TO_CONTAINER}):
             error = self.assertRaises(InvalidArgument, body, bind(recursive_read_only=True, **fields), engine=NEWEST)
             self.assertEqual(error.field, "mounts[0].recursive_read_only")
 
     def test_needs_the_runtime(self) -> None:
-        """A runtime, or an engine, that cannot do it is named."""
+        """A runtime, or an engine, without recursive read-only mounts is named in the error."""
         mount = bind(readonly=True, recursive_read_only=True)
         without = evolve(NEWEST, runtimes={"runc": RuntimeFacts("runc")})
         for engine in (OLDEST, without):
@@ -114,7 +114,7 @@ class Relabelling(SynchronousTestCase):
     """SELinux relabelling, for which the Engine API has the textual form only."""
 
     def test_without_selinux(self) -> None:
-        """A host without SELinux has no labels to change."""
+        """Without SELinux nothing is relabelled."""
         self.assertEqual(body(bind(selinux_relabel=True)), body(bind()))
 
     def test_with_selinux(self) -> None:
@@ -149,7 +149,7 @@ class Images(SynchronousTestCase):
         self.assertEqual(mount["ImageOptions"], {"Subpath": "a/b"})
 
     def test_one_image_more_than_once(self) -> None:
-        """An engine mounts a source once in a container; so one image is named differently each time."""
+        """An engine mounts a source once in a container, so each further mount of an image has another source."""
         mounts = [self.image(container_path=f"/{number}") for number in range(34)]
         asked = body(*mounts[:33], engine=NEWEST, image_mounts=dict.fromkeys(range(33), ID))["Mounts"]
         sources = [mount["Source"] for mount in asked]
@@ -160,7 +160,7 @@ class Images(SynchronousTestCase):
         self.assertIn("mounts[33].image", str(error))
 
     def test_by_the_caller(self) -> None:
-        """Before, the caller mounts them and says where; a lost mount must not become an empty directory."""
+        """An older engine gets the place of the caller's mount; a lost mount must not become an empty directory."""
         self.assertFalse(IMAGE_MOUNTS.supported_by(OLDEST))
         wanted = pb.ContainerConfig(mounts=[bind(), self.image()])
         self.assertEqual(list(image_mounts_wanted(wanted)), [1])
@@ -169,7 +169,7 @@ class Images(SynchronousTestCase):
         self.assertEqual(mount["BindOptions"], {"CreateMountpoint": False})
 
     def test_recursively_read_only(self) -> None:
-        """The rules of recursion hold for images too; nothing is mounted beneath one that the engine mounts."""
+        """The rules of recursion apply to images too; an image that the engine mounts has no mounts beneath."""
         mount = self.image(recursive_read_only=True)
         error = self.assertRaises(FailedPrecondition, body, mount, image_mounts={0: "/images/x"})
         self.assertIn("mounts[0].recursive_read_only", str(error))
@@ -180,11 +180,11 @@ class Images(SynchronousTestCase):
         self.assertTrue(bound["BindOptions"]["ReadOnlyForceRecursive"])
 
     def test_not_mounted(self) -> None:
-        """An image that nobody mounts is refused."""
+        """An image that is not mounted is refused."""
         self.assertRaises(FailedPrecondition, body, self.image())
 
     def test_rules(self) -> None:
-        """An image is mounted read-only and privately, and is not a host path too."""
+        """An image is mounted read-only and privately, and has no host path."""
         for fields, field in (
             ({"readonly": False}, "readonly"),
             ({"propagation": pb.PROPAGATION_BIDIRECTIONAL}, "propagation"),
@@ -197,5 +197,5 @@ class Images(SynchronousTestCase):
             self.assertEqual(error.field, f"mounts[0].{field}")
 
     def test_sub_path_without_image(self) -> None:
-        """A sub path is of an image."""
+        """A sub path needs an image."""
         self.assertRaises(InvalidArgument, body, bind(image_sub_path="a"))

@@ -46,7 +46,7 @@ class Sandboxes(SynchronousTestCase):
         )
 
     def test_the_nodes(self) -> None:
-        """NODE is the host's namespace; the node's network brings the node's hostname."""
+        """NODE is the host's namespace; on the node's network the pod has the node's hostname."""
         node = pod(hostname="", network=pb.NODE, pid=pb.NODE, ipc=pb.NODE)
         self.assertEqual(
             sandbox_namespaces(node, network_mode="none", engine=NEWEST),
@@ -54,12 +54,12 @@ class Sandboxes(SynchronousTestCase):
         )
 
     def test_hostname_on_the_nodes_network(self) -> None:
-        """A hostname that is asked for is given, in a UTS namespace of the pod's own."""
+        """On the node's network a requested hostname puts the pod into a UTS namespace of its own."""
         modes = sandbox_namespaces(pod(network=pb.NODE), network_mode="none", engine=NEWEST)
         self.assertNotIn("UTSMode", modes)
 
     def test_target(self) -> None:
-        """A sandbox comes before any container it could target."""
+        """A sandbox cannot target a container, since it exists before all of them."""
         for options in ({"pid": pb.TARGET}, {"target_id": "x"}):
             self.assertRaises(InvalidArgument, sandbox_namespaces, pod(**options), network_mode="none", engine=NEWEST)
 
@@ -68,18 +68,18 @@ class Containers(SynchronousTestCase):
     """A workload container."""
 
     def test_shared(self) -> None:
-        """Network and IPC are the sandbox's, PID too with POD."""
+        """Network and IPC are the sandbox's, with POD also PID."""
         self.assertEqual(
             container(pod()),
             {"NetworkMode": "container:sandbox", "IpcMode": "container:sandbox", "PidMode": "container:sandbox"},
         )
 
     def test_own_pid(self) -> None:
-        """CONTAINER is Docker's default."""
+        """For PID, CONTAINER is Docker's default."""
         self.assertNotIn("PidMode", container(pod(), pid=pb.CONTAINER))
 
     def test_node(self) -> None:
-        """The node's namespaces, for a pod that is in them."""
+        """A container gets the node's namespaces if its pod has them."""
         node = pod(hostname="", network=pb.NODE, pid=pb.NODE, ipc=pb.NODE)
         self.assertEqual(
             container(node, network=pb.NODE, pid=pb.NODE, ipc=pb.NODE),
@@ -87,7 +87,7 @@ class Containers(SynchronousTestCase):
         )
 
     def test_follows_the_sandbox(self) -> None:
-        """Clients that leave a container's options empty get what the sandbox has."""
+        """A container with empty options gets the sandbox's namespaces."""
         modes = container(pod(hostname="", network=pb.NODE, ipc=pb.NODE))
         self.assertEqual((modes["IpcMode"], modes["UTSMode"]), ("host", "host"))
 
@@ -98,7 +98,7 @@ class Containers(SynchronousTestCase):
             self.assertEqual(error.field, f"options.{name}")
 
     def test_target(self) -> None:
-        """TARGET joins another container's PID namespace, which must be named, and only then."""
+        """TARGET joins another container's PID namespace; only TARGET has a target, and it must."""
         self.assertEqual(container(pod(), pid=pb.TARGET, target_id="other")["PidMode"], "container:other")
         self.assertRaises(InvalidArgument, container, pod(), pid=pb.TARGET)
         self.assertRaises(InvalidArgument, container, pod(), target_id="other")
@@ -108,14 +108,14 @@ class UserNamespaces(SynchronousTestCase):
     """User namespaces of a pod's own, and engines that remap all containers."""
 
     def test_refused(self) -> None:
-        """Docker cannot give a pod its own user namespace, and says so."""
+        """A pod's own user namespace is refused, since Docker cannot make it."""
         own = {"userns_options": pb.UserNamespace(mode=pb.POD)}
         self.assertRaises(Unimplemented, sandbox_namespaces, pod(**own), network_mode="none", engine=NEWEST)
         error = self.assertRaises(Unimplemented, container, pod(), **own)
         self.assertIn("options.userns_options.mode", str(error))
 
     def test_node(self) -> None:
-        """The node's user namespace is what there is; ids cannot be mapped into it."""
+        """The node's user namespace is accepted; ids cannot be mapped into it."""
         node = pb.UserNamespace(mode=pb.NODE)
         self.assertNotIn("UsernsMode", container(pod(), userns_options=node))
         node.gids.add(host_id=1, container_id=1, length=1)

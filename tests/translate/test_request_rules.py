@@ -1,4 +1,4 @@
-"""Which requests are refused: ``criwist.translate.request_rules``."""
+"""Requests that are refused: ``criwist.translate.request_rules``."""
 
 from __future__ import annotations
 
@@ -205,13 +205,13 @@ BAD_CIDRS = ["10.0.0.0", "10.0.0.0/33", "10.0.0.0/24,10.1.0.0/24", "10.0.0.0/24,
 
 @pytest.mark.parametrize("request_", ACCEPTED, ids=lambda request: type(request).__name__)
 def test_accepted(request_: Message) -> None:
-    """Requests as kubelets and crictl send them pass."""
+    """Requests of kubelets and crictl pass."""
     check_request(request_)
 
 
 @pytest.mark.parametrize(("field", "change"), BAD_SANDBOXES)
 def test_bad_sandbox(field: str, change: Callable[[pb.PodSandboxConfig], object]) -> None:
-    """A sandbox configuration with one fault is refused wherever it comes, and the error names the field."""
+    """A sandbox configuration with one wrong field is refused in every request, and the error names the field."""
     run, create = _run(), _create()
     change(run.config)
     change(create.sandbox_config)
@@ -223,7 +223,7 @@ def test_bad_sandbox(field: str, change: Callable[[pb.PodSandboxConfig], object]
 
 @pytest.mark.parametrize(("field", "change"), BAD_CONTAINERS)
 def test_bad_container(field: str, change: Callable[[pb.ContainerConfig], object]) -> None:
-    """A container configuration with one fault is refused, and the error names the field."""
+    """A container configuration with one wrong field is refused, and the error names the field."""
     create = _create()
     change(create.config)
     with pytest.raises(InvalidArgument) as caught:
@@ -233,7 +233,7 @@ def test_bad_container(field: str, change: Callable[[pb.ContainerConfig], object
 
 @pytest.mark.parametrize(("field", "request_"), BAD_REQUESTS)
 def test_bad_request(field: str, request_: Message) -> None:
-    """A request with one fault is refused, and the error names the field."""
+    """A request with one wrong field is refused, and the error names the field."""
     with pytest.raises(InvalidArgument) as caught:
         check_request(request_)
     assert caught.value.field == field
@@ -241,7 +241,7 @@ def test_bad_request(field: str, request_: Message) -> None:
 
 @pytest.mark.parametrize("cidr", BAD_CIDRS)
 def test_bad_pod_cidr(cidr: str) -> None:
-    """A pod CIDR that is none, or two of one family, is refused."""
+    """A malformed pod CIDR, or two of one family, is refused."""
     request = pb.UpdateRuntimeConfigRequest()
     request.runtime_config.network_config.pod_cidr = cidr
     with pytest.raises(InvalidArgument) as caught:
@@ -258,7 +258,7 @@ class RuntimeHandlerTests(SynchronousTestCase):
     )
 
     def test_default(self) -> None:
-        """No handler is the engine's default runtime, and so is the alias of the older shims."""
+        """Without a handler the runtime is the engine's default, and so it is for the older shims' alias."""
         self.assertEqual(runtime_handler("", self.facts), "runc")
         self.assertEqual(runtime_handler("docker", self.facts), "runc")
 
@@ -268,12 +268,12 @@ class RuntimeHandlerTests(SynchronousTestCase):
             self.assertEqual(runtime_handler(name, self.facts), name)
 
     def test_runtime_called_docker(self) -> None:
-        """A runtime that is called like the alias is not hidden by it."""
+        """A runtime with the alias as its name wins over the alias."""
         facts = EngineFacts(runtimes={"docker": RuntimeFacts("docker"), "runc": RuntimeFacts("runc")})
         self.assertEqual(runtime_handler("docker", facts), "docker")
 
     def test_unknown(self) -> None:
-        """An unknown handler is refused; the error names it and lists those there are."""
+        """An unknown handler is refused; the error names it and lists the known ones."""
         error = self.assertRaises(InvalidArgument, runtime_handler, "gvisor", self.facts)
         self.assertEqual(error.field, "runtime_handler")
         self.assertEqual(

@@ -1,4 +1,4 @@
-"""What a sandbox's body says of names and of IPv6."""
+"""Names and IPv6 in a sandbox's body."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ def host_config(config: pb.PodSandboxConfig, network_mode: str = "none", ipv6: b
 
 
 class IPv6Tests(SynchronousTestCase):
-    """Docker turns IPv6 off where it gives no network; plugins want it."""
+    """Docker turns IPv6 off in a sandbox without a network of its own, but plugins need it."""
 
     def test_on_where_plugins_give_the_network(self) -> None:
-        """A namespace that Docker leaves alone has IPv6."""
+        """A sandbox whose network a plugin sets up has IPv6."""
         self.assertEqual(host_config(pb.PodSandboxConfig())["Sysctls"]["net.ipv6.conf.all.disable_ipv6"], "0")
 
     def test_the_pod_has_the_last_word(self) -> None:
-        """A pod that turns it off has it off."""
+        """A pod that turns IPv6 off has it off."""
         config = pb.PodSandboxConfig()
         config.linux.sysctls["net.ipv6.conf.all.disable_ipv6"] = "1"
         self.assertEqual(host_config(config)["Sysctls"]["net.ipv6.conf.all.disable_ipv6"], "1")
 
     def test_nowhere_else(self) -> None:
-        """Neither Docker's bridge nor the node's network nor a kernel without IPv6 is told anything."""
+        """On Docker's bridge, on the node's network and without IPv6 in the kernel, the body sets nothing."""
         node = pb.PodSandboxConfig()
         node.linux.security_context.namespace_options.network = pb.NODE
         self.assertNotIn("Sysctls", host_config(node))
@@ -51,7 +51,7 @@ class IPv6Tests(SynchronousTestCase):
 
 
 class NameServersTests(SynchronousTestCase):
-    """Docker fills in from the host what it is not told."""
+    """Docker takes empty lists from the host's resolv.conf."""
 
     def test_no_searches_are_none(self) -> None:
         """A pod with name servers and no search list does not get the host's."""

@@ -29,7 +29,7 @@ class Seccomp(SynchronousTestCase):
     """The seccomp profile."""
 
     def test_absent_is_unconfined(self) -> None:
-        """The CRI has "" identical with unconfined."""
+        """An empty profile is unconfined, as the CRI defines."""
         self.assertEqual(options(), ["seccomp=unconfined"])
 
     def test_default_is_the_engines(self) -> None:
@@ -42,18 +42,18 @@ class Seccomp(SynchronousTestCase):
             self.assertEqual(options(**fields), [])
 
     def test_localhost_goes_through_unaltered(self) -> None:
-        """The engine gets the text of the file as it is, in both spellings."""
+        """The engine gets the file's text unchanged, in both spellings."""
         profile = pb.SecurityProfile(profile_type=pb.SecurityProfile.Localhost, localhost_ref="/p.json")
         self.assertEqual(options(seccomp=profile), [f"seccomp={PROFILE}"])
         self.assertEqual(options(seccomp_profile_path="localhost//p.json"), [f"seccomp={PROFILE}"])
 
     def test_message_wins_over_string(self) -> None:
-        """A kubelet that sends both means the newer one."""
+        """If a kubelet sends both spellings, the newer one wins."""
         default = pb.SecurityProfile(profile_type=pb.SecurityProfile.RuntimeDefault)
         self.assertEqual(options(seccomp=default, seccomp_profile_path="unconfined"), [])
 
     def test_needed_files(self) -> None:
-        """The file of a localhost profile is asked for, by its absolute path, unless the container is privileged."""
+        """The file of a localhost profile is needed, by its absolute path, unless the container is privileged."""
         context = pb.LinuxContainerSecurityContext(seccomp_profile_path="localhost//p.json")
         self.assertEqual(needed_profiles(context, "context", privileged=False), ("/p.json",))
         self.assertEqual(needed_profiles(context, "context", privileged=True), ())
@@ -70,18 +70,18 @@ class Seccomp(SynchronousTestCase):
         self.assertRaises(InvalidArgument, options, seccomp_profile_path="localhost/p.json")
 
     def test_unknown_string_is_refused(self) -> None:
-        """A string of none of the known forms is not taken for one of them."""
+        """A string of an unknown form is refused."""
         error = self.assertRaises(InvalidArgument, options, seccomp_profile_path="default")
         self.assertEqual(error.field, "context.seccomp_profile_path")
 
     def test_bytes_that_are_not_text_are_refused(self) -> None:
-        """The Engine API carries text only."""
+        """Bytes that are not text are refused, since the Engine API carries text only."""
         self.assertRaises(
             InvalidArgument, options, seccomp_profile_path="localhost//p.json", files={"/p.json": b"\xff"}
         )
 
     def test_kernel_without_seccomp(self) -> None:
-        """A confinement that cannot be had is refused, none is not."""
+        """Without seccomp in the kernel a profile is refused, and unconfined is accepted."""
         engine = evolve(NEWEST, security=frozenset())
         self.assertRaises(FailedPrecondition, options, engine=engine, seccomp_profile_path="runtime/default")
         self.assertEqual(options(engine=engine), ["seccomp=unconfined"])
@@ -109,7 +109,7 @@ class AppArmor(SynchronousTestCase):
             self.assertEqual(options(seccomp_profile_path="runtime/default", **fields), expected)
 
     def test_kernel_without_apparmor(self) -> None:
-        """A profile that cannot be enforced is refused by name of the field; unconfined is what there is anyway."""
+        """Without AppArmor in the kernel a profile is refused by the field's name, and unconfined is accepted."""
         error = self.assertRaises(FailedPrecondition, options, engine=OLDEST, apparmor_profile="localhost/mine")
         self.assertIn("context.apparmor_profile", str(error))
         self.assertIn("AppArmor", str(error))
@@ -117,7 +117,7 @@ class AppArmor(SynchronousTestCase):
             self.assertEqual(options(engine=OLDEST, apparmor_profile=profile), ["seccomp=unconfined"])
 
     def test_profile_that_is_not_loaded(self) -> None:
-        """It is refused by field and name before an engine fails without the name; stacked ones are the kernel's."""
+        """A profile that is not loaded is refused by field and name; stacked names are the kernel's to resolve."""
         files = {LOADED_PROFILES: b"docker-default (enforce)\nmine (complain)\na (b)//c (kill)\n"}
         for name in ("mine", "a (b)//c", "mine//&docker-default", ":other:mine"):
             self.assertIn(f"apparmor={name}", options(files=files, apparmor_profile=f"localhost/{name}"))
@@ -125,14 +125,14 @@ class AppArmor(SynchronousTestCase):
         self.assertIn("context.apparmor_profile: the AppArmor profile 'min' is not loaded", str(error))
 
     def test_needed_file(self) -> None:
-        """The kernel's list is asked for where a profile is named, of privileged containers too."""
+        """The kernel's list is needed if a profile is named, also for privileged containers."""
         context = pb.LinuxContainerSecurityContext(apparmor_profile="localhost/mine")
         for privileged in (False, True):
             self.assertEqual(needed_profiles(context, "context", privileged=privileged), (LOADED_PROFILES,))
         self.assertEqual(needed_profiles(pb.LinuxSandboxSecurityContext(), "context", privileged=False), ())
 
     def test_privileged_container_may_name_a_profile(self) -> None:
-        """An operator who names a profile for a privileged container means it."""
+        """A privileged container gets the profile that it names."""
         self.assertEqual(options(privileged=True, apparmor_profile="localhost/mine"), ["apparmor=mine"])
 
 
@@ -148,7 +148,7 @@ class Labels(SynchronousTestCase):
         self.assertEqual(options(privileged=True, selinux_options=pb.SELinuxOption(level="s0")), ["label=level:s0"])
 
     def test_no_new_privileges(self) -> None:
-        """Asked for, it is given; else the daemon's own default holds."""
+        """If the request sets it, the option is there; else the daemon's default applies."""
         self.assertEqual(options(privileged=True, no_new_privs=True), ["no-new-privileges"])
 
 
@@ -156,12 +156,12 @@ class Sandbox(SynchronousTestCase):
     """The pause container."""
 
     def test_default(self) -> None:
-        """With nothing said it gains no privileges and keeps the engine's seccomp profile."""
+        """By default the pause container gains no privileges and keeps the engine's seccomp profile."""
         context = pb.LinuxSandboxSecurityContext()
         self.assertEqual(sandbox_security_options(context, "context", engine=NEWEST, files={}), ["no-new-privileges"])
 
     def test_as_asked(self) -> None:
-        """What the pod's security context names is passed on, for a privileged pod too."""
+        """The options of the pod's security context are passed on, for a privileged pod too."""
         context = pb.LinuxSandboxSecurityContext(
             privileged=True,
             seccomp=pb.SecurityProfile(profile_type=pb.SecurityProfile.Unconfined),

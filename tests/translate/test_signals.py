@@ -44,7 +44,7 @@ def test_real_time_signals(name: str, docker: str) -> None:
 
 @pytest.mark.parametrize("member", list(signal.Signals), ids=lambda member: member.name)
 def test_numbers(member: signal.Signals) -> None:
-    """A number is the signal that this kernel has under it; where two names share it, the CRI's first."""
+    """A number is this kernel's signal of that number; if two names share it, the CRI's first."""
     read = pb.Signal.Name(cri_signal(str(int(member)))).removeprefix("SIGNAL_")
     base = read.replace("PLUS", "+").replace("MINUS", "-")
     assert getattr(signal, base) == member
@@ -52,12 +52,12 @@ def test_numbers(member: signal.Signals) -> None:
 
 @pytest.mark.parametrize("text", ["0", "32", "65", "999", "9" * 5000, "SIGNAL", "-1", "RTMIN+16", "SIGRTMIN+"])
 def test_unknown(text: str) -> None:
-    """What Docker does not know as a signal, it takes for its default."""
+    """A signal that Docker does not know is the default."""
     assert cri_signal(text) == pb.SIGNAL_SIGTERM
 
 
 @settings(max_examples=50)
 @given(st.text(max_size=12))
 def test_any_text(text: str) -> None:
-    """Whatever an engine has for a stop signal, some signal it is."""
+    """Every stop signal of an engine gives a signal of the CRI."""
     assert cri_signal(text) in SIGNALS

@@ -1,6 +1,6 @@
-"""Inspected containers as the CRI's: ``criwist.translate.status``, ``outcomes``, ``mounted`` and ``answers``.
+"""Inspected containers as the CRI's: ``criwist.translate.status``, ``outcomes``, ``mount_status``, ``engine_json``.
 
-``engine-20.10.json`` is what Docker Engine 20.10.24 answered for one container and for several ends of containers.
+``engine-20.10.json`` has responses of Docker Engine 20.10.24 for one container and for several ends of containers.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from criwist.api.runtime.v1 import api_pb2 as pb
 from criwist.errors import CriwistError, EngineFailure, NotFound
 from criwist.interfaces.network import PodNetwork, PodNetworkRequest
 from criwist.interfaces.records import SandboxRecord
-from criwist.translate.mount_status import mounted
+from criwist.translate.mount_status import mount_status
 from criwist.translate.outcomes import outcome
 from criwist.translate.status import (
     container_item,
@@ -66,14 +66,14 @@ class OutcomeTests(SynchronousTestCase):
     """States, reasons and times."""
 
     def test_created(self) -> None:
-        """A container that has not started has no times but its creation's."""
+        """A container that has not started has no times except its creation's."""
         came_to = outcome(inspected("created"))
         self.assertEqual((came_to.state, came_to.reason), (pb.CONTAINER_CREATED, ""))
         self.assertGreater(came_to.created_at, 0)
         self.assertEqual((came_to.started_at, came_to.finished_at), (0, 0))
 
     def test_running(self) -> None:
-        """A running container has started and not finished."""
+        """A running container has a start and no end."""
         came_to = outcome(inspected("running"))
         self.assertEqual(came_to.state, pb.CONTAINER_RUNNING)
         self.assertEqual((came_to.started_at, came_to.finished_at), (1_795_443_272_844_458_887, 0))
@@ -87,7 +87,7 @@ class OutcomeTests(SynchronousTestCase):
         self.assertEqual(outcome(restarting).finished_at, 0)
 
     def test_ends(self) -> None:
-        """Exited containers say how: completed, with an error, or killed for want of memory."""
+        """Exited containers have a reason: completed, error, or out of memory."""
         for state, reason, code in (
             ("completed", "Completed", 0),
             ("failed", "Error", 3),
@@ -98,7 +98,7 @@ class OutcomeTests(SynchronousTestCase):
             self.assertGreaterEqual(came_to.finished_at, came_to.started_at)
 
     def test_ended_before_it_started(self) -> None:
-        """An engine that notes the start of a short process after its end does not make it end earlier."""
+        """If the engine records the start of a short process after its end, the end does not come before the start."""
         state = ENGINE["states"]["oom_killed"]["State"]
         answer = inspected() | {
             "State": state | {"StartedAt": "2024-01-01T00:00:00.000450Z", "FinishedAt": "2024-01-01T00:00:00Z"}
@@ -107,7 +107,7 @@ class OutcomeTests(SynchronousTestCase):
         self.assertEqual(came_to.finished_at, came_to.started_at)
 
     def test_cannot_run(self) -> None:
-        """A start that the runtime refused is an end, at the time of creation, with the engine's words."""
+        """A start that the runtime refused is an end, at the time of creation, with the engine's text."""
         came_to = outcome(inspected("cannot_run"))
         self.assertEqual((came_to.state, came_to.reason), (pb.CONTAINER_EXITED, "ContainerCannotRun"))
         self.assertEqual((came_to.started_at, came_to.finished_at), (came_to.created_at, came_to.created_at))
@@ -115,7 +115,7 @@ class OutcomeTests(SynchronousTestCase):
         self.assertIn('"/nonexistent": stat /nonexistent: no such file', came_to.message)
 
     def test_dead_and_removing(self) -> None:
-        """A container that is being removed is what it was before."""
+        """A container that is being removed keeps its state."""
         for status in ("dead", "removing"):
             for before, state in (("failed", pb.CONTAINER_EXITED), ("created", pb.CONTAINER_CREATED)):
                 answer = inspected(before)
@@ -123,12 +123,12 @@ class OutcomeTests(SynchronousTestCase):
                 self.assertEqual(outcome(answer).state, state)
 
     def test_unknown(self) -> None:
-        """A state that we do not know is UNKNOWN, and so is none."""
+        """A state that criwist does not know is UNKNOWN, and so is an absent one."""
         for state in ({"Status": "dreaming"}, {}, None):
             self.assertEqual(outcome(inspected() | {"State": state}).state, pb.CONTAINER_UNKNOWN)
 
     def test_bad_time(self) -> None:
-        """A time that is none is the engine's failure, and the error names the container."""
+        """A malformed time is an EngineFailure, and the error names the container."""
         error = self.assertRaises(EngineFailure, outcome, inspected() | {"Created": "yesterday"})
         self.assertIn(ENGINE["running"]["Id"], str(error))
 
@@ -137,8 +137,8 @@ class MountedTests(SynchronousTestCase):
     """Mounts."""
 
     def test_as_asked_for(self) -> None:
-        """Mounts are in the request's order, with the propagation that was asked for, without volumes."""
-        mounts = mounted(inspected())
+        """Mounts are in the request's order, with the requested propagation, without volumes."""
+        mounts = mount_status(inspected())
         self.assertEqual([mount.container_path for mount in mounts], ["/z", "/b", "/a"])
         self.assertEqual([mount.host_path for mount in mounts], ["/srv/data", "/", "/srv/data"])
         self.assertEqual([mount.readonly for mount in mounts], [True, False, False])
@@ -148,7 +148,7 @@ class MountedTests(SynchronousTestCase):
         )
 
     def test_binds(self) -> None:
-        """Binds of dockershim, in text, are told by path with what the engine says of them."""
+        """Binds of dockershim, in text, are in order of path with the engine's data."""
         answer = inspected()
         answer["HostConfig"]["Mounts"] = None
         answer["Mounts"] = [
@@ -163,7 +163,7 @@ class MountedTests(SynchronousTestCase):
             {"Type": "bind", "Source": "/a", "Destination": "/a", "Mode": "", "RW": True, "Propagation": "rprivate"},
         ]
         self.assertEqual(
-            mounted(answer),
+            mount_status(answer),
             [
                 pb.Mount(container_path="/a", host_path="/a"),
                 pb.Mount(
@@ -177,31 +177,31 @@ class MountedTests(SynchronousTestCase):
         )
 
     def test_recursive_read_only(self) -> None:
-        """A mount that was forced to be read-only to its depth says so."""
+        """A mount that was forced to be recursively read-only is marked so."""
         answer = inspected()
         answer["HostConfig"]["Mounts"][0]["BindOptions"] = {"ReadOnlyForceRecursive": True, "Propagation": "rprivate"}
-        self.assertTrue(mounted(answer)[0].recursive_read_only)
+        self.assertTrue(mount_status(answer)[0].recursive_read_only)
 
     def test_own_files(self) -> None:
-        """Mounts from our own directory are not shown, and those from beside it are."""
+        """Mounts from criwist's directory are not shown, those from other directories are."""
         answer = inspected()
         for mount in answer["Mounts"]:
             if mount["Destination"] == "/z":
                 mount["Source"] = "/var/lib/criwist/resolv-confs/abc"
             if mount["Destination"] == "/a":
                 mount["Source"] = "/var/lib/criwist-not"
-        shown = [mount.container_path for mount in mounted(answer, own_directory="/var/lib/criwist")]
+        shown = [mount.container_path for mount in mount_status(answer, own_directory="/var/lib/criwist")]
         self.assertEqual(shown, ["/b", "/a"])
 
     def test_image_volumes(self) -> None:
-        """An image volume is told as the image, whether the engine mounts it or we do."""
+        """An image volume is shown as the image, for engines that mount it and for criwist's own mounts."""
         answer = inspected()
         answer["HostConfig"]["Mounts"].append(
             {"Type": "image", "Source": "model:1", "Target": "/m", "ImageOptions": {"Subpath": "weights"}}
         )
         answer["Mounts"] += [{"Type": "image", "Source": "/var/lib/docker/x", "Destination": "/m"}]
         asked = pb.Mount(image=pb.ImageSpec(image="data:2", image_ref="sha256:1"), image_sub_path="part")
-        mounts = {mount.container_path: mount for mount in mounted(answer, image_mounts={"/z": asked})}
+        mounts = {mount.container_path: mount for mount in mount_status(answer, image_mounts={"/z": asked})}
         self.assertEqual(
             mounts["/m"],
             pb.Mount(container_path="/m", image=pb.ImageSpec(image="model:1"), image_sub_path="weights", readonly=True),
@@ -212,13 +212,13 @@ class MountedTests(SynchronousTestCase):
         )
 
     def test_image_mounted_again(self) -> None:
-        """A second mount of an image by the engine, which was told less of the id, is told with all of it."""
+        """A second mount of an image, whose source has less of the id, is shown with the whole id."""
         answer = inspected()
         identifier = "sha256:" + "1" * 64
         for path, source in (("/m", identifier), ("/n", "1" * 63)):
             answer["HostConfig"]["Mounts"].append({"Type": "image", "Source": source, "Target": path})
             answer["Mounts"].append({"Type": "image", "Source": "/var/lib/docker/x", "Destination": path})
-        images = {mount.container_path: mount.image for mount in mounted(answer)}
+        images = {mount.container_path: mount.image for mount in mount_status(answer)}
         self.assertEqual(images["/m"], pb.ImageSpec(image=identifier, image_ref=identifier))
         self.assertEqual(images["/n"], images["/m"])
 
@@ -226,7 +226,7 @@ class MountedTests(SynchronousTestCase):
 class ContainerStatusTests(SynchronousTestCase):
     """ContainerStatus and the items of ListContainers."""
 
-    def test_what_the_engine_tells(self) -> None:
+    def test_data_of_the_engine(self) -> None:
         """Names, labels, log path, resources and stop signal come from the inspected container."""
         status = container_status(inspected(), image=ENGINE["image"])
         self.assertEqual(status.id, ENGINE["running"]["Id"])
@@ -249,8 +249,8 @@ class ContainerStatusTests(SynchronousTestCase):
         )
         self.assertFalse(status.HasField("user"))
 
-    def test_what_the_kernel_tells(self) -> None:
-        """Resources in force and the user of the first process win over what the engine was told."""
+    def test_data_of_the_kernel(self) -> None:
+        """Resources in force and the user of the first process win over the engine's configuration."""
         resources = pb.LinuxContainerResources(memory_limit_in_bytes=1 << 30)
         user = pb.LinuxContainerUser(uid=0, gid=10, supplemental_groups=[10, 20])
         status = container_status(inspected(), resources=resources, user=user)
@@ -258,20 +258,20 @@ class ContainerStatusTests(SynchronousTestCase):
         self.assertEqual(status.user.linux, user)
 
     def test_image_by_id(self) -> None:
-        """An image asked for by id is told by id, with the author's words beside it."""
+        """An image requested by id is shown by id, with the author's spelling beside it."""
         status = container_status(inspected(), image=ENGINE["image"])
         self.assertEqual(status.image, pb.ImageSpec(image=IMAGE_ID, user_specified_image="busybox:user"))
         self.assertEqual(status.image_id, IMAGE_ID)
         self.assertEqual(status.image_ref, f"docker://{IMAGE_ID}")
 
     def test_image_with_digest(self) -> None:
-        """An image that came from a registry is referred to by its digest there."""
+        """An image from a registry is shown by its digest there."""
         digest = "registry.example/web@sha256:" + "1" * 64
         image = ENGINE["image"] | {"RepoDigests": ["<none>@<none>", digest]}
         self.assertEqual(container_status(inspected(), image=image).image_ref, f"docker-pullable://{digest}")
 
     def test_image_of_an_older_shim(self) -> None:
-        """Without the author's words, a tag stands for the id; a name that was asked for stays."""
+        """Without the author's spelling, a tag stands for the id; a requested name stays."""
         answer = inspected()
         del answer["Config"]["Labels"][labels.USER_IMAGE]
         self.assertEqual(container_status(answer, image=ENGINE["image"]).image.image, "other:2")
@@ -280,12 +280,12 @@ class ContainerStatusTests(SynchronousTestCase):
         self.assertEqual(container_status(answer, image=ENGINE["image"]).image.image, "nginx")
 
     def test_image_gone(self) -> None:
-        """A container whose image is gone still knows its id."""
+        """A container whose image is gone still has its id."""
         status = container_status(inspected(), image=None)
         self.assertEqual((status.image_id, status.image_ref), (IMAGE_ID, f"docker://{IMAGE_ID}"))
 
     def test_item(self) -> None:
-        """An item agrees with the status, but for image_ref, which is the id."""
+        """An item agrees with the status, except for image_ref, which is the id."""
         item, status = container_item(inspected(), image=ENGINE["image"]), container_status(inspected())
         for name in ("id", "metadata", "state", "created_at", "labels", "annotations", "image", "image_id"):
             self.assertEqual(getattr(item, name), getattr(status, name), name)
@@ -319,43 +319,43 @@ class SandboxStatusTests(SynchronousTestCase):
         self.assertEqual([one.ip for one in network.additional_ips], ["10.88.0.7"])
 
     def test_no_addresses(self) -> None:
-        """There are none on the node's network, and none after teardown."""
+        """A sandbox on the node's network has no addresses, and none has any after teardown."""
         self.assertEqual(sandbox_addresses(pause(NetworkMode="host"), record=record()), ())
         self.assertEqual(sandbox_addresses(pause(), record=record(stopped=True)), ())
         self.assertEqual(sandbox_addresses(pause(), record=record(network=PodNetwork())), ())
 
     def test_addresses_without_record(self) -> None:
-        """Of an older shim's sandbox, those of the engine's bridge are known, else those that are handed in."""
+        """An older shim's sandbox has the addresses of the engine's bridge, else those from the caller."""
         bridged = pause() | {"NetworkSettings": {"IPAddress": "172.17.0.2", "GlobalIPv6Address": "fd00::2"}}
         self.assertEqual(sandbox_addresses(bridged, record=None), ("172.17.0.2", "fd00::2"))
         cached = sandbox_status(pause(), record=None, ready=True, addresses=["10.1.1.1"])
         self.assertEqual(cached.network.ip, "10.1.1.1")
 
     def test_ready(self) -> None:
-        """A sandbox is ready while its pause runs and its network stands."""
+        """A sandbox is ready while its pause container runs and its network is set up."""
         self.assertTrue(sandbox_ready(pause(), record=record()))
         self.assertFalse(sandbox_ready(pause(), record=record(stopped=True)))
         self.assertFalse(sandbox_ready(pause(), record=record(network=None)))
         self.assertFalse(sandbox_ready(pause() | ENGINE["states"]["failed"], record=record()))
 
     def test_ready_of_an_older_shim(self) -> None:
-        """Of an older shim's sandbox only the pause tells, until we stop it."""
+        """An older shim's sandbox is ready while its pause container runs, until criwist stops it."""
         adopted = {"network_plugin": "", "network": None}
         self.assertTrue(sandbox_ready(pause(), record=None))
         self.assertTrue(sandbox_ready(pause(), record=record(**adopted)))
         self.assertFalse(sandbox_ready(pause(), record=record(**adopted, stopped=True)))
 
     def test_namespaces(self) -> None:
-        """Namespaces are the node's, or the pod's; whether containers share PIDs is the record's to know."""
+        """Namespaces are the node's or the pod's; the record has whether containers share PIDs."""
 
-        def told(*, sharing: bool = False, **modes: str) -> tuple[int, int, int]:
+        def modes_of(*, sharing: bool = False, **modes: str) -> tuple[int, int, int]:
             status = sandbox_status(pause(**modes), record=record(shared_pid=sharing), ready=True)
             options = status.linux.namespaces.options
             return options.network, options.pid, options.ipc
 
-        self.assertEqual(told(), (pb.POD, pb.CONTAINER, pb.POD))
-        self.assertEqual(told(sharing=True), (pb.POD, pb.POD, pb.POD))
-        self.assertEqual(told(NetworkMode="host", PidMode="host", IpcMode="host"), (pb.NODE, pb.NODE, pb.NODE))
+        self.assertEqual(modes_of(), (pb.POD, pb.CONTAINER, pb.POD))
+        self.assertEqual(modes_of(sharing=True), (pb.POD, pb.POD, pb.POD))
+        self.assertEqual(modes_of(NetworkMode="host", PidMode="host", IpcMode="host"), (pb.NODE, pb.NODE, pb.NODE))
 
     def test_handler_of_an_older_shim(self) -> None:
         """Without a record, a runtime that is not the default is the handler."""
@@ -368,11 +368,11 @@ class SandboxStatusTests(SynchronousTestCase):
         self.assertRaises(NotFound, sandbox_status, inspected() | {"Name": "/web"}, record=None, ready=True)
 
 
-class OddAnswerTests(SynchronousTestCase):
-    """Answers that no engine gives, so far."""
+class OddDocumentTests(SynchronousTestCase):
+    """Documents that no engine is known to send."""
 
     def test_numbers(self) -> None:
-        """A number beyond its field's range is not a crash."""
+        """A number beyond its field's range raises no error."""
         answer = inspected("failed")
         for number in (2**31, 2**63, 2**64, -(2**31) - 1, True, 1.5):
             answer["State"]["ExitCode"] = number
@@ -406,7 +406,7 @@ PLACES = [place for place in _places(ENGINE["running"]) if place]
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(PLACES), JSON)
 def test_any_answer(place: tuple[Any, ...], value: Any) -> None:
-    """Whatever stands in any place of an inspected container, the outcome is a status or an error with a name."""
+    """Every value in every place of an inspected container gives a status or one of criwist's errors."""
     answer = inspected()
     inner: Any = answer
     for key in place[:-1]:

@@ -23,12 +23,12 @@ class NanosecondsTests(SynchronousTestCase):
         self.assertEqual(nanoseconds("2026-11-23T14:14:32.844458887Z"), 1_795_443_272_844_458_887)
 
     def test_never(self) -> None:
-        """What has not happened is 0, never negative."""
+        """An event that has not happened is 0, never negative."""
         for never in ("0001-01-01T00:00:00Z", "", "1969-12-31T23:59:59.9Z", "1970-01-01T00:00:00+01:00"):
             self.assertEqual(nanoseconds(never), 0, never)
 
     def test_digits(self) -> None:
-        """Fewer digits are a fraction all the same, and those beyond the ninth are cut off."""
+        """Fewer digits are a fraction too, and digits beyond the ninth are cut off."""
         self.assertEqual(nanoseconds("1970-01-01T00:00:00.5Z"), 500_000_000)
         self.assertEqual(nanoseconds("1970-01-01T00:00:00.1234567899Z"), 123_456_789)
 
@@ -53,7 +53,7 @@ class NanosecondsTests(SynchronousTestCase):
     ],
 )
 def test_no_time(text: str) -> None:
-    """What is no RFC 3339 time is a ValueError."""
+    """A text that is not an RFC 3339 time is a ValueError."""
     with pytest.raises(ValueError):  # noqa: PT011 - also datetime's own
         nanoseconds(text)
 

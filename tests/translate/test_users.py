@@ -1,4 +1,4 @@
-"""Who a container runs as."""
+"""The user and groups of a container."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def context(**fields: object) -> pb.LinuxContainerSecurityContext:
 
 
 def user(image_user: str = "", **fields: object) -> dict[str, object]:
-    """What becomes of a security context in an image with these accounts."""
+    """The members of the body for a security context in an image with these accounts."""
     return container_user(context(**fields), "context", accounts=Accounts(PASSWD, GROUP, image_user))
 
 
@@ -37,15 +37,15 @@ class Users(SynchronousTestCase):
     """User and group."""
 
     def test_image_user(self) -> None:
-        """With nothing said, the image's user stays."""
+        """Without a user in the request, the image's user stays."""
         self.assertEqual(user(), {})
 
     def test_root_is_a_user(self) -> None:
-        """User 0 is not the absence of a user."""
+        """User 0 is different from no user."""
         self.assertEqual(user(run_as_user=0), {"User": "0"})
 
     def test_by_name(self) -> None:
-        """A name is for the engine to look up in the image."""
+        """The engine finds a name in the image."""
         self.assertEqual(user(run_as_username="alice"), {"User": "alice"})
 
     def test_group_without_user(self) -> None:
@@ -63,7 +63,7 @@ class Users(SynchronousTestCase):
         self.assertRaises(InvalidArgument, user, run_as_user=1, run_as_username="alice")
 
     def test_range(self) -> None:
-        """Ids that no engine takes are refused by their field."""
+        """Ids that no engine accepts are refused by their field."""
         for fields, field in (
             ({"run_as_user": -1}, "context.run_as_user"),
             ({"run_as_user": 2**31}, "context.run_as_user"),
@@ -73,7 +73,7 @@ class Users(SynchronousTestCase):
             self.assertEqual(self.assertRaises(InvalidArgument, user, **fields).field, field)
 
     def test_a_group_is_not_smuggled_in(self) -> None:
-        """A colon in a name would make Docker read a group."""
+        """A colon in a name is refused, since Docker would read a group after it."""
         self.assertRaises(InvalidArgument, user, run_as_username="alice:0")
 
     def test_supplemental_groups(self) -> None:
@@ -95,7 +95,7 @@ class Policy(SynchronousTestCase):
     """Merge takes the image's groups of the user in, Strict leaves them out."""
 
     def test_accounts_wanted(self) -> None:
-        """The image's files matter where Docker's own rule is not the policy's."""
+        """The image's files are needed where Docker's own rule differs from the policy's."""
         self.assertFalse(accounts_wanted(context(run_as_user=1), "context"))
         self.assertTrue(accounts_wanted(context(run_as_user=1, run_as_group=2), "context"))
         self.assertTrue(accounts_wanted(context(run_as_user=1, supplemental_groups_policy=pb.Strict), "context"))
@@ -103,7 +103,7 @@ class Policy(SynchronousTestCase):
         self.assertFalse(accounts_wanted(strict, "context"))
 
     def test_merge_beside_a_group(self) -> None:
-        """With a group of its own, Docker leaves the image's groups out; they are added by number."""
+        """If the request has a group, Docker omits the image's groups; they are added by number."""
         for who in ({"run_as_user": 1003}, {"run_as_username": "alice"}):
             (name,) = who.values()
             self.assertEqual(
@@ -112,25 +112,25 @@ class Policy(SynchronousTestCase):
             )
 
     def test_merge_of_an_unknown_user(self) -> None:
-        """A number that the image does not know is in no group of it."""
+        """A number that the image does not know is in none of its groups."""
         self.assertEqual(user(run_as_user=7, run_as_group=5), {"User": "7:5"})
 
     def test_strict_keeps_the_primary_group(self) -> None:
-        """Strict leaves out what the image adds, not the group that is the user's own."""
+        """Strict omits the image's groups, except for the user's primary group."""
         strict = {"supplemental_groups_policy": pb.Strict, "supplemental_groups": [9]}
         self.assertEqual(user(run_as_user=1003, **strict), {"User": "1003:100", "GroupAdd": ["9"]})
         self.assertEqual(user(run_as_username="alice", **strict), {"User": "alice:100", "GroupAdd": ["9"]})
         self.assertEqual(user(run_as_user=7, **strict), {"User": "7:0", "GroupAdd": ["9"]})
 
     def test_strict_with_the_images_user(self) -> None:
-        """The image's own user and group count as if they had been asked for."""
+        """The image's own user and group count as if the request had them."""
         strict = {"supplemental_groups_policy": pb.Strict}
         self.assertEqual(user("alice", **strict), {"User": "alice:100"})
         self.assertEqual(user("alice:more", **strict), {"User": "alice:more"})
         self.assertEqual(user("", **strict), {"User": "0:0"})
 
     def test_without_accounts(self) -> None:
-        """A policy that cannot be kept is refused."""
+        """A policy that cannot be applied is refused."""
         strict = context(supplemental_groups_policy=pb.Strict)
         error = self.assertRaises(FailedPrecondition, container_user, strict, "context", accounts=None)
         self.assertIn("supplemental_groups_policy", str(error))

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from criwist.wire.apilog import EngineWords, Messages, TerminalMessages
+from criwist.wire.apilog import EngineErrorText, Messages, TerminalMessages
 from criwist.wire.crilog import COPIER_BUFFER, time_text
 from criwist.wire.stdcopy import StdcopyError, Stream, frame
 from tests.logs.engine_formats import Piece
@@ -56,7 +56,7 @@ class MessagesTests(SynchronousTestCase):
         self.assertEqual(_fed(Messages(), data, []), full.line * 2 + other.line + rest.line + other.line)
 
     def test_after_the_last_piece(self) -> None:
-        """A line that was ended by a newline leaves no mark on the next."""
+        """A line that a newline ended does not affect the next."""
         full = Piece(NOW, b"stdout", b"x" * COPIER_BUFFER, False)
         rest = Piece(NOW, b"stdout", b"x" * 7232)
         end = Piece(NOW, b"stdout", b"end", False)
@@ -64,32 +64,32 @@ class MessagesTests(SynchronousTestCase):
         self.assertEqual(_fed(Messages(), data, []), full.line + rest.line + end.line)
 
     def test_engine_words(self) -> None:
-        """Words of the engine's own end the log; the lines before them are whole."""
+        """An error text of the engine ends the log; the lines before it are whole."""
         piece = Piece(NOW, b"stdout", b"a")
         words = frame(Stream.STDERR, b"Error grabbing logs: log message is too large (2054847098 > 1000000)\n")
         messages = Messages()
         self.assertEqual(messages.receive_data(_frame(piece) + words), [piece.line])
-        with self.assertRaisesRegex(EngineWords, "too large"):
+        with self.assertRaisesRegex(EngineErrorText, "too large"):
             messages.end()
 
     def test_engine_words_of_that_length(self) -> None:
-        """Words are not taken for a time because a space is where one would be."""
+        """An error text with a space in the place of a time's is not taken for a time."""
         words = frame(Stream.STDERR, b"Error grabbing logs: something is wrong\n")
-        with self.assertRaisesRegex(EngineWords, "something"):
+        with self.assertRaisesRegex(EngineErrorText, "something"):
             Messages().receive_data(words)
 
     def test_system_error(self) -> None:
-        """So do those in a frame of their own kind."""
-        with self.assertRaisesRegex(EngineWords, "gone"):
+        """An error in a frame of its own kind ends the log too."""
+        with self.assertRaisesRegex(EngineErrorText, "gone"):
             Messages().receive_data(frame(Stream.SYSTEM_ERROR, b"the driver is gone, which is the whole of the story"))
 
     def test_no_frames(self) -> None:
-        """Bytes that are no frames are refused before they are waited for."""
+        """Bytes that are not frames are refused at once."""
         with self.assertRaises(StdcopyError):
             Messages().receive_data(b"2023-11-23T13:43:00.000000001Z hello\n")
 
     def test_cut_off(self) -> None:
-        """A frame that is not whole when the stream ends is dropped: it will be sent again."""
+        """A frame that is not whole when the stream ends is dropped: the engine will send it again."""
         data = _frame(Piece(NOW, b"stdout", b"a"))
         self.assertEqual(_fed(Messages(), data[:-1], []), b"")
 
@@ -109,7 +109,7 @@ class TerminalMessagesTests(SynchronousTestCase):
 
     @given(st.booleans(), st.lists(st.integers(0, 60000), max_size=5), st.sampled_from([0, 1, 7232, COPIER_BUFFER]))
     def test_pieces_of_a_line(self, keeps_newline: bool, cuts: list[int], rest_length: int) -> None:
-        """A long line is parted where Docker cut it, whether or not its newline was kept."""
+        """A long line is cut where Docker cut it, with and without its newline."""
         before = Piece(NOW - 1, b"stdout", b"before\r")
         full = Piece(NOW, b"stdout", b"x" * COPIER_BUFFER, False)
         rest = Piece(NOW, b"stdout", b"x" * (rest_length - 1) + b"\r" if rest_length else b"")
@@ -120,13 +120,13 @@ class TerminalMessagesTests(SynchronousTestCase):
         self.assertEqual(_fed(TerminalMessages(), data, cuts), expected)
 
     def test_longer_than_the_buffer(self) -> None:
-        """A piece that json-file has made longer, by three bytes for each that was no UTF-8, is one line."""
+        """A piece that json-file made longer, by three bytes for each that was not UTF-8, is one line."""
         long = Piece(NOW, b"stdout", "\ufffd".encode() + b"x" * COPIER_BUFFER, False)
         rest = Piece(NOW, b"stdout", b"rest\r")
         data = _message(long) + _message(rest)
         self.assertEqual(_fed(TerminalMessages(), data, [20000]), long.line + rest.line)
 
     def test_engine_words(self) -> None:
-        """What has no time is no message."""
-        with self.assertRaisesRegex(EngineWords, "grabbing"):
+        """A text without a time is an error text of the engine."""
+        with self.assertRaisesRegex(EngineErrorText, "grabbing"):
             TerminalMessages().receive_data(b"Error grabbing logs: the file is gone for good\n")

@@ -1,4 +1,4 @@
-"""Kubernetes channel protocols: messages made and read."""
+"""Kubernetes channel protocols: messages written and read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BASE64 = [channels.V4_BASE64, channels.V1_BASE64]
 
 
 def received(decoder: ChannelDecoder, data: bytes | str, last: bool = True) -> list[ChannelData | ChannelClosed]:
-    """What the decoder makes of it, with copied payloads."""
+    """The decoder's events, with copied payloads."""
     return [
         ChannelData(one.channel, bytes(one.data), one.last) if isinstance(one, ChannelData) else one
         for one in decoder.receive(data, last)
@@ -24,7 +24,7 @@ def received(decoder: ChannelDecoder, data: bytes | str, last: bool = True) -> l
 
 
 def test_the_best_protocol_is_chosen() -> None:
-    """Of what a client offers the newest is taken, whatever its order."""
+    """The newest of a client's protocols is chosen, in any order."""
     offered = ["channel.k8s.io", "v4.channel.k8s.io", "v5.channel.k8s.io"]
     assert channels.choose(offered, channels.REMOTE_COMMAND) is channels.V5
     assert channels.choose(offered[:2], channels.REMOTE_COMMAND) is channels.V4
@@ -59,7 +59,7 @@ def test_what_is_sent_arrives_however_it_is_fragmented(
 
 
 def test_payload_is_handed_on_before_the_message_ends() -> None:
-    """A fragment's payload does not wait for the rest."""
+    """A fragment's payload is yielded before the rest of the message arrives."""
     decoder = ChannelDecoder(channels.V5)
     assert received(decoder, b"\x00ab", last=False) == [ChannelData(0, b"ab", False)]
     assert received(decoder, b"\x01cd", last=True) == [ChannelData(0, b"\x01cd", True)]
@@ -67,7 +67,7 @@ def test_payload_is_handed_on_before_the_message_ends() -> None:
 
 
 def test_binary_payload_is_not_copied() -> None:
-    """What is handed on is a view into the message."""
+    """The payload is a view into the message."""
     message = b"\x00payload"
     (event,) = ChannelDecoder(channels.V5).receive(message, True)
     assert isinstance(event, ChannelData)
@@ -92,13 +92,13 @@ def test_a_close_of_several_channels_is_refused() -> None:
 
 
 def test_an_empty_message_means_nothing() -> None:
-    """It has no channel."""
+    """An empty message, which has no channel, is ignored."""
     assert received(ChannelDecoder(channels.V5), b"") == []
 
 
 @pytest.mark.parametrize("text", ["0YW", "0!!!!", "0YWI=YWI=", "0ä"])
 def test_payload_that_is_no_base64_is_refused(text: str) -> None:
-    """Wrong characters, wrong padding."""
+    """Payload with wrong characters or wrong padding is refused."""
     with pytest.raises(ChannelError):
         received(ChannelDecoder(channels.V4_BASE64), text)
 
@@ -109,7 +109,7 @@ def test_payload_that_is_no_base64_is_refused(text: str) -> None:
 def test_any_message_is_events_or_a_channel_error(
     subprotocol: Subprotocol, messages: list[tuple[bytes | str, bool]]
 ) -> None:
-    """No message makes the decoder fail in another way than by ChannelError."""
+    """Every message gives events or a ChannelError."""
     decoder = ChannelDecoder(subprotocol)
     with contextlib.suppress(ChannelError):
         for data, last in messages:

@@ -31,7 +31,7 @@ class LineTests(SynchronousTestCase):
 
     @given(lines)
     def test_round_trip(self, line: Line) -> None:
-        """What is written is read back: CR, NUL, spaces at both ends and bytes that are no UTF-8 included."""
+        """A line reads back as written, with CR, NUL, spaces at both ends and bytes that are not UTF-8."""
         self.assertEqual(parse(encode(line)), line)
 
     @given(lines)
@@ -41,7 +41,7 @@ class LineTests(SynchronousTestCase):
 
     @given(st.binary(max_size=80))
     def test_any_bytes(self, raw: bytes) -> None:
-        """Bytes that are no line are refused with a name, and nothing else happens."""
+        """Bytes that are not a line raise MalformedLine, and no other error."""
         try:
             line = parse(raw)
         except MalformedLine:
@@ -49,22 +49,22 @@ class LineTests(SynchronousTestCase):
         self.assertEqual(encode(line), raw)
 
     def test_empty_content(self) -> None:
-        """An empty line keeps the space behind its tag, which readers look for."""
+        """An empty line keeps the space after its tag, which readers expect."""
         line = Line(b"2023-11-23T13:43:00.000000001Z", b"stderr", False, b"")
         self.assertEqual(encode(line), b"2023-11-23T13:43:00.000000001Z stderr F \n")
 
     def test_further_tags(self) -> None:
-        """Tags after the first are for extensions and are passed over."""
+        """Tags after the first are for extensions and are ignored."""
         line = parse(b"2016-10-06T00:17:09.669794202Z stdout P:x:y log\n")
         self.assertEqual(line, Line(b"2016-10-06T00:17:09.669794202Z", b"stdout", True, b"log"))
 
     def test_refuses_newline(self) -> None:
-        """Content with a newline would be two lines to a reader."""
+        """Content with a newline is refused, since a reader would see two lines."""
         with self.assertRaises(MalformedLine):
             encode(Line(time_text(0), b"stdout", False, b"a\nb"))
 
     def test_refuses_torn_line(self) -> None:
-        """A line without its newline is not whole."""
+        """A line without its newline is refused."""
         with self.assertRaises(MalformedLine):
             parse(b"2016-10-06T00:17:09.669794202Z stdout F lo")
 
@@ -74,7 +74,7 @@ class TimeTests(SynchronousTestCase):
 
     @given(moments)
     def test_round_trip(self, moment: int) -> None:
-        """Nanoseconds survive being written and read."""
+        """Nanoseconds read back as written."""
         self.assertEqual(nanoseconds(time_text(moment)), moment)
 
     @given(moments)
@@ -89,7 +89,7 @@ class TimeTests(SynchronousTestCase):
 
     @given(moments)
     def test_nine_digits(self, moment: int) -> None:
-        """Zeros that Go leaves out come back."""
+        """Zeros that Go omits are filled in."""
         time = time_text(moment)
         short = re.sub(rb"\.?0*Z$", b"Z", time)
         self.assertEqual(nine_digits(short), time)
@@ -100,14 +100,14 @@ class TimeTests(SynchronousTestCase):
         self.assertEqual(nine_digits(b"2016-10-06T02:17:09.5+02:00"), b"2016-10-06T00:17:09.500000000Z")
 
     def test_no_time(self) -> None:
-        """What is no time, or no date, is refused."""
+        """A text that is not a time, or an impossible date, is refused."""
         for text in (b"", b"now", b"2016-13-06T00:17:09Z", b"2016-10-06T00:17:09.1234567890Z"):
             with self.assertRaises(MalformedLine):
                 nanoseconds(text)
 
 
 class PartialTests(SynchronousTestCase):
-    """Which pieces go on."""
+    """Pieces whose line continues."""
 
     def test_full_buffer(self) -> None:
         """Docker cuts a line only where its buffer is full."""

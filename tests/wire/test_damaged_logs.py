@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from criwist.wire import jsonlog, locallog
-from criwist.wire.apilog import EngineWords, TerminalMessages
+from criwist.wire.apilog import EngineErrorText, TerminalMessages
 from criwist.wire.crilog import Converted, Line, MalformedLine, encode, nanoseconds, parse, time_text
 from tests.logs.engine_formats import Piece, json_entry, local_entry
 
@@ -68,7 +68,7 @@ def test_engine_words_behind_a_line() -> None:
     messages = TerminalMessages()
     line = time_text(NOW) + b" whole\n"
     assert messages.receive_data(line + b"Error grabbing logs: something is wrong\n") == [WHOLE.line]
-    with pytest.raises(EngineWords, match="something is wrong"):
+    with pytest.raises(EngineErrorText, match="something is wrong"):
         messages.end()
 
 

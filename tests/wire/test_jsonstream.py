@@ -1,4 +1,4 @@
-"""JSON objects are found in a byte stream however it is cut."""
+"""JSON objects are found in a byte stream, wherever it is cut."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class JSONObjectsTests(SynchronousTestCase):
     """Objects in a stream."""
 
     def test_objects_need_no_separator(self) -> None:
-        """Lines, blanks, or nothing may lie between them."""
+        """Lines, blanks or nothing may separate objects."""
         objects = JSONObjects().receive_data(b' {"a":1}\r\n{"b":[{}]}{"c":"}{"}\n\n')
         self.assertEqual(objects, [{"a": 1}, {"b": [{}]}, {"c": "}{"}])
 
     def test_an_object_comes_when_its_last_byte_does(self) -> None:
-        """It need not be followed by anything; what is cut off is pending."""
+        """An object is complete with its last byte; one that is cut off is pending."""
         stream = JSONObjects()
         self.assertEqual(stream.receive_data(b'{"a"'), [])
         self.assertTrue(stream.pending)
@@ -29,26 +29,26 @@ class JSONObjectsTests(SynchronousTestCase):
         self.assertFalse(stream.pending)
 
     def test_a_cut_after_a_backslash(self) -> None:
-        """The escaped quote in the next read does not end the string."""
+        """An escaped quote that comes with the next read does not end the string."""
         stream = JSONObjects()
         self.assertEqual(stream.receive_data(b'{"a":"\\'), [])
         self.assertEqual(stream.receive_data(b'"}"}'), [{"a": '"}'}])
 
     def test_what_is_no_object_is_refused(self) -> None:
-        """Other values, malformed objects, invalid UTF-8; and everything after."""
+        """Other values, malformed objects and invalid UTF-8 are refused, and so is all input after them."""
         for text in (b"[1]", b"1", b"null", b"}", b"x{}", b'{"a" 1}', b"{]", b'{"a":"\xff"}', b"\0"):
             stream = JSONObjects()
             self.assertRaises(JSONStreamError, stream.receive_data, text)
             self.assertRaises(JSONStreamError, stream.receive_data, b"{}")
 
     def test_an_object_beyond_the_limit_is_refused(self) -> None:
-        """Before it is whole; many small ones are not."""
+        """An object beyond the limit is refused before it is whole; many small ones are not."""
         stream = JSONObjects(limit=100)
         self.assertEqual(len(stream.receive_data(b'{"a":1}' * 1000)), 1000)
         self.assertRaises(JSONStreamError, stream.receive_data, b'{"a":"' + b"x" * 100)
 
     def test_deep_nesting_does_not_overflow(self) -> None:
-        """It is refused like any other malformed object."""
+        """Deep nesting is refused like any other malformed object."""
         self.assertRaises(JSONStreamError, JSONObjects().receive_data, b'{"a":' + b"[" * 20_000 + b"]" * 20_000 + b"}")
 
 
@@ -65,7 +65,7 @@ _OBJECTS = st.lists(st.dictionaries(st.text(max_size=6), _VALUES, max_size=3), m
 )
 @settings(max_examples=80)
 def test_no_cut_changes_the_objects(objects: list[Any], escaped: bool, cuts: list[int], between: str) -> None:
-    """Whatever is written comes out, in order."""
+    """The objects come out as written, in order."""
     text = between.join(json.dumps(value, ensure_ascii=escaped) for value in objects).encode("utf-8", "surrogatepass")
     if b"\xed" in text and not escaped:
         return
@@ -82,7 +82,7 @@ def test_no_cut_changes_the_objects(objects: list[Any], escaped: bool, cuts: lis
 @given(st.lists(st.binary(max_size=30), max_size=6))
 @settings(max_examples=200)
 def test_any_bytes_are_objects_or_refused(chunks: list[bytes]) -> None:
-    """No bytes raise anything else."""
+    """Every input gives objects or JSONStreamError."""
     stream = JSONObjects()
     try:
         for chunk in chunks:

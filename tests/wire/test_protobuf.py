@@ -12,14 +12,14 @@ from criwist.wire.protobuf import message_field, repeated_field, varint
 
 @given(st.lists(st.text(max_size=300), max_size=20))
 def test_repeated_field_is_what_protobuf_makes(names: list[str]) -> None:
-    """A list put together from serialized items is the list that protobuf would have serialized."""
+    """A list joined from serialized items equals protobuf's serialization of the list."""
     items = [pb.Container(id=name) for name in names]
     framed = repeated_field(1, (item.SerializeToString() for item in items))
     assert framed == pb.ListContainersResponse(containers=items).SerializeToString()
 
 
 def test_message_field_is_what_protobuf_makes() -> None:
-    """A response put together from a serialized status is the response that protobuf would have serialized."""
+    """A response made from a serialized status equals protobuf's serialization of the response."""
     status = pb.ContainerStatus(id="x" * 200)
     framed = message_field(pb.ContainerStatusResponse.STATUS_FIELD_NUMBER, status.SerializeToString())
     assert framed == pb.ContainerStatusResponse(status=status).SerializeToString()
@@ -34,6 +34,6 @@ def test_joined_encodings_are_merged() -> None:
 
 
 def test_negative_varints_are_refused() -> None:
-    """A length is never negative; a negative number would never end."""
+    """A negative number is refused: a length is never negative, and its encoding would not end."""
     with pytest.raises(ValueError, match="-1"):
         varint(-1)

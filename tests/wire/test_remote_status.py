@@ -15,7 +15,7 @@ def test_success() -> None:
 
 
 def test_an_exit_code() -> None:
-    """The code is the message of the cause ExitCode, where kubectl looks for it."""
+    """The code is the message of the cause ExitCode, which kubectl reads."""
     document = json.loads(remote_status.ended(3).document())
     assert document == {
         "metadata": {},
@@ -28,7 +28,7 @@ def test_an_exit_code() -> None:
 
 
 def test_other_failures() -> None:
-    """Whatever else goes wrong is an InternalError with the words for the user."""
+    """Every other failure is an InternalError with the text for the user."""
     document = json.loads(remote_status.failed("no such container").document())
     assert document == {
         "metadata": {},

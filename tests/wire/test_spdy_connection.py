@@ -45,13 +45,13 @@ def opened() -> tuple[SpdyConnection, SpdyConnection, int]:
 
 
 def only(connection: SpdyConnection, wire: bytes) -> Event:
-    """The one event that *wire* is to *connection*."""
+    """The only event of *wire* on *connection*."""
     (event,) = connection.receive_data(wire)
     return event
 
 
 def failing(connection: SpdyConnection, wire: bytes) -> RemoteProtocolError:
-    """The fault that *wire* is to *connection*, which hears nothing from then on."""
+    """The error of *wire* on *connection*, which ignores all later data."""
     with pytest.raises(RemoteProtocolError) as caught:
         list(connection.receive_data(wire))
     assert list(connection.receive_data(frames.Ping(1).encode())) == []
@@ -110,7 +110,7 @@ def test_a_unidirectional_stream_cannot_be_written_to() -> None:
 
 
 def test_a_reset_ends_a_stream_for_both() -> None:
-    """The peer is told the status, and data still under way is dropped in silence."""
+    """The peer gets the status, and data still under way is dropped in silence."""
     client, server, stream_id = opened()
     late = client.data(stream_id, 1) + b"x"
     assert only(client, server.reset(stream_id, ResetStatus.CANCEL)) == StreamReset(stream_id, ResetStatus.CANCEL)
@@ -119,7 +119,7 @@ def test_a_reset_ends_a_stream_for_both() -> None:
 
 
 def test_an_abandoned_stream_does_not_count() -> None:
-    """A stream on which we have finished may be forgotten; what the peer still sends on it is dropped in silence."""
+    """A stream on which this end has finished may be forgotten; frames that still come are dropped in silence."""
     client = SpdyConnection(server=False)
     server = SpdyConnection(server=True, max_streams=1)
     stream_id, wire = client.open_stream(ERROR)
@@ -134,7 +134,7 @@ def test_an_abandoned_stream_does_not_count() -> None:
 
 
 def test_more_headers() -> None:
-    """HEADERS frames reach the peer, their block is on the same state as the others."""
+    """HEADERS frames reach the peer; their block uses the same compression state as the others."""
     client, server, stream_id = opened()
     compressor = client._compressor
     wire = frames.Headers(stream_id, compressor.compress(((b"a", b"b"),)), fin=True).encode()
@@ -146,7 +146,7 @@ def test_more_headers() -> None:
 
 
 def test_pings_are_answered_by_the_end_that_did_not_send_them() -> None:
-    """A ping is answered once; an answer that nobody waits for is ignored (2.6.5)."""
+    """A ping is answered once; an unexpected answer is ignored (2.6.5)."""
     client, server = pair()
     for one, other in ((client, server), (server, client)):
         ping = only(other, one.ping())
@@ -165,7 +165,7 @@ def test_ping_ids_begin_anew_when_used_up() -> None:
 
 
 def test_after_goaway_new_streams_are_ignored_and_open_ones_go_on() -> None:
-    """A session that ends answers no new streams, and carries on with those there are (2.6.6)."""
+    """A session that ends ignores new streams, and continues with the open ones (2.6.6)."""
     client, server, stream_id = opened()
     assert only(client, server.go_away()) == GoAwayReceived(stream_id, GoAwayStatus.OK)
     assert list(server.receive_data(client.open_stream(ERROR)[1])) == []
@@ -175,14 +175,14 @@ def test_after_goaway_new_streams_are_ignored_and_open_ones_go_on() -> None:
 
 
 def test_settings_and_window_updates_have_no_effect() -> None:
-    """They are read and dropped: no window is kept."""
+    """Both are parsed and dropped: there are no windows."""
     server = SpdyConnection(server=True)
     wire = frames.Settings(((0, 7, 1),)).encode() + frames.WindowUpdate(1, 100).encode()
     assert list(server.receive_data(wire)) == []
 
 
 def test_streams_over_the_limit_are_refused_alone() -> None:
-    """The stream too many is refused; the others stay, and when one ends another may come."""
+    """A stream beyond the limit is refused; the others stay, and when one ends another may open."""
     client = SpdyConnection(server=False)
     server = SpdyConnection(server=True, max_streams=2)
     first, wire = client.open_stream(ERROR)
@@ -281,20 +281,20 @@ def test_a_second_reply_resets_the_stream() -> None:
     ],
 )
 def test_what_ends_the_session(what: str, wire: bytes) -> None:
-    """What cannot be understood, or would take the session's state along, ends the session."""
+    """Frames that cannot be parsed, or would break the session's state, end the session."""
     fault = failing(SpdyConnection(server=True), wire)
     assert fault.status is GoAwayStatus.PROTOCOL_ERROR
 
 
 def test_stream_numbers_must_rise() -> None:
-    """A stream with a number that was given before ends the session (2.3.2)."""
+    """A stream whose number was used before ends the session (2.3.2)."""
     client, server, _ = opened()
     wire = frames.SynStream(1, client._compressor.compress(ERROR)).encode()
     assert "opened stream 1 after stream 1" in str(failing(server, wire))
 
 
-def test_events_before_a_fault_are_told() -> None:
-    """What came before the fault in the same read has been understood and is told."""
+def test_events_before_an_error_are_yielded() -> None:
+    """Events before an error in the same read are yielded."""
     server = SpdyConnection(server=True)
     events = server.receive_data(frames.Ping(1).encode() + b"\x80\x02\0\0\0\0\0\0")
     assert next(events) == PingReceived(1)
@@ -303,15 +303,15 @@ def test_events_before_a_fault_are_told() -> None:
 
 
 def test_goaway_names_the_last_stream_that_was_accepted() -> None:
-    """The peer can tell from it which of its streams were never looked at."""
+    """The peer learns from it which of its streams were ignored."""
     _, server, stream_id = opened()
     client = SpdyConnection(server=False)
     goaway = server.go_away(GoAwayStatus.PROTOCOL_ERROR)
     assert only(client, goaway) == GoAwayReceived(stream_id, GoAwayStatus.PROTOCOL_ERROR)
 
 
-def test_local_faults() -> None:
-    """What the state does not allow raises before anything is sent, and changes nothing."""
+def test_local_errors() -> None:
+    """A frame that the state does not allow raises before any byte is sent, and changes nothing."""
     client, server = pair()
     stream_id, wire = client.open_stream(ERROR)
     only(server, wire)
@@ -329,8 +329,8 @@ def test_local_faults() -> None:
 
 @settings(max_examples=150)
 @given(st.lists(st.binary(max_size=60), max_size=6))
-def test_any_bytes_are_events_or_a_remote_fault(reads: list[bytes]) -> None:
-    """No bytes make a connection fail in another way than by RemoteProtocolError."""
+def test_any_bytes_are_events_or_a_remote_error(reads: list[bytes]) -> None:
+    """Every input gives events or RemoteProtocolError."""
     server = SpdyConnection(server=True)
     with contextlib.suppress(RemoteProtocolError):
         for read in reads:
@@ -343,8 +343,8 @@ def test_any_bytes_are_events_or_a_remote_fault(reads: list[bytes]) -> None:
         st.tuples(st.sampled_from([1, 2, 3, 4, 6, 7, 8, 9, 10]), st.integers(0, 3), st.binary(max_size=30)), max_size=6
     )
 )
-def test_any_control_frames_are_events_or_a_remote_fault(sent: list[tuple[int, int, bytes]]) -> None:
-    """The same for bytes that have at least the form of control frames."""
+def test_any_control_frames_are_events_or_a_remote_error(sent: list[tuple[int, int, bytes]]) -> None:
+    """Every input with the form of control frames gives events or RemoteProtocolError."""
     server = SpdyConnection(server=True)
     with contextlib.suppress(RemoteProtocolError):
         for kind, flags, payload in sent:
@@ -353,7 +353,7 @@ def test_any_control_frames_are_events_or_a_remote_fault(sent: list[tuple[int, i
 
 
 class TwoEnds(RuleBasedStateMachine):
-    """Two ends that do whatever they may, with reads cut anywhere, agree on every stream."""
+    """Two ends that do anything allowed, with reads cut anywhere, agree on every stream."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""SPDY/3 frame layouts, byte for byte as the draft draws them, and back."""
+"""SPDY/3 frame layouts, byte for byte as in the draft, and back."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_the_head_of_a_data_frame_is_that_of_the_draft() -> None:
 @settings(max_examples=200)
 @given(control_frames)
 def test_decoding_undoes_encoding(frame: frames.ControlFrame) -> None:
-    """Every control frame survives its way over the wire, and its head tells its length."""
+    """Every control frame decodes to itself, and its head has its length."""
     wire = frame.encode()
     assert int.from_bytes(wire[5:8], "big") == len(wire) - frames.HEAD_LENGTH
     assert frames.decode(wire[3], wire[4], wire[8:]) == frame
@@ -99,13 +99,13 @@ def test_decoding_undoes_encoding(frame: frames.ControlFrame) -> None:
 @settings(max_examples=300)
 @given(st.integers(0, 0xFFFF) | st.sampled_from(list(frames.FrameType)), st.integers(0, 255), st.binary(max_size=40))
 def test_any_payload_is_a_frame_or_a_frame_error(frame_type: int, flags: int, payload: bytes) -> None:
-    """Decoding never fails in another way than by FrameError."""
+    """Every payload gives a frame or FrameError."""
     with contextlib.suppress(frames.FrameError):
         frames.decode(frame_type, flags, payload)
 
 
 def test_unknown_types_are_ignored() -> None:
-    """A control frame of a type that we do not know means nothing (2.2.1): SPDY/2's NOOP, CREDENTIAL."""
+    """A control frame of an unknown type is ignored (2.2.1): SPDY/2's NOOP, CREDENTIAL."""
     assert frames.decode(5, 0, b"") is None
     assert frames.decode(10, 0, b"whatever") is None
 
@@ -126,6 +126,6 @@ def test_unknown_types_are_ignored() -> None:
     ],
 )
 def test_a_wrong_length_or_stream_is_an_error(frame_type: frames.FrameType, payload: bytes) -> None:
-    """A payload that does not fit the layout of its type is refused, an impossible count before it costs anything."""
+    """A payload that does not fit its type's layout is refused, and an impossible count before it costs memory."""
     with pytest.raises(frames.FrameError):
         frames.decode(frame_type, 0, payload)

@@ -44,7 +44,7 @@ def test_the_dictionary_is_the_draft_s() -> None:
 
 
 def test_the_first_block_names_the_dictionary() -> None:
-    """What is sent first is a zlib header with FDICT set and the dictionary's checksum (RFC 1950)."""
+    """The first bytes are a zlib header with FDICT set and the dictionary's checksum (RFC 1950)."""
     block = HeaderCompressor().compress([(b"streamtype", b"error")])
     assert block[1] & 0x20
     assert block[2:6] == bytes.fromhex("e3c6a7c2")
@@ -61,7 +61,7 @@ def test_the_layout_of_a_block() -> None:
 @settings(max_examples=50)
 @given(st.lists(header_lists, max_size=5))
 def test_blocks_survive_the_wire(blocks: list[list[tuple[bytes, bytes]]]) -> None:
-    """What one end compresses the other end restores, block after block on one state."""
+    """Each end restores the other's blocks, block after block with one state."""
     compressor, decompressor = HeaderCompressor(), HeaderDecompressor()
     for headers in blocks:
         assert decompressor.decompress(compressor.compress(headers)) == grouped(headers)
@@ -70,7 +70,7 @@ def test_blocks_survive_the_wire(blocks: list[list[tuple[bytes, bytes]]]) -> Non
 @settings(max_examples=200)
 @given(st.binary(max_size=80))
 def test_any_plain_block_is_headers_or_a_block_error(plain: bytes) -> None:
-    """Decoding never fails in another way than by BlockError."""
+    """Every input gives headers or BlockError."""
     with contextlib.suppress(BlockError):
         decode_block(plain)
 
@@ -78,7 +78,7 @@ def test_any_plain_block_is_headers_or_a_block_error(plain: bytes) -> None:
 @settings(max_examples=200)
 @given(st.binary(max_size=80))
 def test_any_compressed_block_is_headers_or_a_named_error(block: bytes) -> None:
-    """Inflating never fails in another way than by the two errors."""
+    """Every input gives headers or one of the two errors."""
     with contextlib.suppress(BlockError, CompressionError):
         HeaderDecompressor().decompress(block)
 
@@ -105,7 +105,7 @@ def test_malformed_blocks(plain: bytes) -> None:
 
 
 def test_a_malformed_block_does_not_end_the_session() -> None:
-    """After a block whose contents are malformed the next one is restored as if nothing had been."""
+    """After a block with malformed contents the next one is restored."""
     deflate = zlib.compressobj(zdict=dictionary())
     decompressor = HeaderDecompressor()
     with pytest.raises(BlockError):
@@ -133,13 +133,13 @@ def test_a_block_at_the_limit_is_inflated() -> None:
 
 
 def test_a_finished_deflate_stream_ends_the_session() -> None:
-    """A peer that ends its deflate stream has left the protocol."""
+    """A peer that ends its deflate stream breaks the protocol."""
     deflate = zlib.compressobj(zdict=dictionary())
     with pytest.raises(CompressionError, match="ended"):
         HeaderDecompressor().decompress(deflate.compress(strings(b"a", b"b")) + deflate.flush(zlib.Z_FINISH))
 
 
 def test_garbage_ends_the_session() -> None:
-    """What is no deflate stream cannot be recovered from."""
+    """Bytes that are not a deflate stream end the session."""
     with pytest.raises(CompressionError):
         HeaderDecompressor().decompress(b"\xff\xff\xff\xff")

@@ -1,4 +1,4 @@
-"""Parting bytes into SPDY frames, however they are cut."""
+"""Splitting bytes into SPDY frames, wherever they are cut."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def whole(pieces: list[RawControl | DataReceived]) -> list[object]:
 def test_any_cut_gives_the_same_bytes_per_stream(
     sent: list[tuple[int, bytes, bool] | frames.Ping], data: st.DataObject
 ) -> None:
-    """However the bytes are cut into reads, control frames come out whole, and data in order with FIN at its end."""
+    """Wherever the bytes are cut into reads, control frames come out whole, and data in order with FIN at its end."""
     stream = b"".join(map(wire, sent))
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=8)))
     reader = FrameReader()
@@ -52,7 +52,7 @@ def test_any_cut_gives_the_same_bytes_per_stream(
 
 
 def flattened(items: list[object]) -> list[object]:
-    """Data byte by byte, so that it does not matter how it was cut; an end where a FIN is."""
+    """Data byte by byte, so that cuts make no difference; an end where a FIN is."""
     flat: list[object] = []
     for item in items:
         if isinstance(item, tuple):
@@ -65,14 +65,14 @@ def flattened(items: list[object]) -> list[object]:
 
 
 def test_data_is_handed_on_as_it_comes() -> None:
-    """The first byte of a 16 MiB frame is there before the second has arrived, and nothing is kept of it."""
+    """The first byte of a 16 MiB frame is yielded before the second arrives, and nothing is buffered."""
     reader = FrameReader()
     pieces = list(reader.receive_data(frames.data_head(1, frames.MAX_LENGTH, True) + b"x"))
     assert [(piece.stream_id, bytes(piece.data), piece.fin) for piece in pieces] == [(1, b"x", False)]  # type: ignore[union-attr]
 
 
 def test_data_is_not_copied() -> None:
-    """What is handed on is a view into the bytes received."""
+    """The payload is a view into the bytes received."""
     received = frames.data_head(1, 4, False) + b"data"
     (piece,) = FrameReader().receive_data(received)
     assert isinstance(piece, DataReceived)
@@ -81,7 +81,7 @@ def test_data_is_not_copied() -> None:
 
 @pytest.mark.parametrize("cut", [0, 3, 8])
 def test_a_control_frame_over_the_limit_is_refused_by_its_head(cut: int) -> None:
-    """A control frame is too long as soon as its head says so; the frames before it are handed on."""
+    """A control frame whose head has too long a length is refused at once; the frames before it are yielded."""
     head = b"\x80\x03\x00\x01\x00" + (MAX_CONTROL_LENGTH + 1).to_bytes(3, "big")
     stream = frames.Ping(1).encode() + head
     border = len(stream) - 8 + cut

@@ -1,4 +1,4 @@
-"""stdcopy frames are parted, however the stream is cut."""
+"""stdcopy frames are split, wherever the stream is cut."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ class DemultiplexerTests(SynchronousTestCase):
     """Frames of the Engine API."""
 
     def test_the_header_is_the_engine_s(self) -> None:
-        """Stream number, three zeros, length in 32 bits big endian: as the Engine API's reference shows it."""
+        """A header is a stream number, three zeros and a length in 32 bits big endian (Engine API's reference)."""
         self.assertEqual(frame(Stream.STDERR, b"x" * 258)[:8], b"\x02\0\0\0\0\0\x01\x02")
 
     def test_frames_in_one_read(self) -> None:
-        """Each is a chunk that ends its frame; empty ones are nothing."""
+        """Each frame in a read is a chunk that ends its frame; empty ones yield nothing."""
         data = frame(Stream.STDOUT, b"out") + frame(Stream.STDOUT, b"") + frame(Stream.STDERR, b"err")
         self.assertEqual(parted(Demultiplexer(), data), [(Stream.STDOUT, b"out", True), (Stream.STDERR, b"err", True)])
 
     def test_a_chunk_does_not_wait_for_its_frame(self) -> None:
-        """A part of a frame comes at once, marked as not the last."""
+        """A part of a frame is yielded at once, and is not marked as the last."""
         demultiplexer = Demultiplexer()
         data = frame(Stream.STDOUT, b"long payload")
         self.assertEqual(parted(demultiplexer, data[:12]), [(Stream.STDOUT, b"long", False)])
@@ -36,7 +36,7 @@ class DemultiplexerTests(SynchronousTestCase):
         self.assertFalse(demultiplexer.pending)
 
     def test_a_header_in_parts(self) -> None:
-        """Nothing comes until it is whole, and a cut-off one is pending."""
+        """A header that is not whole yields nothing, and at the end it is pending."""
         demultiplexer = Demultiplexer()
         data = frame(Stream.SYSTEM_ERROR, b"x")
         for position in range(8):
@@ -45,13 +45,13 @@ class DemultiplexerTests(SynchronousTestCase):
         self.assertEqual(parted(demultiplexer, data[8:]), [(Stream.SYSTEM_ERROR, b"x", True)])
 
     def test_payload_is_not_copied(self) -> None:
-        """A chunk is a view into the bytes that were received."""
+        """A chunk is a view into the bytes received."""
         data = frame(Stream.STDOUT, b"payload")
         chunk = next(Demultiplexer().receive_data(data))
         self.assertIs(chunk.data.obj, data)
 
     def test_what_is_no_frame_is_refused(self) -> None:
-        """A terminal's raw bytes, an unknown stream, a pad that is not zero, whole or in parts."""
+        """A terminal's raw bytes, an unknown stream and a pad that is not zero are refused, whole or in parts."""
         for data in (b"raw output of a shell", b"\x04\0\0\0\0\0\0\x01x", b"\x01\x01\0\0\0\0\0\x01x"):
             self.assertRaises(StdcopyError, parted, Demultiplexer(), data)
             demultiplexer = Demultiplexer()
@@ -65,7 +65,7 @@ _FRAMES = st.lists(st.tuples(st.sampled_from(Stream), st.binary(max_size=40)), m
 @given(_FRAMES, st.lists(st.integers(1, 11), min_size=1, max_size=20))
 @settings(max_examples=200)
 def test_no_cut_changes_the_streams(frames: list[tuple[Stream, bytes]], cuts: list[int]) -> None:
-    """What went into each stream comes out of it, and frames end where they ended."""
+    """Each stream comes out as it went in, with the same frame ends."""
     data = b"".join(frame(stream, payload) for stream, payload in frames)
     demultiplexer = Demultiplexer()
     found: list[tuple[Stream, bytes]] = []
@@ -86,7 +86,7 @@ def test_no_cut_changes_the_streams(frames: list[tuple[Stream, bytes]], cuts: li
 @given(st.lists(st.binary(max_size=30), max_size=6))
 @settings(max_examples=200)
 def test_any_bytes_are_frames_or_refused(chunks: list[bytes]) -> None:
-    """No bytes raise anything else."""
+    """Every input gives frames or StdcopyError."""
     demultiplexer = Demultiplexer()
     try:
         for chunk in chunks:

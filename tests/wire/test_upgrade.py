@@ -1,4 +1,4 @@
-"""A client leaves HTTP, or learns why it may not."""
+"""A client leaves HTTP, or gets the refusal."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class UpgradeRequestTests(SynchronousTestCase):
     """The client's side."""
 
     def test_the_request_asks_to_upgrade(self) -> None:
-        """As a server reads it: method, target, headers, body."""
+        """A server reads the method, target, headers and body of the request."""
         data = UpgradeRequest("/v1.41/exec/1/start?a=b", "docker", b'{"Tty":true}').data_to_send()
         server = h11.Connection(h11.SERVER)
         server.receive_data(data)
@@ -37,23 +37,23 @@ class UpgradeRequestTests(SynchronousTestCase):
         self.assertEqual(bytes(body.data), b'{"Tty":true}')
 
     def test_101_upgrades(self) -> None:
-        """What comes in the same read is handed on."""
+        """Bytes of the new protocol in the same read are passed on."""
         self.assertEqual(asked().receive_data(SWITCHING), Upgraded(b""))
         self.assertEqual(asked().receive_data(SWITCHING + b"\x01\0raw"), Upgraded(b"\x01\0raw"))
 
     def test_the_answer_may_come_in_parts(self) -> None:
-        """Byte by byte, nothing is lost."""
+        """A response may arrive byte by byte."""
         request = asked()
         outcomes = [request.receive_data(SWITCHING[index : index + 1]) for index in range(len(SWITCHING))]
         self.assertEqual(outcomes, [None] * (len(SWITCHING) - 1) + [Upgraded(b"")])
 
     def test_200_without_framing_upgrades_too(self) -> None:
-        """As engines answered who did not ask to upgrade."""
+        """A 200 without framing, an engine's answer to a request without an upgrade, leaves HTTP too."""
         answer = b"HTTP/1.1 200 OK\r\nContent-Type: application/vnd.docker.raw-stream\r\n\r\nraw"
         self.assertEqual(asked().receive_data(answer), Upgraded(b"raw"))
 
     def test_a_refusal_has_its_body(self) -> None:
-        """By length and in chunks, once it is whole."""
+        """A refusal is complete with its body, by length or in chunks."""
         request = asked()
         self.assertIsNone(request.receive_data(b"HTTP/1.1 404 Not Found\r\nContent-Length: 5\r\n\r\nno"))
         self.assertEqual(request.receive_data(b"ne!"), Refused(404, b"none!"))
@@ -61,17 +61,17 @@ class UpgradeRequestTests(SynchronousTestCase):
         self.assertEqual(asked().receive_data(chunked), Refused(409, b"no"))
 
     def test_a_200_that_stays_in_http_is_a_refusal(self) -> None:
-        """With a length it is an answer like any other."""
+        """A 200 with a length is a response within HTTP."""
         self.assertEqual(asked().receive_data(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"), Refused(200, b"ok"))
 
     def test_a_refusal_without_framing_ends_with_the_connection(self) -> None:
-        """As HTTP/1.0 servers send errors."""
+        """A refusal without framing ends with the connection, as HTTP/1.0 servers send errors."""
         request = asked()
         self.assertIsNone(request.receive_data(b"HTTP/1.1 500 Oops\r\nConnection: close\r\n\r\nwhy"))
         self.assertEqual(request.receive_data(b""), Refused(500, b"why"))
 
     def test_a_long_refusal_is_cut(self) -> None:
-        """It is not held beyond the limit."""
+        """A long body is cut at the limit."""
         request = asked()
         outcome = request.receive_data(
             b"HTTP/1.1 500 Oops\r\nContent-Length: 9999999\r\n\r\n" + b"x" * (MAX_REFUSAL + 1)
@@ -79,11 +79,11 @@ class UpgradeRequestTests(SynchronousTestCase):
         self.assertEqual(outcome, Refused(500, b"x" * MAX_REFUSAL))
 
     def test_other_informational_answers_are_passed_over(self) -> None:
-        """100 Continue is no answer."""
+        """100 Continue is skipped."""
         self.assertEqual(asked().receive_data(b"HTTP/1.1 100 Continue\r\n\r\n" + SWITCHING), Upgraded(b""))
 
     def test_what_is_not_http(self) -> None:
-        """Garbage, and an end before the answer."""
+        """Garbage, and an end before the response, raise UpgradeError."""
         self.assertRaises(UpgradeError, asked().receive_data, b"SSH-2.0-OpenSSH\r\n\r\n")
         self.assertRaises(UpgradeError, asked().receive_data, b"")
         request = asked()
@@ -94,7 +94,7 @@ class UpgradeRequestTests(SynchronousTestCase):
 @given(st.binary(max_size=200), st.booleans())
 @settings(max_examples=200)
 def test_any_answer_is_understood_or_refused(answer: bytes, begins_well: bool) -> None:
-    """No bytes raise anything but UpgradeError."""
+    """Every input gives an outcome or UpgradeError."""
     request = asked()
     try:
         if request.receive_data((b"HTTP/1.1 " if begins_well else b"") + answer) is None:

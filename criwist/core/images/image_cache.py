@@ -163,7 +163,7 @@ class ImageCache:
             return ()
 
     def _entry(self, document: JSONObject, history: Sequence[JSONObject]) -> ImageEntry:
-        message = image(document, pinned=self._pinned(document), beside=self._unpacked_bytes(history))
+        message = image(document, pinned=self._pinned(document), extra_size=self._unpacked_bytes(history))
         return ImageEntry(message, document, history)
 
     def _unpacked_bytes(self, history: Sequence[JSONObject]) -> int:

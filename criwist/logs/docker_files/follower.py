@@ -205,8 +205,10 @@ class LogFollower:
         elif result is ResumeResult.FOUND and has_file and self._cri_file.length == record.mark.length:
             self._last_record = record
         else:
-            if has_file and self._cri_file.length:
-                # The file is shorter than it was: a crash of the machine has lost its end.
+            if self._cri_file.length:
+                # A crash of the machine has lost the end of the file.  Or this is an older file than the recorded one,
+                # renamed back by a kubelet to which ReopenContainerLog was not answered: the lines after its last one
+                # may be as old as that, and precede the recorded position.
                 self._docker_log.seek_oldest()
             self._search_last_line()
 
@@ -249,8 +251,9 @@ class LogFollower:
         if offset is None:
             self._docker_log.advance(result.consumed)
         else:
-            self._search = None
+            # In this order: after an error the search goes on, and no line is written a second time.
             search.advance_log(offset)
+            self._search = None
 
     def _end_of_log(self) -> Progress:
         if self._search is not None and self._search.restart_by_time():

@@ -22,10 +22,14 @@ class LastLineSearch:
     _docker_log: DockerLog
     _last_line: LastLine
     _by_time: bool = field(default=False, init=False)
+    #: What :meth:`find` found; it is asked again if the log could not be advanced then.
+    _offset: int | None = field(default=None, init=False)
 
     def find(self, output: bytes) -> int | None:
         """Return the offset in *output*, the log's next lines, at which the search ends; None to continue."""
-        return self._last_line.find_newer(output) if self._by_time else self._last_line.find(output)
+        if self._offset is None:
+            self._offset = self._last_line.find_newer(output) if self._by_time else self._last_line.find(output)
+        return self._offset
 
     def advance_log(self, offset: int) -> None:
         """Advance the log by the entries whose lines end at *offset* of its last read.

@@ -27,7 +27,7 @@ from criwist.logs.engine_api.response import ApiResponse
 from criwist.logs.positions import Positions
 from criwist.logs.problem_reports import ProblemReports
 from criwist.logs.unreadable_driver import unreadable_driver_line
-from criwist.wire.apilog import EngineWords, Messages, TerminalMessages
+from criwist.wire.apilog import EngineErrorText, Messages, TerminalMessages
 from criwist.wire.stdcopy import StdcopyError
 
 #: Seconds until a request whose response ended too soon is retried; doubled each time, as long as no line comes.
@@ -148,7 +148,7 @@ class ApiLog:
                 self._problems.unblocked()
             except NotFound:
                 self._is_complete = True
-            except (CriwistError, EngineWords, StdcopyError, OSError) as problem:
+            except (CriwistError, EngineErrorText, StdcopyError, OSError) as problem:
                 self._request_failed(problem)
             if has_content:
                 backoff, idle = MIN_BACKOFF, 0.0

@@ -19,7 +19,7 @@ from twisted.web.http import PotentialDataLoss
 
 from criwist.errors import Unavailable
 from criwist.logs.problem_reports import ProblemReports
-from criwist.wire.apilog import EngineWords, Messages, TerminalMessages
+from criwist.wire.apilog import EngineErrorText, Messages, TerminalMessages
 from criwist.wire.stdcopy import StdcopyError
 
 #: Seconds until a failed write is retried.
@@ -37,7 +37,7 @@ class ApiResponse(Protocol):
     *write_lines* gets the lines as they come.  If it raises OSError, reading stops until *write_pending* succeeds.
 
     ``done`` fires when the response has ended and all its lines are written, with whether it had any content.  It fails
-    with EngineWords or StdcopyError if the response is no log, and with Unavailable if the connection broke.
+    with EngineErrorText or StdcopyError if the response is no log, and with Unavailable if the connection broke.
     Cancelling it, and :meth:`drop`, end the response early.
     """
 
@@ -123,7 +123,7 @@ class ApiResponse(Protocol):
             lines = self._messages.receive_data(data)
             if complete:
                 lines += self._messages.end()
-        except (EngineWords, StdcopyError):
+        except (EngineErrorText, StdcopyError):
             self._end(Failure())
             self._disconnect()
             return

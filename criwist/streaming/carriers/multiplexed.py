@@ -1,4 +1,4 @@
-"""What the carriers of streams have in common: knowing their streams, and passing back-pressure on both ways."""
+"""The common part of the carriers: a table of their streams, and back-pressure in both directions."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from criwist.streaming.stream import Stream
 
 
 class MultiplexedConnection:
-    """Base of the ICarriers.
+    """Base class of the ICarriers.
 
-    :param pause_reading: stops reading the connection.
-    :param resume_reading: goes on reading it.
+    :param pause_reading: stops reading from the connection.
+    :param resume_reading: reads from it again.
     """
 
     def __init__(self, pause_reading: Callable[[], None], resume_reading: Callable[[], None]) -> None:
@@ -21,37 +21,34 @@ class MultiplexedConnection:
         self._pause_reading = pause_reading
         self._resume_reading = resume_reading
         self._streams: dict[int, Stream] = {}
-        self._held: set[Stream] = set()
+        self._holding: set[Stream] = set()
 
     # -- ICarrier
 
-    def hold(self, stream: Stream) -> None:
-        """Stop reading until every stream that holds has released."""
-        if not self._held:
+    def hold_reading(self, stream: Stream) -> None:
+        if not self._holding:
             self._pause_reading()
-        self._held.add(stream)
+        self._holding.add(stream)
 
-    def release(self, stream: Stream) -> None:
-        """Read again, when nobody holds."""
-        if stream in self._held:
-            self._held.discard(stream)
-            if not self._held:
+    def release_reading(self, stream: Stream) -> None:
+        if stream in self._holding:
+            self._holding.discard(stream)
+            if not self._holding:
                 self._resume_reading()
 
-    def gone(self, stream: Stream) -> None:
-        """Forget it."""
+    def forget(self, stream: Stream) -> None:
         self._streams.pop(stream.number, None)
 
     # -- For the connection
 
     def pause_streams(self) -> None:
-        """The transport is full."""
+        """Pause every stream's producer: the transport is full."""
         self.full = True
         for stream in list(self._streams.values()):
             stream.pause_producer()
 
     def resume_streams(self) -> None:
-        """The transport has room; the first streams to fill it again leave the others paused."""
+        """Resume the producers until the transport is full again; the rest stay paused."""
         self.full = False
         for stream in list(self._streams.values()):
             if self.full:
@@ -59,6 +56,6 @@ class MultiplexedConnection:
             stream.resume_producer()
 
     def lose_streams(self, reason: Failure) -> None:
-        """The connection is gone."""
+        """Close every stream: the connection is lost."""
         for stream in list(self._streams.values()):
             stream.lost(reason)

@@ -1,6 +1,6 @@
 """SPDY inside a WebSocket (sub-protocol ``SPDY/3.1+portforward.k8s.io``): binary messages in, binary messages out.
 
-To the SPDY session the WebSocket is a transport like any other; where its messages begin and end means nothing.
+To the SPDY session the WebSocket is a transport like any other; the bounds of its messages have no meaning.
 """
 
 from __future__ import annotations
@@ -20,48 +20,42 @@ from twisted.internet.interfaces import (
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from criwist.streaming.carriers.websocket import IMessages, WebSocket
+from criwist.streaming.carriers.websocket import IMessageReceiver, WebSocket
 
 
-@implementer(IMessages, ITransport, ISystemHandle, IConsumer, IPushProducer, IHalfCloseableDescriptor)
-class Tunnel:
-    """A transport for *protocol*."""
+@implementer(IMessageReceiver, ITransport, ISystemHandle, IConsumer, IPushProducer, IHalfCloseableDescriptor)
+class TunnelTransport:
+    """A transport for *protocol*, over a WebSocket."""
 
     def __init__(self, protocol: IProtocol) -> None:
         self._protocol = protocol
         self._producer: IPushProducer | None = None
         self._socket: WebSocket
 
-    # -- IMessages
+    # -- IMessageReceiver
 
     def connected(self, socket: WebSocket) -> None:
-        """The connection stands."""
         self._socket = socket
         self._protocol.makeConnection(self)
 
     def message_received(self, data: bytes | str, last: bool) -> None:
-        """Bytes of the protocol inside."""
         if data:
             self._protocol.dataReceived(data.encode() if isinstance(data, str) else bytes(data))
 
     def disconnected(self, reason: Failure) -> None:
-        """The connection is gone."""
         self._protocol.connectionLost(reason)
 
     def pause_streams(self) -> None:
-        """The WebSocket's transport is full."""
         if self._producer is not None:
             self._producer.pauseProducing()
 
     def resume_streams(self) -> None:
-        """The WebSocket's transport has room."""
         if self._producer is not None:
             self._producer.resumeProducing()
 
     # -- ITransport, IHalfCloseableDescriptor
 
     def write(self, data: bytes) -> None:
-        """Send bytes."""
         self._socket.send(data)
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
@@ -69,33 +63,29 @@ class Tunnel:
         self._socket.send(b"".join(data))
 
     def loseWriteConnection(self) -> None:
-        """End the connection, by the closing handshake."""
+        """Close the whole connection, by the closing handshake: a WebSocket has no half-close."""
         self._socket.close()
 
     def loseConnection(self) -> None:
-        """The same."""
         self._socket.close()
 
     def abortConnection(self) -> None:
-        """Drop the connection."""
         self._socket.abort()
 
     def readConnectionLost(self, reason: Failure) -> None:
-        """A WebSocket is closed both ways or not at all (IHalfCloseableDescriptor)."""
+        """Do nothing: a WebSocket has no half-close (IHalfCloseableDescriptor)."""
 
     def writeConnectionLost(self, reason: Failure) -> None:
-        """A WebSocket is closed both ways or not at all (IHalfCloseableDescriptor)."""
+        """Do nothing: a WebSocket has no half-close (IHalfCloseableDescriptor)."""
 
     def getPeer(self) -> IAddress:
-        """The client's address."""
         return self._socket.getPeer()
 
     def getHost(self) -> IAddress:
-        """Ours."""
         return self._socket.getHost()
 
     def getHandle(self) -> object:
-        """The socket underneath (ISystemHandle)."""
+        """Return the WebSocket's socket (ISystemHandle)."""
         return self._socket.getHandle()
 
     # -- IConsumer, IPushProducer
@@ -105,17 +95,13 @@ class Tunnel:
         self._producer = producer
 
     def unregisterProducer(self) -> None:
-        """Leave it alone."""
         self._producer = None
 
     def pauseProducing(self) -> None:
-        """Read nothing."""
         self._socket.pause_reading()
 
     def resumeProducing(self) -> None:
-        """Read on."""
         self._socket.resume_reading()
 
     def stopProducing(self) -> None:
-        """Nobody reads any more."""
         self._socket.close()

@@ -1,7 +1,7 @@
-"""A WebSocket over a transport: wsproto with the reactor at its end.
+"""A WebSocket over a transport: wsproto between a Twisted transport and an IMessageReceiver.
 
-Messages are handed on in the fragments in which they come, so a message of any length needs no buffer.  Pongs are
-bounded like SPDY's answers: a peer that pings and does not read is dropped.
+Messages are delivered in the fragments in which they arrive, so a message of any length needs no buffer.  Pongs are
+bounded like SPDY's responses: a peer that sends pings and does not read is dropped.
 """
 
 from __future__ import annotations
@@ -27,39 +27,42 @@ from criwist.streaming.linger import Linger
 MAX_UNREAD_PONGS: Final = 64 << 10
 
 
-class IMessages(Interface):
-    """Whom the messages of a WebSocket are for."""
+class IMessageReceiver(Interface):
+    """Receives the messages of a WebSocket."""
 
     def connected(socket: WebSocket) -> None:
-        """The connection stands."""
+        """Take the WebSocket, once, when it is connected."""
 
     def message_received(data: bytes | str, last: bool) -> None:
-        """A message, or a fragment of one."""
+        """Take a message, or a fragment of one.
+
+        :param last: the message ends with this fragment.
+        """
 
     def pause_streams() -> None:
-        """The transport is full: stop producing."""
+        """Stop producing: the transport is full."""
 
     def resume_streams() -> None:
-        """The transport has room."""
+        """Produce again: the transport has room."""
 
     def disconnected(reason: Failure) -> None:
-        """The connection is gone."""
+        """Clean up, once: the connection is lost."""
 
 
 class WebSocket(Protocol):
     """The server's end of a WebSocket connection after its handshake.
 
     :param connection: in state OPEN.
-    :param idle_limit: seconds; see Vigil.
+    :param idle_limit: seconds; see Keepalive.
     """
 
     _log = Logger()
 
     def __init__(
-        self, connection: WSConnection, messages: IMessages, clock: IReactorTime, idle_limit: float = 0.0
+        self, connection: WSConnection, receiver: IMessageReceiver, clock: IReactorTime, idle_limit: float = 0.0
     ) -> None:
         self._connection = connection
-        self._messages = messages
+        self._receiver = receiver
         self._clock = clock
         self._idle_limit = idle_limit
         self._unread_pongs = 0
@@ -67,79 +70,76 @@ class WebSocket(Protocol):
     # -- The transport's side
 
     def connectionMade(self) -> None:
-        """Begin."""
-        self._farewell = Linger(self.transport, self._clock, self._idle_limit)
-        self._vigil = Keepalive(self._clock, self._idle_limit, self._ping, self._idle)
-        self._outlet = DirectWriter(self.transport, self._messages.pause_streams, self._room)
-        self._messages.connected(self)
+        self._linger = Linger(self.transport, self._clock, self._idle_limit)
+        self._keepalive = Keepalive(self._clock, self._idle_limit, self._ping, self._idle)
+        self._writer = DirectWriter(self.transport, self._receiver.pause_streams, self._writable)
+        self._receiver.connected(self)
 
     def dataReceived(self, data: bytes) -> None:
-        """Hand the messages on; after our own close only look for the peer's."""
         self._connection.receive_data(data)
         for event in self._connection.events():
             self._event(event)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The end."""
-        self._farewell.over()
-        self._vigil.stop()
-        self._messages.disconnected(reason)
+        self._linger.connection_lost()
+        self._keepalive.stop()
+        self._receiver.disconnected(reason)
 
     def _event(self, event: Event) -> None:
         if isinstance(event, CloseConnection):
-            self._closed(event)
-        elif self._farewell.begun:
-            return
+            self._close_received(event)
+        elif self._linger.started:
+            return  # only the peer's close is still of interest
         elif isinstance(event, BytesMessage | TextMessage):
-            self._vigil.touch()
-            self._messages.message_received(_immutable(event.data), event.message_finished)
+            self._keepalive.touch()
+            self._receiver.message_received(_immutable(event.data), event.message_finished)
         elif isinstance(event, Ping):
             self._pong(event)
 
-    def _closed(self, event: CloseConnection) -> None:
-        """The peer closes, or has sent what is no WebSocket frame, which wsproto tells as an event to be sent."""
+    def _close_received(self, event: CloseConnection) -> None:
+        """The peer closes, or has sent an invalid frame, for which wsproto makes the close event that is to be sent."""
         if self._connection.state is ConnectionState.REMOTE_CLOSING:
             self._end(event.response())
         elif self._connection.state is ConnectionState.OPEN:
-            self._log.warn("{peer} broke the protocol: {fault}", peer=str(self.getPeer()), fault=event.reason)
+            self._log.warn("{peer} broke the protocol: {error}", peer=str(self.getPeer()), error=event.reason)
             self._end(event)
         else:
             self._transport.loseConnection()
 
     def _pong(self, ping: Ping) -> None:
         data = self._connection.send(ping.response())
-        if self._outlet.is_full:
+        if self._writer.is_full:
             self._unread_pongs += len(data)
             if self._unread_pongs > MAX_UNREAD_PONGS:
-                self._log.warn("{peer} pings and does not read: dropped", peer=str(self.getPeer()))
-                self._farewell.abort()
+                self._log.warn("{peer} sends pings and does not read: connection dropped", peer=str(self.getPeer()))
+                self._linger.abort()
                 return
-        self._outlet.send((data,))
+        self._writer.send((data,))
 
-    # -- For whom the messages are
+    # -- For the receiver of the messages
 
     def send(self, message: bytes | str) -> None:
-        """Send one message."""
-        if self._farewell.begun:
+        """Send one message, unless the connection is ending."""
+        if self._linger.started:
             return
-        self._vigil.touch()
+        self._keepalive.touch()
         event = TextMessage(data=message) if isinstance(message, str) else BytesMessage(data=message)
-        self._outlet.send((self._connection.send(event),))
+        self._writer.send((self._connection.send(event),))
 
     def close(self, code: CloseReason = CloseReason.NORMAL_CLOSURE, reason: str = "") -> None:
-        """Say that it is over; what has been sent arrives, then the connection closes.  Idempotent."""
-        if not self._farewell.begun:
+        """Start the closing handshake, then close the connection when everything is sent.  Idempotent."""
+        if not self._linger.started:
             self._end(CloseConnection(code=code, reason=reason))
 
     def _end(self, close: CloseConnection) -> None:
-        self._outlet.send((self._connection.send(close),))
-        self._outlet.close()
-        self._vigil.stop()
-        self._farewell.begin()
+        self._writer.send((self._connection.send(close),))
+        self._writer.close()
+        self._keepalive.stop()
+        self._linger.start()
 
     def abort(self) -> None:
-        """Drop the connection."""
-        self._farewell.abort()
+        """Drop the connection, without the bytes that are still to be sent."""
+        self._linger.abort()
 
     def pause_reading(self) -> None:
         """Receive nothing until :meth:`resume_reading`."""
@@ -150,23 +150,23 @@ class WebSocket(Protocol):
         self._transport.resumeProducing()
 
     def getPeer(self) -> IAddress:
-        """The client's address."""
+        """Return the client's address."""
         peer: IAddress = self._transport.getPeer()
         return peer
 
     def getHost(self) -> IAddress:
-        """Ours."""
+        """Return the server's address."""
         host: IAddress = self._transport.getHost()
         return host
 
     def getHandle(self) -> object:
-        """The socket underneath; None if it is none of the system's."""
+        """Return the socket underneath; None if the transport has no socket of the system."""
         transport = self._transport.transport if isinstance(self._transport, TLSMemoryBIOProtocol) else self._transport
         return transport.getHandle() if ISystemHandle.providedBy(transport) else None
 
     def _ping(self) -> None:
-        if not self._outlet.is_full:
-            self._outlet.send((self._connection.send(Ping()),))
+        if not self._writer.is_full:
+            self._writer.send((self._connection.send(Ping()),))
 
     def _idle(self) -> None:
         self._log.info(
@@ -174,10 +174,10 @@ class WebSocket(Protocol):
         )
         self.close(CloseReason.GOING_AWAY, "idle")
 
-    def _room(self) -> None:
-        """The transport takes data again."""
+    def _writable(self) -> None:
+        """Resume the streams: the transport has room again."""
         self._unread_pongs = 0
-        self._messages.resume_streams()
+        self._receiver.resume_streams()
 
     @property
     def _transport(self) -> Any:

@@ -1,7 +1,7 @@
-"""The streams of one WebSocket that speaks a Kubernetes channel protocol: ``wire.channels`` over ``websocket``.
+"""The streams of one WebSocket with a Kubernetes channel protocol: ``wire.channels`` over ``websocket``.
 
-All channels are there from the beginning.  A client's v5 close message ends its direction of a channel; ours has no
-end but that of the connection, so finishing or resetting a channel sends nothing and ends it altogether.
+All channels exist from the beginning.  A client's v5 close message ends its direction of a channel.  The server's
+direction ends with the connection only, so to finish or reset a channel sends nothing and closes the channel.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from wsproto.frame_protocol import CloseReason
 from zope.interface import implementer
 
 from criwist.streaming.carriers.multiplexed import MultiplexedConnection
-from criwist.streaming.carriers.websocket import IMessages, WebSocket
+from criwist.streaming.carriers.websocket import IMessageReceiver, WebSocket
 from criwist.streaming.stream import ICarrier, Stream
 from criwist.wire.channels import ChannelClosed, ChannelDecoder, ChannelError, Subprotocol, message
 
 
-@implementer(ICarrier, IMessages)
+@implementer(ICarrier, IMessageReceiver)
 class WebSocketChannels(MultiplexedConnection):
-    """Carries channels.
+    """A carrier whose streams are channels.
 
-    :param numbers: of the channels that there are; what comes for others is dropped.
-    :param ready: called with the channels' streams, by number, when the connection stands.
-    :param lost: called once when it is gone, after all its streams.
+    :param numbers: the numbers of the channels; messages for other numbers are dropped.
+    :param ready: called with the channels' streams, by number, when the WebSocket is connected.
+    :param lost: called once when the connection is lost, after all its streams.
     """
 
     _log = Logger()
@@ -39,7 +39,7 @@ class WebSocketChannels(MultiplexedConnection):
         ready: Callable[[Mapping[int, Stream]], None],
         lost: Callable[[], None],
     ) -> None:
-        super().__init__(self._stop_reading, self._go_on_reading)
+        super().__init__(self._pause_socket, self._resume_socket)
         self.subprotocol = subprotocol
         self._decoder = ChannelDecoder(subprotocol)
         self._streams = {number: Stream(self, number) for number in numbers}
@@ -48,28 +48,26 @@ class WebSocketChannels(MultiplexedConnection):
         self._socket: WebSocket
 
     def announce(self, numbers: Iterable[int]) -> None:
-        """Begin with an empty message on each of these channels, where the protocol has that."""
+        """Send an empty message on each of these channels, if the protocol begins with that."""
         if self.subprotocol.announces:
             for number in numbers:
                 self._socket.send(message(self.subprotocol, number))
 
     def close(self) -> None:
-        """End the connection; what has been sent arrives.  Idempotent."""
+        """Close the connection when everything is sent.  Idempotent."""
         self._socket.close()
 
     def abort(self) -> None:
-        """Drop the connection."""
+        """Drop the connection, without the bytes that are still to be sent."""
         self._socket.abort()
 
-    # -- IMessages
+    # -- IMessageReceiver
 
     def connected(self, socket: WebSocket) -> None:
-        """The connection stands."""
         self._socket = socket
         self._ready(dict(self._streams))
 
     def message_received(self, data: bytes | str, last: bool) -> None:
-        """Give the payload to its channel."""
         try:
             for event in self._decoder.receive(data, last):
                 stream = self._streams.get(event.channel)
@@ -79,41 +77,37 @@ class WebSocketChannels(MultiplexedConnection):
                     stream.finished()
                 elif event.data:
                     stream.received((event.data,))
-        except ChannelError as fault:
-            self._log.warn("{peer} broke the protocol: {fault}", peer=str(self.getPeer()), fault=str(fault))
-            self._socket.close(CloseReason.INVALID_FRAME_PAYLOAD_DATA, str(fault))
+        except ChannelError as error:
+            self._log.warn("{peer} broke the protocol: {error}", peer=str(self.getPeer()), error=str(error))
+            self._socket.close(CloseReason.INVALID_FRAME_PAYLOAD_DATA, str(error))
 
     def disconnected(self, reason: Failure) -> None:
-        """The connection is gone."""
         self.lose_streams(reason)
         self._lost()
 
     # -- ICarrier
 
     def send(self, stream: Stream, chunks: Iterable[bytes | memoryview]) -> None:
-        """One message."""
         self._socket.send(message(self.subprotocol, stream.number, tuple(chunks)))
 
     def finish(self, stream: Stream) -> None:
-        """The protocols cannot say it: with our direction the whole stream ends."""
+        """Close the whole stream: the protocols cannot close one direction."""
         stream.lost(Failure(ConnectionDone()))
 
     def reset(self, stream: Stream) -> None:
-        """The protocols cannot say it."""
+        """Do nothing: the protocols have no reset."""
 
     def abandon(self, stream: Stream) -> None:
-        """Finishing has done it."""
+        """Do nothing: :meth:`finish` has closed the stream."""
 
     def getPeer(self) -> IAddress:
-        """The client's address."""
         return self._socket.getPeer()
 
     def getHost(self) -> IAddress:
-        """Ours."""
         return self._socket.getHost()
 
-    def _stop_reading(self) -> None:
+    def _pause_socket(self) -> None:
         self._socket.pause_reading()
 
-    def _go_on_reading(self) -> None:
+    def _resume_socket(self) -> None:
         self._socket.resume_reading()

@@ -1,3 +1,3 @@
-"""Sessions over any carrier: exec and attach, port-forward."""
+"""Sessions over any carrier: remote commands (exec and attach) and port-forward."""
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """One forwarded connection: a client's pair of streams on one side, a pod's port on the other.
 
-Both directions are copied, each ends for itself, and each side is paused by the other.  When the pod has said all
-that it has to, no error can come any more and the error stream ends too: kubectl closes its user's connection only
-when it knows that.
+Both directions are copied, each ends for itself, and each side pauses the other.  When the pod has closed its
+direction, no error can come any more, so the error stream ends too: kubectl closes its user's connection only then.
 """
 
 from __future__ import annotations
@@ -23,32 +22,32 @@ from zope.interface import implementer
 
 from criwist.errors import CriwistError, Unavailable
 from criwist.streaming.direct_writer import DirectWriter
-from criwist.streaming.linger import prepare
+from criwist.streaming.socket_options import set_socket_options
 from criwist.streaming.stream import IChunksReceived, Stream
 
-#: Seconds of silence that a client may take to finish its direction after the pod has finished its own.  Clients
-#: finish at once; one that never does would keep a descriptor for each connection that it ever had.
+#: Seconds that a client may stay silent without closing its direction, after the pod has closed its own.  Clients close
+#: at once; one that never does would keep a descriptor for each connection that it ever had.
 HALF_OPEN_WAIT: Final = 60.0
 
 
 class IForwardingReactor(IReactorSocket, IReactorTime):
-    """What this module asks of a reactor."""
+    """The reactor's interfaces that this module uses."""
 
 
 @implementer(IHalfCloseableProtocol)
-class _ToClient(Protocol):
-    """The pod's end: what the pod sends goes to the client's stream.
+class _PodToClient(Protocol):
+    """The connection to the pod: it writes the pod's bytes to the client's stream.
 
-    :param said_all: called when the pod has said all that it has to.
+    :param pod_closed: called when the pod has closed its direction.
     """
 
-    def __init__(self, data: Stream, said_all: Callable[[], None]) -> None:
-        #: Fires when the connection is gone.
+    def __init__(self, data: Stream, pod_closed: Callable[[], None]) -> None:
+        #: Fires when the connection is lost.
         self.lost: Deferred[None] = Deferred()
-        #: Whether the pod had said all before.
-        self.whole = False
+        #: The pod has closed its direction; the connection did not break before.
+        self.complete = False
         self._data = data
-        self._said_all = said_all
+        self._pod_closed = pod_closed
 
     def abort(self) -> None:
         """Drop the connection."""
@@ -56,59 +55,59 @@ class _ToClient(Protocol):
         transport.abortConnection()
 
     def close(self) -> None:
-        """Close the connection when all is sent."""
+        """Close the connection when everything is sent."""
         transport: Any = self.transport
         transport.loseConnection()
 
     def connectionMade(self) -> None:
-        prepare(self.transport)
+        set_socket_options(self.transport)
         self._data.registerProducer(self.transport, True)
 
     def dataReceived(self, data: bytes) -> None:
         self._data.write(data)
 
     def readConnectionLost(self) -> None:
-        self.whole = True
+        self.complete = True
         self._data.unregisterProducer()
         self._data.loseWriteConnection()
-        self._said_all()
+        self._pod_closed()
 
     def writeConnectionLost(self) -> None:
         pass
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.whole |= reason.check(ConnectionDone) is not None
+        self.complete |= reason.check(ConnectionDone) is not None
         self.lost.callback(None)
 
 
 @implementer(IHalfCloseableProtocol, IChunksReceived)
-class _ToPod(Protocol):
-    """The client's end: what the client sends goes to the pod."""
+class _ClientToPod(Protocol):
+    """The client's data stream: it writes the client's bytes to the pod."""
 
-    def __init__(self, pod: _ToClient) -> None:
+    def __init__(self, pod: _PodToClient) -> None:
         self._pod = pod
         self._transport: Any = pod.transport
-        #: Whether the client has sent anything since this was last set to False.
-        self.heard = False
+        #: The client has sent data since this was last set to False.
+        self.active = False
 
     def connectionMade(self) -> None:
         stream: Any = self.transport
-        self._outlet = DirectWriter(self._transport, stream.pauseProducing, stream.resumeProducing)
+        self._writer = DirectWriter(self._transport, stream.pauseProducing, stream.resumeProducing)
 
     def chunksReceived(self, chunks: Sequence[bytes | memoryview]) -> None:
-        self.heard = True
-        self._outlet.send(chunks)
+        self.active = True
+        self._writer.send(chunks)
 
     def readConnectionLost(self) -> None:
-        if self._outlet.close():
+        if self._writer.close():
             self._transport.loseWriteConnection()
 
     def writeConnectionLost(self) -> None:
         pass
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Both directions are closed, or the client has reset the stream."""
-        self._outlet.close()
+        """Close the pod's connection, or abort it if the client has reset the stream."""
+        self._writer.close()
         if reason.check(ConnectionDone):
             self._pod.close()
         else:
@@ -116,10 +115,10 @@ class _ToPod(Protocol):
 
 
 @define(eq=False)
-class Forward:
+class ForwardedConnection:
     """One connection.
 
-    :param connect: gives a socket that is connected to a port of the pod.
+    :param connect: returns a socket that is connected to a port of the pod.
     """
 
     _port: int
@@ -127,11 +126,11 @@ class Forward:
     _error: Stream
     _connect: Callable[[int], Awaitable[socket]]
     _reactor: IForwardingReactor
-    _patience: IDelayedCall | None = field(default=None, init=False)
+    _half_open_timeout: IDelayedCall | None = field(default=None, init=False)
     _log = Logger()
 
     async def run(self) -> None:
-        """Return when the connection is over.  Cancelling ends it."""
+        """Copy until both directions are closed.  Cancelling drops the connection."""
         self._error.discard()
         try:
             await self._copy()
@@ -139,36 +138,36 @@ class Forward:
             self._log.info("port {port} was not forwarded: {error}", port=self._port, error=str(error))
             self._error.write(f"error forwarding port {self._port} to the pod: {error}".encode())
         finally:
-            if self._patience is not None and self._patience.active():
-                self._patience.cancel()
-            # The text first: who waits for the data to end looks for it right after.
+            if self._half_open_timeout is not None and self._half_open_timeout.active():
+                self._half_open_timeout.cancel()
+            # The error stream first: a client reads it right after the end of the data.
             self._error.loseConnection()
             self._data.loseConnection()
 
     async def _copy(self) -> None:
-        pod = _ToClient(self._data, lambda: self._pod_is_done(client))
+        pod = _PodToClient(self._data, lambda: self._pod_closed(client))
         with closing(await self._connect(self._port)) as connected:
             factory: Any = Factory.forProtocol(lambda: pod)
             self._reactor.adoptStreamConnection(connected.fileno(), connected.family, factory)
-        client = _ToPod(pod)
+        client = _ClientToPod(pod)
         self._data.connect(client)
         try:
             await pod.lost
         except CancelledError:
             pod.abort()
             raise
-        if not pod.whole and not self._data.gone:
+        if not pod.complete and not self._data.closed:
             raise Unavailable("the pod's end of the connection broke")
 
-    def _pod_is_done(self, client: _ToPod) -> None:
-        """Wait for the client's half, not for ever."""
+    def _pod_closed(self, client: _ClientToPod) -> None:
+        """Limit the wait for the client to close its direction."""
         self._error.loseConnection()
-        client.heard = False
-        self._patience = self._reactor.callLater(HALF_OPEN_WAIT, self._lose_patience, client)
+        client.active = False
+        self._half_open_timeout = self._reactor.callLater(HALF_OPEN_WAIT, self._half_open_expired, client)
 
-    def _lose_patience(self, client: _ToPod) -> None:
-        if client.heard:
-            client.heard = False
-            self._patience = self._reactor.callLater(HALF_OPEN_WAIT, self._lose_patience, client)
+    def _half_open_expired(self, client: _ClientToPod) -> None:
+        if client.active:
+            client.active = False
+            self._half_open_timeout = self._reactor.callLater(HALF_OPEN_WAIT, self._half_open_expired, client)
         else:
             self._data.loseConnection()

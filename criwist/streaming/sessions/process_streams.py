@@ -1,7 +1,7 @@
-"""A process's output and input between the engine's stream and a client's streams.
+"""A process's output and input: from the engine's stream to a client's streams, and back.
 
-Output arrives from the engine in reads of up to BULK bytes.  Without a terminal these are stdcopy frames, which are cut
-into views and leave in as few pieces as their streams alternate; nothing is copied but into the one write.
+Output arrives from the engine in reads of up to BUFFER_SIZE bytes.  Without a terminal these are stdcopy frames.  They
+are cut into views, and consecutive frames of one stream leave as one piece; nothing is copied except into that write.
 """
 
 from __future__ import annotations
@@ -20,115 +20,111 @@ from zope.interface import implementer
 from criwist.errors import CriwistError, EngineFailure
 from criwist.interfaces.streaming import IRemoteProcess
 from criwist.streaming.direct_writer import DirectWriter
-from criwist.streaming.linger import prepare
+from criwist.streaming.socket_options import set_socket_options
 from criwist.streaming.stream import IChunksReceived, Stream
 from criwist.wire import stdcopy
 from criwist.wire.jsonstream import JSONObjects, JSONStreamError
 
 #: Seconds of silence after the end of a process that count as the end of its output.  A child left in the background
-#: may hold the output open for ever; what was written before the end arrives in less.
-LAST_WORDS: Final = 0.5
-#: Bytes of the engine's own words that are kept for the client.
-MAX_COMPLAINT: Final = 4 << 10
+#: may hold the output open for ever; bytes that were written before the end arrive in less.
+DRAIN_SILENCE: Final = 0.5
+#: Bytes of the engine's own error text that are kept for the client.
+MAX_ENGINE_ERROR: Final = 4 << 10
 #: Bytes of one resize document; ``{"Width":65535,"Height":65535}`` has 30.
 MAX_SIZE_DOCUMENT: Final = 1 << 10
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
 class ProcessOutput(Protocol):
-    """Carries the engine's bytes to the client; paused by the client's connection.
+    """Copies the engine's bytes to the client; the client's connection pauses it.
 
-    ``ended`` fires when the engine has nothing more to say.
+    ``ended`` fires when the engine has closed its direction.
     """
 
     def __init__(self, multiplexed: bool, stdout: Stream | None, stderr: Stream | None, clock: IReactorTime) -> None:
         self.ended: Deferred[None] = Deferred()
         self._demultiplexer = stdcopy.Demultiplexer() if multiplexed else None
         self._stdout = stdout
-        self._targets = {stdcopy.Stream.STDOUT: stdout, stdcopy.Stream.STDERR: stderr}
+        self._streams = {stdcopy.Stream.STDOUT: stdout, stdcopy.Stream.STDERR: stderr}
         self._clock = clock
-        self._heard = clock.seconds()
+        self._last_read = clock.seconds()
         self._paused = False
-        self._complaint = bytearray()
+        self._engine_error = bytearray()
 
     def connectionMade(self) -> None:
-        """Begin."""
-        prepare(self.transport)
-        for stream in self._targets.values():
+        set_socket_options(self.transport)
+        for stream in self._streams.values():
             if stream is not None:
                 stream.registerProducer(self, True)
 
     def dataReceived(self, data: bytes) -> None:
-        """Output."""
-        self._heard = self._clock.seconds()
+        self._last_read = self._clock.seconds()
         if self._demultiplexer is None:
             if self._stdout is not None:
                 self._stdout.write(data)
             return
-        run: list[memoryview] = []
+        chunks: list[memoryview] = []
         source: stdcopy.Stream | None = None
         try:
             for number, chunk, _ in self._demultiplexer.receive_data(data):
                 if number is not source:
-                    self._pass_on(source, run)
-                    source, run = number, []
-                run.append(chunk)
+                    self._forward(source, chunks)
+                    source, chunks = number, []
+                chunks.append(chunk)
         except stdcopy.StdcopyError as error:
-            self._complaint += f"the engine's output cannot be understood: {error}".encode()
+            self._engine_error += f"the engine's output cannot be understood: {error}".encode()
             self._transport.abortConnection()
-        self._pass_on(source, run)
+        self._forward(source, chunks)
 
-    def _pass_on(self, source: stdcopy.Stream | None, run: list[memoryview]) -> None:
+    def _forward(self, source: stdcopy.Stream | None, chunks: list[memoryview]) -> None:
         if source is stdcopy.Stream.SYSTEM_ERROR:
-            self._complaint += b"".join(run)[: MAX_COMPLAINT - len(self._complaint)]
+            self._engine_error += b"".join(chunks)[: MAX_ENGINE_ERROR - len(self._engine_error)]
         elif source is not None:
-            target = self._targets.get(source)
-            if target is not None:
-                target.writeSequence(run)
+            stream = self._streams.get(source)
+            if stream is not None:
+                stream.writeSequence(chunks)
 
-    async def last_words(self) -> None:
-        """Return when the output has ended, or nothing has come for LAST_WORDS seconds.
+    async def drain(self) -> None:
+        """Return when the output has ended, or has been silent for DRAIN_SILENCE seconds.
 
-        :raises EngineFailure: with the engine's words, if it had to say something itself.
+        :raises EngineFailure: the engine has sent an error text of its own.
         """
         since = self._clock.seconds()
         while not self.ended.called:
             now = self._clock.seconds()
-            left = max(since, self._heard) + LAST_WORDS - now
+            left = max(since, self._last_read) + DRAIN_SILENCE - now
             if left <= 0 and not self._paused:
                 break
-            await deferLater(self._clock, left if left > 0 else LAST_WORDS, lambda: None)
-        if self._complaint:
-            raise EngineFailure(self._complaint.decode("utf-8", "replace"))
+            await deferLater(self._clock, left if left > 0 else DRAIN_SILENCE, lambda: None)
+        if self._engine_error:
+            raise EngineFailure(self._engine_error.decode("utf-8", "replace"))
 
     def readConnectionLost(self) -> None:
-        """The engine has nothing more to say."""
         if not self.ended.called:
             self.ended.callback(None)
 
     def writeConnectionLost(self) -> None:
-        """Our direction is closed: the process's input has ended."""
+        """Do nothing: only the process's input has ended."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The end."""
         self.readConnectionLost()
 
     # -- IPushProducer
 
     def pauseProducing(self) -> None:
-        """The client's connection is full."""
+        """Pause the engine: the client's connection is full."""
         self._paused = True
         self._transport.pauseProducing()
 
     def resumeProducing(self) -> None:
-        """The client's connection has room."""
+        """Resume the engine: the client's connection has room."""
         if self._paused:
             self._paused = False
-            self._heard = self._clock.seconds()
+            self._last_read = self._clock.seconds()
             self._transport.resumeProducing()
 
     def stopProducing(self) -> None:
-        """The client's stream is gone."""
+        """Close the engine's connection: the client's stream is closed."""
         self._transport.loseConnection()
 
     @property
@@ -138,7 +134,7 @@ class ProcessOutput(Protocol):
 
 @implementer(IHalfCloseableProtocol, IChunksReceived)
 class ProcessInput(Protocol):
-    """Carries a client's standard input to the engine, whose transport pauses it.
+    """Copies a client's standard input to the engine, whose transport pauses it.
 
     :param engine: the engine's transport.
     :param half_closes: see IRemoteProcess.
@@ -149,31 +145,28 @@ class ProcessInput(Protocol):
         self._half_closes = half_closes
 
     def connectionMade(self) -> None:
-        """Begin."""
         stream: Any = self.transport
-        self._outlet = DirectWriter(self._engine, stream.pauseProducing, stream.resumeProducing)
+        self._writer = DirectWriter(self._engine, stream.pauseProducing, stream.resumeProducing)
 
     def chunksReceived(self, chunks: Sequence[bytes | memoryview]) -> None:
-        """Input."""
-        self._outlet.send(chunks)
+        self._writer.send(chunks)
 
     def readConnectionLost(self) -> None:
-        """The client has closed the process's input."""
-        if self._outlet.close() and self._half_closes:
+        """Close the process's input, if the engine can do that alone."""
+        if self._writer.close() and self._half_closes:
             self._engine.loseWriteConnection()
 
     def writeConnectionLost(self) -> None:
-        """Nothing was ever sent this way."""
+        """Do nothing: nothing is ever sent this way."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The stream is gone."""
         self.readConnectionLost()
 
 
 class TerminalSize(Protocol):
-    """Reads a client's resize documents, and passes the sizes on one at a time.
+    """Reads a client's resize documents, and resizes the process's terminal, one call at a time.
 
-    Sizes that come while one is passed on wait: the first of them and the last.  (Who attaches sends a wrong size and
+    Of the sizes that come during a call, the first and the last wait.  (A client that attaches sends a wrong size and
     then the right one, so that the program redraws its screen; both must arrive.)
     """
 
@@ -183,46 +176,45 @@ class TerminalSize(Protocol):
         self._documents = JSONObjects(MAX_SIZE_DOCUMENT)
         self._process: IRemoteProcess | None = None
         self._sizes: list[tuple[int, int]] = []
-        self._working: Deferred[None] | None = None
+        self._resizing: Deferred[None] | None = None
 
-    def follow(self, process: IRemoteProcess) -> None:
-        """From now on *process* can be told; so it is, of what has come before."""
+    def set_process(self, process: IRemoteProcess) -> None:
+        """Resize *process* from now on, beginning with the sizes that have already come."""
         self._process = process
-        self._work()
+        self._start_resizing()
 
     def stop(self) -> None:
-        """The session ends.  Idempotent."""
+        """Stop resizing: the session ends.  Idempotent."""
         self._process = None
-        if self._working is not None:
-            self._working.cancel()
+        if self._resizing is not None:
+            self._resizing.cancel()
 
     def dataReceived(self, data: bytes) -> None:
-        """Documents, in any pieces."""
         try:
             documents = self._documents.receive_data(data)
         except JSONStreamError as error:
-            self._log.warn("a client's terminal size cannot be understood: {error}", error=str(error))
+            self._log.warn("cannot read the terminal size that a client sent: {error}", error=str(error))
             return
         for document in documents:
             width, height = document.get("Width"), document.get("Height")
-            # The CRI's servers have always ignored sizes of zero, which clients send before they know better.
+            # CRI servers have always ignored sizes of zero, which clients send before they know the real size.
             if isinstance(width, int) and isinstance(height, int) and 0 < width <= 65535 and 0 < height <= 65535:
                 del self._sizes[1:]
                 self._sizes.append((height, width))
-        self._work()
+        self._start_resizing()
 
-    def _work(self) -> None:
-        if (self._working is None or self._working.called) and self._process is not None and self._sizes:
-            self._working = Deferred.fromCoroutine(self._pass_on(self._process))
-            self._working.addErrback(self._failed)
+    def _start_resizing(self) -> None:
+        if (self._resizing is None or self._resizing.called) and self._process is not None and self._sizes:
+            self._resizing = Deferred.fromCoroutine(self._resize(self._process))
+            self._resizing.addErrback(self._failed)
 
-    async def _pass_on(self, process: IRemoteProcess) -> None:
+    async def _resize(self, process: IRemoteProcess) -> None:
         while self._sizes:
             height, width = self._sizes.pop(0)
             await process.resize(height=height, width=width)
 
     def _failed(self, failure: Failure) -> None:
         if failure.check(CriwistError):
-            self._log.warn("a terminal was not resized: {error}", error=failure.getErrorMessage())
+            self._log.warn("cannot resize a terminal: {error}", error=failure.getErrorMessage())
         elif self._process is not None:
             self._log.failure("resizing a terminal failed", failure)

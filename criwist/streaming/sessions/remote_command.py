@@ -1,12 +1,13 @@
-"""Exec and attach: one session, whatever carries it.
+"""Exec and attach: the session, over any carrier.
 
-1. The client's streams are offered by their roles; when all that the request names are there (and ``error``, always),
-   the session begins.  A client that does not open them in time is sent away.
-2. The command is started, or the container attached to.  What the client has typed meanwhile waits in its stream.
-3. Output, input and sizes flow until the process has ended and its last words are out.
-4. The error stream tells how it ended; then all streams are finished and the connection closes.
+1. The carrier passes the client's streams, each with its role.  When every stream that the request names is open (and
+   always ``error``), the session starts.  A client that does not open them in time is disconnected.
+2. The runtime starts the command, or attaches to the container.  Input that the client sends meanwhile waits in its
+   stream.
+3. Output, input and terminal sizes flow until the process has ended and its output is drained.
+4. The error stream carries the status; then all streams are finished and the connection closes.
 
-If the client goes away first, the process is hung up on.
+If the client disconnects first, the session calls ``IRemoteProcess.hang_up``.
 """
 
 from __future__ import annotations
@@ -42,57 +43,60 @@ class RemoteCommandSession:
     """One session.
 
     :param start: ``IStreamingRuntime.exec`` or ``attach``.
-    :param report: what the error stream says of an end, by the protocol's version.
-    :param close: ends the connection.
+    :param encode: encodes the status for the error stream, as the protocol's version demands.
+    :param close: closes the client's connection.
     """
 
     _request: RemoteCommand
     _start: Callable[[RemoteCommand], Awaitable[IRemoteProcess]]
-    _report: Callable[[RemoteStatus], bytes]
+    _encode: Callable[[RemoteStatus], bytes]
     _close: Callable[[], None]
     _clock: IReactorTime
     _streams: dict[str, Stream] = field(factory=dict, init=False)
-    _size: TerminalSize = field(factory=TerminalSize, init=False)
-    _patience: IDelayedCall = field(init=False)
+    _terminal_size: TerminalSize = field(factory=TerminalSize, init=False)
+    _stream_timeout: IDelayedCall = field(init=False)
     _running: Deferred[None] | None = field(default=None, init=False)
     _stopping: bool = field(default=False, init=False)
     _log = Logger()
 
     def __attrs_post_init__(self) -> None:
-        self._patience = self._clock.callLater(STREAM_WAIT, self._lose_patience)
+        self._stream_timeout = self._clock.callLater(STREAM_WAIT, self._streams_expired)
 
     @property
     def roles(self) -> frozenset[str]:
-        """The streams without which the session does not begin."""
+        """Return the roles of the streams that the session waits for."""
         request = self._request
-        asked = ((STDIN, request.stdin), (STDOUT, request.stdout), (STDERR, request.stderr))
-        return frozenset({ERROR} | {role for role, wanted in asked if wanted})
+        requested = ((STDIN, request.stdin), (STDOUT, request.stdout), (STDERR, request.stderr))
+        return frozenset({ERROR} | {role for role, wanted in requested if wanted})
 
-    def offer(self, role: str, stream: Stream) -> bool:
-        """Take a stream, if one of this role is wanted and not there yet.  The last one begins the session."""
+    def accept_stream(self, role: str, stream: Stream) -> bool:
+        """Take a stream, if its role is wanted and has no stream yet.  The last wanted stream starts the session.
+
+        :return: whether the stream was taken.
+        """
         wanted = role in self.roles or (role == RESIZE and self._request.tty)
         if not wanted or role in self._streams:
             return False
         self._streams[role] = stream
         if role == RESIZE:
-            stream.connect(self._size)
+            stream.connect(self._terminal_size)
         elif role != STDIN:
             stream.discard()
         if self._running is None and self._streams.keys() >= self.roles:
-            self._patience.cancel()
+            self._stream_timeout.cancel()
             self._running = Deferred.fromCoroutine(self._run())
-            self._running.addErrback(self._broken)
+            self._running.addErrback(self._run_failed)
         return True
 
-    def lost(self) -> None:
-        """The client is gone."""
-        if self._patience.active():
-            self._patience.cancel()
+    def connection_lost(self) -> None:
+        """Stop: the client's connection is lost."""
+        if self._stream_timeout.active():
+            self._stream_timeout.cancel()
         if self._running is not None:
             self._running.cancel()
 
     def shut_down(self) -> None:
-        """End the session: criwist stops."""
+        """End the session, because criwist stops."""
         self._stopping = True
         if self._running is None:
             self._close()
@@ -101,19 +105,19 @@ class RemoteCommandSession:
 
     async def _run(self) -> None:
         try:
-            status = await self._converse()
+            status = await self._run_process()
         except CriwistError as error:
             status = remote_status.failed(str(error))
         except CancelledError:
             if not self._stopping:
                 raise
             status = remote_status.failed("criwist is stopping; the session was ended")
-        except Exception as fault:  # noqa: BLE001 - whatever it is, the client waits for an end
+        except Exception as error:  # noqa: BLE001 - the client waits for a status in any case
             self._log.failure("a session with {container} failed", container=self._request.container_id)
-            status = remote_status.failed(f"criwist failed: {fault!r}")
+            status = remote_status.failed(f"criwist failed: {error!r}")
         self._finish(status)
 
-    async def _converse(self) -> RemoteStatus:
+    async def _run_process(self) -> RemoteStatus:
         process = await self._start(self._request)
         output = ProcessOutput(
             process.stream.multiplexed, self._streams.get(STDOUT), self._streams.get(STDERR), self._clock
@@ -122,14 +126,14 @@ class RemoteCommandSession:
             process.stream.start(output)
             if STDIN in self._streams:
                 self._streams[STDIN].connect(ProcessInput(output.transport, process.half_closes))
-            self._size.follow(process)
+            self._terminal_size.set_process(process)
             exit_code = await process.ended(output.ended)
-            await output.last_words()
+            await output.drain()
         except CancelledError:
             await process.hang_up()
             raise
         finally:
-            self._size.stop()
+            self._terminal_size.stop()
             process.stream.abort()
         return remote_status.SUCCESS if exit_code is None else remote_status.ended(exit_code)
 
@@ -138,11 +142,11 @@ class RemoteCommandSession:
         for role, stream in self._streams.items():
             if role != ERROR:
                 stream.loseConnection()
-        error.write(self._report(status))
+        error.write(self._encode(status))
         error.loseConnection()
         self._close()
 
-    def _lose_patience(self) -> None:
+    def _streams_expired(self) -> None:
         missing = sorted(self.roles - self._streams.keys())
         self._log.warn(
             "a client of {container} did not open {missing} within {limit:g} s",
@@ -152,8 +156,10 @@ class RemoteCommandSession:
         )
         self._close()
 
-    def _broken(self, failure: Failure) -> Any:
-        """The client went away, or a fault of ours that nothing above foresaw."""
+    def _run_failed(self, failure: Failure) -> Any:
+        """Close the connection after an unexpected error; a cancelled run needs nothing."""
         if not failure.check(CancelledError):
-            self._log.failure("a session with {container} broke", failure, container=self._request.container_id)
+            self._log.failure(
+                "a session with {container} failed unexpectedly", failure, container=self._request.container_id
+            )
             self._close()

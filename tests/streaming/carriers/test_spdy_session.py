@@ -1,10 +1,10 @@
-"""SPDY peers that misbehave, and what keeps a session alive."""
+"""SPDY peers that misbehave, pings, and the idle limit."""
 
 from __future__ import annotations
 
 import zlib
 
-from criwist.streaming.carriers.spdy import MAX_UNREAD_ANSWERS
+from criwist.streaming.carriers.spdy import MAX_UNREAD_RESPONSES
 from criwist.streaming.linger import LINGER
 from criwist.streaming.targets import PortForward
 from criwist.wire import spdy_frames as frames
@@ -23,23 +23,23 @@ class SpdySessionTests(SessionTestCase):
         self.client = self.forward_over_spdy()
 
     def assert_ended(self, status: int) -> None:
-        """The session has ended with GOAWAY of this status, and the connection with it."""
+        """Check that the session has ended with a GOAWAY of this status, and the connection with it."""
         self.settle()
         self.assertEqual((self.client.goaway, self.client.lost), (status, True))
-        self.assertEqual(self.switchboard.sessions, set())
+        self.assertEqual(self.factory.sessions, set())
 
     def test_a_malformed_frame(self) -> None:
-        """GOAWAY with PROTOCOL_ERROR."""
+        """A malformed frame ends the session with PROTOCOL_ERROR."""
         self.client.write(b"\x80\x03\0\x06\0\0\0\x02\0\0")
         self.assert_ended(1)
 
     def test_an_oversized_header_block(self) -> None:
-        """The same, as soon as its head is there."""
+        """An oversized header block ends the session as soon as its head has arrived."""
         self.client.write(b"\x80\x03\0\x01\0\x7f\xff\xff")
         self.assert_ended(1)
 
     def test_a_bomb_in_headers(self) -> None:
-        """The same, after 64 KiB of it."""
+        """A header block that inflates to more than 64 KiB ends the session."""
         deflate = zlib.compressobj(9, zdict=dictionary())
         plain = b"\0\0\0\1\0\0\0\1a" + (50_000_000).to_bytes(4, "big") + b"\1" * 50_000_000
         block = deflate.compress(plain) + deflate.flush(zlib.Z_SYNC_FLUSH)
@@ -47,7 +47,7 @@ class SpdySessionTests(SessionTestCase):
         self.assert_ended(1)
 
     def test_ten_thousand_streams(self) -> None:
-        """Those over the limit are refused; the others stay."""
+        """Streams over the limit are refused; the others stay."""
         for number in range(10_000):
             self.client.open(streamtype="error", port="80", requestid=str(number))
             if not number % 500:
@@ -58,10 +58,10 @@ class SpdySessionTests(SessionTestCase):
         self.assertTrue(resets[MAX_STREAMS:] == [frames.ResetStatus.REFUSED_STREAM] * (10_000 - MAX_STREAMS))
         self.client.transport.loseConnection()
         self.settle()
-        self.assertEqual(self.switchboard.sessions, set())
+        self.assertEqual(self.factory.sessions, set())
 
-    def test_a_client_that_asks_and_does_not_read(self) -> None:
-        """Pings whose answers nobody reads end the session when they are too many; a few do not."""
+    def test_unread_responses(self) -> None:
+        """Too many pings of a client that does not read end the session; a few do not."""
         self.client.transport.pauseProducing()
         error = self.client.open(streamtype="error", port="80", requestid="1")
         self.client.open(streamtype="data", port="80", requestid="1")
@@ -70,7 +70,7 @@ class SpdySessionTests(SessionTestCase):
         for _ in range(4):
             pod.connection.write(b"x" * 65536)
             self.settle()
-        for _ in range(MAX_UNREAD_ANSWERS // 12 - 10):
+        for _ in range(MAX_UNREAD_RESPONSES // 12 - 10):
             self.client.ping()
         self.settle()
         self.assertFalse(pod.lost)
@@ -78,27 +78,27 @@ class SpdySessionTests(SessionTestCase):
             self.client.ping()
         self.settle()
         self.assertTrue(pod.lost)
-        self.assertEqual((self.switchboard.sessions, error), (set(), 1))
+        self.assertEqual((self.factory.sessions, error), (set(), 1))
 
     def test_a_unidirectional_stream(self) -> None:
-        """A stream that we could not answer on is refused."""
+        """A stream without a direction to the client is refused."""
         wire = frames.SynStream(1, self.client.connection._compressor.compress([]), unidirectional=True).encode()
-        answer: list[bytes] = []
-        self.client.dataReceived = answer.append  # type: ignore[method-assign]
+        sent: list[bytes] = []
+        self.client.dataReceived = sent.append  # type: ignore[method-assign]
         self.client.write(wire)
         self.settle()
-        self.assertIn(frames.RstStream(1, frames.ResetStatus.REFUSED_STREAM).encode(), b"".join(answer))
+        self.assertIn(frames.RstStream(1, frames.ResetStatus.REFUSED_STREAM).encode(), b"".join(sent))
 
-    def test_data_for_a_stream_that_was_never_opened(self) -> None:
-        """It is reset, and the session goes on."""
-        answer: list[bytes] = []
-        self.client.dataReceived = answer.append  # type: ignore[method-assign]
+    def test_data_for_an_unopened_stream(self) -> None:
+        """A stream that was never opened is reset, and the session goes on."""
+        sent: list[bytes] = []
+        self.client.dataReceived = sent.append  # type: ignore[method-assign]
         self.client.write(frames.data_head(9, 3, False) + b"abc" + frames.Ping(1).encode())
         self.settle()
-        self.assertEqual(b"".join(answer), frames.RstStream(9, 2).encode() + frames.Ping(1).encode())
+        self.assertEqual(b"".join(sent), frames.RstStream(9, 2).encode() + frames.Ping(1).encode())
 
     def test_more_headers(self) -> None:
-        """HEADERS with FIN end a stream's direction as data with FIN does."""
+        """HEADERS with FIN end a stream's direction, as data with FIN does."""
         self.client.open(streamtype="error", port="80", requestid="1")
         data = self.client.open(streamtype="data", port="80", requestid="1")
         self.client.write(frames.Headers(data, self.client.connection._compressor.compress([]), fin=True).encode())
@@ -106,17 +106,17 @@ class SpdySessionTests(SessionTestCase):
         self.assertTrue(self.runtime.connections[0].finished)
 
     def test_pings(self) -> None:
-        """They are answered, and sent every half minute."""
+        """The session replies to pings, and sends its own every PING_INTERVAL."""
         self.client.ping()
         self.pass_time(95, step=5)
         self.assertEqual((self.client.pongs, self.client.pings), (1, 3))
 
     def test_a_client_that_does_not_close(self) -> None:
-        """After the end of a session its connection is dropped when the client does not close its side."""
+        """After the session's end the connection is dropped if the client does not close its side."""
         transport = self.client.transport.peer
         closes: list[str] = []
         transport.loseWriteConnection = lambda: closes.append("half")
-        self.switchboard.shut_down(lambda: None)
+        self.factory.shut_down(lambda: None)
         self.client.open(streamtype="error", port="80", requestid="1")
         self.settle()
         self.reactor.advance(LINGER - 1)
@@ -128,12 +128,12 @@ class SpdySessionTests(SessionTestCase):
 
 
 class IdleTests(SessionTestCase):
-    """An idle limit, if there is one."""
+    """Sessions with an idle limit."""
 
     idle_limit = 100.0
 
     def test_idle_sessions_end(self) -> None:
-        """Without data for that long a session ends; pings are no data."""
+        """A session without data ends after the idle limit; pings are no data."""
         self.runtime.ports[80] = FarEnd
         client = self.spdy(PortForward("sandbox"), "portforward.k8s.io")
         client.open(streamtype="error", port="80", requestid="1")
@@ -151,7 +151,7 @@ class IdleTests(SessionTestCase):
         self.assertEqual(client.goaway, 0)
 
     def test_idle_websockets_end(self) -> None:
-        """The same over channels, with close code 1001."""
+        """A WebSocket without data closes after the idle limit, with code 1001."""
         self.runtime.ports[80] = FarEnd
         client = self.websocket(PortForward("sandbox", (80,)), "v4.channel.k8s.io")
         self.pass_time(90, step=10)

@@ -26,14 +26,14 @@ class SpdyForwardTests(SessionTestCase):
         self.client = self.forward_over_spdy()
 
     def pair(self, port: str = "80", request: str = "1") -> tuple[int, int]:
-        """Open both streams of a connection; returns error and data."""
+        """Open both streams of a connection; return error and data."""
         error = self.client.open(streamtype="error", port=port, requestid=request)
         data = self.client.open(streamtype="data", port=port, requestid=request)
         self.settle()
         return error, data
 
     def test_bytes_go_both_ways(self) -> None:
-        """What the client sends reaches the pod, and the other way round."""
+        """The client's bytes reach the pod, and the pod's bytes reach the client."""
         _, data = self.pair()
         self.client.send(data, b"question")
         self.settle()
@@ -43,7 +43,7 @@ class SpdyForwardTests(SessionTestCase):
         self.assertEqual((pod.received, self.client.streams[data].received), (b"question", b"answer"))
 
     def test_the_client_s_half_close(self) -> None:
-        """The pod sees the end of the client's bytes, and answers after it; then all is over without an error."""
+        """The pod gets the end of the client's bytes, and responds after it; the connection ends without an error."""
         error, data = self.pair()
         self.client.send(data, b"question", fin=True)
         self.settle()
@@ -57,7 +57,7 @@ class SpdyForwardTests(SessionTestCase):
         self.assertEqual((streams[error].received, streams[error].finished), (b"", True))
 
     def test_the_pod_s_half_close(self) -> None:
-        """The client sees the end of the pod's bytes, and may go on sending."""
+        """The client gets the end of the pod's bytes, and may go on sending."""
         error, data = self.pair()
         (pod,) = self.runtime.connections
         pod.connection.write(b"greeting")
@@ -69,8 +69,8 @@ class SpdyForwardTests(SessionTestCase):
         self.settle()
         self.assertEqual((pod.received, pod.finished), (b"still here", True))
 
-    def test_a_client_that_never_finishes_its_half(self) -> None:
-        """After the pod has finished its own, and a minute of silence, the connection is closed."""
+    def test_a_client_that_never_closes_its_direction(self) -> None:
+        """The connection is closed after the pod has closed its direction and the client is silent for a minute."""
         _, data = self.pair()
         (pod,) = self.runtime.connections
         pod.connection.loseWriteConnection()
@@ -100,7 +100,7 @@ class SpdyForwardTests(SessionTestCase):
         self.assertEqual(self.runtime.connections[0].received, b"x")
 
     def test_a_port_without_a_listener(self) -> None:
-        """The error stream says so and ends; another connection is unharmed."""
+        """The error stream carries the error and ends; another connection goes on."""
         _, good = self.pair(request="1")
         error, data = self.pair(port="81", request="2")
         streams = self.client.streams
@@ -113,7 +113,7 @@ class SpdyForwardTests(SessionTestCase):
         self.assertEqual(self.runtime.connections[0].received, b"x")
 
     def test_a_connection_that_breaks(self) -> None:
-        """When the pod resets the connection, the error stream says so."""
+        """When the pod resets the connection, the error stream carries an error."""
         error, data = self.pair()
         self.runtime.connections[0].connection.abortConnection()
         self.settle()
@@ -121,24 +121,24 @@ class SpdyForwardTests(SessionTestCase):
         self.assertTrue(self.client.streams[data].finished)
 
     def test_a_client_that_resets_its_stream(self) -> None:
-        """The connection to the pod is dropped, the error stream ends without a word, as kubectl waits for it."""
+        """The pod's connection is dropped, and the error stream ends empty, because kubectl waits for its end."""
         error, data = self.pair()
         self.client.reset(data)
         self.settle()
         self.assertTrue(self.runtime.connections[0].lost)
         self.assertEqual((self.client.streams[error].received, self.client.streams[error].finished), (b"", True))
 
-    def test_a_client_that_goes_away(self) -> None:
-        """All its connections are dropped."""
+    def test_a_client_that_disconnects(self) -> None:
+        """All connections of a client that disconnects are dropped."""
         for number in range(5):
             self.pair(request=str(number))
         self.client.transport.loseConnection()
         self.settle()
         self.assertTrue(all(pod.lost for pod in self.runtime.connections))
-        self.assertEqual(self.switchboard.sessions, set())
+        self.assertEqual(self.factory.sessions, set())
 
-    def test_a_stream_without_its_twin(self) -> None:
-        """It is reset after thirty seconds; the session goes on."""
+    def test_an_unpaired_stream(self) -> None:
+        """An unpaired stream is reset after PAIR_WAIT seconds; the session goes on."""
         alone = self.client.open(streamtype="error", port="80", requestid="1")
         self.settle()
         self.pass_time(PAIR_WAIT + 1, step=1)
@@ -149,7 +149,7 @@ class SpdyForwardTests(SessionTestCase):
         self.assertEqual(self.runtime.connections[0].received, b"x")
 
     def test_clients_that_never_finish_their_streams(self) -> None:
-        """Connections that are over do not count, whatever the client left open of them."""
+        """Ended connections do not count towards the limit, although the client has not closed its streams."""
         for number in range(MAX_STREAMS):
             _, data = self.pair(request=str(number))
             self.runtime.connections.pop().connection.loseConnection()
@@ -157,8 +157,8 @@ class SpdyForwardTests(SessionTestCase):
             self.assertTrue(self.client.streams[data].finished)
             self.assertIsNone(self.client.streams[data].reset)
 
-    def test_streams_that_make_no_sense(self) -> None:
-        """Without a role or a port, or with those of no pair, a stream is refused."""
+    def test_invalid_streams(self) -> None:
+        """A stream without a role or a port, or that fits no pair, is refused."""
         self.client.open(streamtype="error", port="80", requestid="1")
         wrong = [
             self.client.open(**headers)
@@ -180,7 +180,7 @@ class SpdyForwardTests(SessionTestCase):
         self.assertEqual(len(self.runtime.connections), 1)
 
     def test_a_client_that_does_not_read_stops_the_pod(self) -> None:
-        """What the pod sends waits in the pod; nothing is lost."""
+        """The pod's bytes wait in the pod; nothing is lost."""
         _, data = self.pair()
         (pod,) = self.runtime.connections
         self.client.transport.pauseProducing()
@@ -193,7 +193,7 @@ class SpdyForwardTests(SessionTestCase):
         self.assertEqual(len(self.client.streams[data].received), 100 * 65536)
 
     def test_a_pod_that_does_not_read_stops_the_client(self) -> None:
-        """What the client sends waits in the client; nothing is lost."""
+        """The client's bytes wait in the client; nothing is lost."""
         _, data = self.pair()
         (pod,) = self.runtime.connections
         pod.connection.pauseProducing()
@@ -206,9 +206,9 @@ class SpdyForwardTests(SessionTestCase):
         self.assertEqual(len(pod.received), 100 * 65536)
 
     def test_shutdown(self) -> None:
-        """The session ends with GOAWAY."""
+        """A shutdown ends the session with GOAWAY."""
         self.pair()
-        self.switchboard.shut_down(lambda: None)
+        self.factory.shut_down(lambda: None)
         self.settle()
         self.assertEqual(self.client.goaway, 0)
 
@@ -223,7 +223,7 @@ class TunnelledClient(WebSocketClient):
         self.replies = 0
 
     def read(self) -> None:
-        """Take the messages that have come as SPDY."""
+        """Parse the received messages as SPDY."""
         messages, self.messages = self.messages, []
         for event in (event for message in messages for event in self.spdy.receive_data(message)):  # type: ignore[arg-type]
             if isinstance(event, DataReceived):
@@ -240,11 +240,11 @@ class TunnelTests(SessionTestCase):
         self.client = self.connect(TunnelledClient(self.target(PortForward("sandbox"))))
 
     def headers(self, role: bytes) -> list[tuple[bytes, bytes]]:
-        """Of a stream."""
+        """Return the headers of a stream."""
         return [(b"streamtype", role), (b"port", b"80"), (b"requestid", b"1")]
 
     def test_a_connection(self) -> None:
-        """Bytes go both ways, wherever messages begin and end."""
+        """Bytes go both ways, whatever the bounds of the messages."""
         self.assertEqual(self.client.chosen, TUNNEL)
         _, error = self.client.spdy.open_stream(self.headers(b"error"))
         number, data = self.client.spdy.open_stream(self.headers(b"data"))
@@ -267,10 +267,10 @@ class TunnelTests(SessionTestCase):
         self.client.close()
         self.pass_time(10)
         self.assertTrue(self.runtime.connections[0].lost)
-        self.assertEqual(self.switchboard.sessions, set())
+        self.assertEqual(self.factory.sessions, set())
 
     def test_a_broken_frame_inside(self) -> None:
-        """The session ends with SPDY's GOAWAY, then the WebSocket closes."""
+        """A broken frame ends the session with SPDY's GOAWAY, then the WebSocket closes."""
         self.client.send(b"\x80\x02\0\0\0\0\0\0")
         self.settle()
         self.assertEqual((self.client.messages[-1][:4], self.client.closed), (b"\x80\x03\0\x07", 1000))
@@ -301,7 +301,7 @@ class ChannelForwardTests(SessionTestCase):
         self.assertEqual(self.runtime.connections[0].received, b"x")
 
     def test_base64(self) -> None:
-        """The same in text."""
+        """The base64 protocol carries the same in text messages."""
         self.runtime.ports[80] = FarEnd
         client = self.websocket(PortForward("sandbox", (80,)), "base64.portforward.k8s.io")
         client.send("0eA==")
@@ -309,7 +309,7 @@ class ChannelForwardTests(SessionTestCase):
         self.assertEqual((client.messages, self.runtime.connections[0].received), (["0UAA=", "1UAA="], b"x"))
 
     def test_the_end_of_all_connections_is_the_end(self) -> None:
-        """A port without a listener is an error on its channel; when the other ends too, the WebSocket closes."""
+        """A port without a listener is an error on its channel; the WebSocket closes when all have ended."""
         self.runtime.ports[80] = FarEnd
         client = self.websocket(PortForward("sandbox", (81, 80)), "v4.channel.k8s.io")
         self.assertIn(b"error forwarding port 81", client.channel(1))
@@ -326,4 +326,4 @@ class ChannelForwardTests(SessionTestCase):
         for query in ("", "?port=0", "?port=x", "?port=65536", "?port=065535999", "?port=-1", many):
             client = self.websocket(PortForward("sandbox"), "v4.channel.k8s.io", query=query)
             self.assertEqual(client.refused, 400, query)
-        self.assertEqual(self.switchboard.sessions, set())
+        self.assertEqual(self.factory.sessions, set())

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 
 from criwist.errors import EngineFailure
 from criwist.interfaces.streaming import RemoteCommand
-from criwist.streaming.sessions.process_streams import LAST_WORDS
+from criwist.streaming.sessions.process_streams import DRAIN_SILENCE
 from criwist.streaming.sessions.remote_command import STREAM_WAIT
 from criwist.streaming.stream import READ_AHEAD
 from criwist.streaming.targets import Attach, Exec
@@ -35,7 +35,7 @@ class SpdyExecTests(SessionTestCase):
         """The answer names the protocol and the version that was chosen."""
         client = self.spdy(Exec(command()), "v3.channel.k8s.io", "v4.channel.k8s.io")
         self.assertEqual(
-            client.answer.split(b"\r\n"),
+            client.response.split(b"\r\n"),
             [
                 b"HTTP/1.1 101 Switching Protocols",
                 b"Connection: Upgrade",
@@ -62,7 +62,7 @@ class SpdyExecTests(SessionTestCase):
         client.transport.loseConnection()
         self.settle()
         self.assertTrue(client.lost)
-        self.assertEqual(self.switchboard.sessions, set())
+        self.assertEqual(self.factory.sessions, set())
 
     def test_success(self) -> None:
         """Exit code 0 is Success."""
@@ -199,13 +199,13 @@ class SpdyExecTests(SessionTestCase):
         process.exit(0)
         self.settle()
         self.assertFalse(client.streams[numbers["error"]].finished)
-        self.reactor.advance(LAST_WORDS - 0.1)
+        self.reactor.advance(DRAIN_SILENCE - 0.1)
         process.say(b"child")
         self.settle()
         self.reactor.advance(0.2)
         self.settle()
         self.assertFalse(client.streams[numbers["error"]].finished)
-        self.pass_time(2 * LAST_WORDS)
+        self.pass_time(2 * DRAIN_SILENCE)
         self.assertEqual(client.streams[numbers["stdout"]].received, b"child")
         self.assertEqual(self.status(client, numbers["error"]), SUCCESS)
 
@@ -226,7 +226,7 @@ class SpdyExecTests(SessionTestCase):
         self.settle()
         self.assertTrue(process.hung_up)
         self.assertTrue(process.far.lost)
-        self.assertEqual(self.switchboard.sessions, set())
+        self.assertEqual(self.factory.sessions, set())
 
     def test_a_client_that_never_opens_its_streams(self) -> None:
         """It is sent away after thirty seconds."""
@@ -239,13 +239,13 @@ class SpdyExecTests(SessionTestCase):
         self.assertEqual(client.goaway, 0)
         self.pass_time(10)
         self.assertTrue(client.lost)
-        self.assertEqual((self.runtime.processes, self.switchboard.sessions), ([], set()))
+        self.assertEqual((self.runtime.processes, self.factory.sessions), ([], set()))
 
     def test_shutdown(self) -> None:
         """A session that criwist ends has a status that says so."""
         client, numbers, process = self.exec_over_spdy()
         done: list[int] = []
-        self.switchboard.shut_down(lambda: done.append(1))
+        self.factory.shut_down(lambda: done.append(1))
         self.settle()
         self.assertIn("stopping", str(self.status(client, numbers["error"])["message"]))
         self.assertTrue(process.hung_up)
@@ -259,7 +259,7 @@ class OlderVersionTests(SessionTestCase):
         """The error stream ends empty; the version is told back, unless the client named none."""
         for version in ("v3.channel.k8s.io", "v2.channel.k8s.io", "channel.k8s.io"):
             client, numbers, process = self.exec_over_spdy(version)
-            self.assertTrue(client.answer.endswith(f"X-Stream-Protocol-Version: {version}".encode()))
+            self.assertTrue(client.response.endswith(f"X-Stream-Protocol-Version: {version}".encode()))
             process.end(0)
             self.settle()
             error = client.streams[numbers["error"]]
@@ -277,8 +277,8 @@ class OlderVersionTests(SessionTestCase):
     def test_clients_that_name_no_version(self) -> None:
         """The oldest clients offer nothing and speak version 1."""
         client = self.connect(SpdyClient(self.target(Exec(command())), ()))
-        self.assertTrue(client.answer.startswith(b"HTTP/1.1 101 "))
-        self.assertNotIn(b"x-stream-protocol-version", client.answer.lower())
+        self.assertTrue(client.response.startswith(b"HTTP/1.1 101 "))
+        self.assertNotIn(b"x-stream-protocol-version", client.response.lower())
 
 
 class TerminalTests(SessionTestCase):
@@ -401,9 +401,9 @@ class BackPressureTests(SessionTestCase):
             process.say(b"x" * 65536)
             self.settle()
         process.exit(0)
-        self.pass_time(10 * LAST_WORDS)
+        self.pass_time(10 * DRAIN_SILENCE)
         client.transport.resumeProducing()
-        self.pass_time(4 * LAST_WORDS)
+        self.pass_time(4 * DRAIN_SILENCE)
         self.assertEqual(len(client.streams[numbers["stdout"]].received), 20 * 65536)
         self.assertTrue(client.streams[numbers["error"]].finished)
 
@@ -426,7 +426,7 @@ class WebSocketExecTests(SessionTestCase):
         self.settle()
         self.assertEqual((client.channel(1), client.channel(2)), (b"out", b"err"))
         self.assertEqual(json.loads(client.channel(3)), SUCCESS)
-        self.assertEqual((client.closed, self.switchboard.sessions), (1000, set()))
+        self.assertEqual((client.closed, self.factory.sessions), (1000, set()))
 
     def test_v4_announces_its_channels(self) -> None:
         """Older protocols begin with an empty message on each of the server's channels."""
@@ -499,7 +499,7 @@ class WebSocketExecTests(SessionTestCase):
         self.assertEqual(client.closed, 1000)
         self.pass_time(10)
         self.assertTrue(self.runtime.processes[0].hung_up)
-        self.assertEqual(self.switchboard.sessions, set())
+        self.assertEqual(self.factory.sessions, set())
 
     def test_bytes_that_are_no_frames(self) -> None:
         """The connection is closed with 1002."""
