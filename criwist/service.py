@@ -34,10 +34,10 @@ from criwist.docker.client import Docker
 from criwist.kernel.cgroup.engine_cgroup import move_engine
 from criwist.kernel.container_processes import ContainerProcesses
 from criwist.kernel.hangup import hang_up
-from criwist.kernel.mounts import LayerMounts
+from criwist.kernel.layer_mounts import LayerMounts
 from criwist.kernel.netns import connect
 from criwist.kernel.oom_score_floor import local_oom_score_floor
-from criwist.kernel.processes import Processes
+from criwist.kernel.process_tree import Processes
 from criwist.logs.container_logs import ContainerLogs
 from criwist.network.providers import pod_networks
 from criwist.network.resolvconf import ResolvConfs

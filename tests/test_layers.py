@@ -24,6 +24,7 @@ LAYERS = {
             "quantities",
             "records.atomic_files",
             "reference",
+            "syscalls",
             "threads",
         ),
         0,

@@ -74,13 +74,12 @@ class IPodNetwork(Interface):
     def condition() -> NetworkCondition:
         """NetworkReady as known now; answers from memory, callable from any thread."""
 
-    undecided = Attribute("bool: condition() does not tell yet what was found, and first_look() may help; any thread")
+    condition_pending = Attribute("bool: condition() has no first result yet, wait_for_condition() may; any thread")
 
-    async def first_look() -> None:
-        """Return when :meth:`condition` tells what was found, and not that nobody has looked yet.
+    async def wait_for_condition() -> None:
+        """Return when :meth:`condition` has its first result, at once from then on.
 
-        At once from then on.  A look that takes long is waited for within reason, by all callers together;
-        ``undecided`` is False afterwards in any case.
+        All callers share one time limit; ``condition_pending`` is False afterwards in any case.
         """
 
     async def set_up(request: PodNetworkRequest, pause: JSONObject) -> PodNetwork:

@@ -1,3 +1,3 @@
-"""What the kernel says and is told: cgroups, /proc, namespaces, mounts."""
+"""Files and system calls of the kernel: cgroups, /proc, namespaces, mounts."""
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Hanging up a terminal: what the kernel does when a modem line drops, for a terminal whose other end stays open.
+"""SIGHUP for a terminal whose master end stays open, as the kernel sends it when a modem line drops.
 
-Docker keeps the master end of an exec's terminal open when its client goes away, so the shell in it would wait for
+Docker keeps the master end of an exec's terminal open when its client disconnects, so the shell in it would wait for
 ever.  The kernel's own hang-up (tty_ioctl(4), termios(3)) sends SIGHUP and SIGCONT to the session's leader and to
-the terminal's foreground process group; that is what is done here.  (Without job control that is the leader's own
-group: a shell that waits for what it runs takes notice only when that has ended.)
+the terminal's foreground process group; :func:`hang_up` does the same.  (Without job control that group is the
+leader's own: a shell that waits for a command handles the signal only when the command has ended.)
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from contextlib import suppress
 
 from criwist.kernel.procfs import PROC, read_text
 
-#: SIGCONT lets what is stopped take notice.
+#: SIGCONT lets stopped processes handle the SIGHUP.
 _SIGNALS = (signal.SIGHUP, signal.SIGCONT)
 
 
 def hang_up(leader: int, proc: str = PROC) -> bool:
-    """Hang up the terminal of the session that the process *leader* leads.
+    """Hang up the terminal of the session that the process *leader* leads; return whether signals were sent.
 
-    False, and nothing is done: there is no such process, it leads no session, or has no terminal.
+    None are sent if there is no such process, it leads no session, or it has no terminal.
     """
     try:
         descriptor = os.pidfd_open(leader)
     except OSError:
         return False
     try:
-        # Read after the descriptor was opened: from here on the number can be no other process's.
+        # Read after the descriptor was opened: from here on the pid cannot belong to another process.
         foreground = _foreground(leader, proc)
         if foreground is None:
             return False
@@ -44,7 +44,7 @@ def hang_up(leader: int, proc: str = PROC) -> bool:
 
 
 def _foreground(leader: int, proc: str) -> int | None:
-    """The foreground process group of the terminal of the session that *leader* leads, from its stat (proc(5))."""
+    """Return the foreground process group from the stat of a session's *leader* (proc(5)), None without a terminal."""
     text = read_text(f"{proc}/{leader}/stat")
     if not text:
         return None

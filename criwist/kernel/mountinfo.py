@@ -1,6 +1,7 @@
-"""``/proc/<pid>/mountinfo`` as values (proc(5)).
+"""Parser of ``/proc/<pid>/mountinfo`` (proc(5)).
 
-Blanks, tabs, newlines and backslashes in paths are octal escapes there; here they are the characters themselves.
+The kernel writes blanks, tabs, newlines and backslashes in paths as octal escapes; the parsed values have the
+characters themselves.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ class Mount:
     """One mount of a mount namespace."""
 
     id: int
-    #: Directory within the file system that is seen at the mount point.
+    #: Directory within the file system that is visible at the mount point.
     root: str
     point: str
     options: frozenset[str]
@@ -29,7 +30,7 @@ class Mount:
 
 
 def parse_mountinfo(text: str) -> list[Mount]:
-    """The mounts of a mountinfo text, in its order, which is the order of mounting."""
+    """Return the mounts of a mountinfo text, in its order, which is the order of mounting."""
     return [_parse_line(line) for line in text.splitlines() if line]
 
 

@@ -1,17 +1,16 @@
 """Sockets inside a pod's network namespace.
 
-A socket belongs for life to the namespace of the thread that made it, and a thread is all that has to be there: a
-thread of its own enters the namespace with setns(2), makes the sockets and ends.  Such a thread must never go back
-to a pool, where the next job would find itself in some pod's network; so none of Twisted's threads is used.  The
-connection itself is then made by the reactor, which does not care where a socket belongs.
+A socket belongs for its whole life to the namespace of the thread that created it.  So a new thread enters the
+namespace with setns(2), creates the sockets and ends.  Such a thread must never return to a pool, where the next job
+would run in some pod's network; so none of Twisted's pool threads is used.  The reactor then makes the connection,
+for which the socket's namespace makes no difference.
 
-So port-forward needs neither ``nsenter`` nor ``socat``, and no process a connection.
+So port-forward needs neither ``nsenter`` nor ``socat``, and no process per connection.
 """
 
 from __future__ import annotations
 
 import _thread
-import ctypes
 import errno
 import os
 import socket
@@ -25,33 +24,33 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from criwist.errors import DeadlineExceeded, Internal, NotFound, Unavailable
+from criwist.syscalls import CLONE_NEWNET, enter_namespace
 
-#: Where a pod's servers listen when they listen to the pod only, in the order in which they are tried.
+#: The addresses on which a pod's servers listen for the pod alone, in the order in which they are tried.
 LOOPBACK = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
-#: A connection inside one namespace stands or fails at once, unless the listener's queue is full.
+#: Seconds.  A connection inside one namespace succeeds or fails at once, unless the listener's queue is full.
 CONNECT_TIME_LIMIT = 10.0
 
-_CLONE_NEWNET = 0x40000000
 _T = TypeVar("_T")
 
 
 class INamespaceReactor(IReactorFDSet, IReactorTime, IReactorFromThreads):
-    """What this module asks of a reactor."""
+    """The reactor interfaces that this module needs."""
 
 
 async def connect(
     pid: int, port: int, *, reactor: INamespaceReactor, time_limit: float = CONNECT_TIME_LIMIT
 ) -> socket.socket:
-    """A connected, non-blocking TCP socket to *port* of loopback in the network namespace of *pid*.
+    """Return a connected, non-blocking TCP socket to *port* of loopback in the network namespace of *pid*.
 
-    127.0.0.1 is tried first, then ::1.  The socket is the caller's to close.  Cancelling closes what was begun.
+    127.0.0.1 is tried first, then ::1.  The caller closes the socket.  Cancelling closes every socket of this call.
 
     :raises NotFound: there is no such process.
-    :raises Unavailable: nothing listens there; the text tells what each address answered.
+    :raises Unavailable: nothing listens there; the text has the error of each address.
     :raises DeadlineExceeded: an address neither accepted nor refused within *time_limit* seconds.
     """
     sockets = await in_namespace(pid, _loopback_sockets, reactor=reactor)
-    refusals = []
+    failures = []
     try:
         for family, address in LOOPBACK:
             candidate = sockets.pop(family, None)
@@ -61,7 +60,7 @@ async def connect(
                 await _connected(candidate, (address, port), reactor, time_limit)
             except OSError as problem:
                 candidate.close()
-                refusals.append(f"{address}: {os.strerror(problem.errno or errno.EIO)}")
+                failures.append(f"{address}: {os.strerror(problem.errno or errno.EIO)}")
             except Exception:
                 candidate.close()
                 raise
@@ -70,75 +69,71 @@ async def connect(
     finally:
         for unused in sockets.values():
             unused.close()
-    raise Unavailable(f"port {port} of the pod cannot be reached: {', '.join(refusals)}")
+    raise Unavailable(f"port {port} of the pod cannot be reached: {', '.join(failures)}")
 
 
 async def in_namespace(pid: int, work: Callable[[], _T], *, reactor: IReactorFromThreads) -> _T:
-    """What *work* returns when run in a thread that is in the network namespace of *pid*, and only there.
+    """Call *work* in a new thread that is in the network namespace of *pid*; return what it returns.
 
-    *work* may block for as long as it likes.  Cancelling gives up waiting; the thread ends by itself, and a socket
-    that it made is closed by its collection.
+    *work* may block for as long as it likes.  Cancelling stops waiting; the thread ends by itself, and the garbage
+    collector closes a socket that it created.
 
     :raises NotFound: there is no such process.
-    :raises Internal: the namespace cannot be entered, for want of CAP_SYS_ADMIN for instance.
+    :raises Internal: the namespace cannot be entered, for instance without CAP_SYS_ADMIN.
     """
     result: Deferred[_T] = Deferred()
 
-    def enter() -> None:
+    def run() -> None:
         try:
-            _set_network_namespace(pid)
-            outcome = work()
-        except BaseException:  # noqa: BLE001 - whatever it is, it is the waiter's
+            _enter_network_namespace(pid)
+            returned = work()
+        except BaseException:  # noqa: BLE001 - every failure belongs to the caller that waits
             reactor.callFromThread(_errback, Failure())
         else:
-            reactor.callFromThread(_callback, outcome)
+            reactor.callFromThread(_callback, returned)
 
-    def _callback(outcome: _T) -> None:
+    def _callback(returned: _T) -> None:
         if not result.called:
-            result.callback(outcome)
+            result.callback(returned)
 
     def _errback(failure: Failure) -> None:
         if not result.called:
             result.errback(failure)
 
-    # Not threading.Thread, whose start() waits for the thread to run: on a busy machine that held the reactor for
+    # Not threading.Thread: its start() waits until the thread runs, which on a busy machine blocked the reactor for
     # most of a millisecond for each forwarded connection.
-    _thread.start_new_thread(enter, ())
+    _thread.start_new_thread(run, ())
     return await result
 
 
-def _set_network_namespace(pid: int) -> None:
+def _enter_network_namespace(pid: int) -> None:
     try:
-        descriptor = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        enter_namespace(f"/proc/{pid}/ns/net", CLONE_NEWNET)
     except (FileNotFoundError, ProcessLookupError) as problem:
         raise NotFound("process", str(pid), "its network namespace is gone") from problem
-    try:
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.setns(descriptor, _CLONE_NEWNET) != 0:
-            cause = os.strerror(ctypes.get_errno())
-            raise Internal(f"the network namespace of process {pid} cannot be entered: {cause}")
-    finally:
-        os.close(descriptor)
+    except OSError as problem:
+        cause = problem.strerror
+        raise Internal(f"the network namespace of process {pid} cannot be entered: {cause}") from problem
 
 
 def _loopback_sockets() -> dict[socket.AddressFamily, socket.socket]:
-    """A non-blocking socket of each family that the kernel has, made in the calling thread's namespace."""
+    """Create a non-blocking socket of each family that the kernel has, in the calling thread's namespace."""
     sockets: dict[socket.AddressFamily, socket.socket] = {}
     for family, _ in LOOPBACK:
         try:
-            made = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+            created = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         except OSError as problem:
             if problem.errno != errno.EAFNOSUPPORT:
                 raise
         else:
-            sockets[family] = made
+            sockets[family] = created
     return sockets
 
 
 def _connected(
     candidate: socket.socket, address: tuple[str, int], reactor: INamespaceReactor, time_limit: float
 ) -> Deferred[None]:
-    """Fires when *candidate* is connected; fails with OSError or DeadlineExceeded.  Cancelling stops waiting."""
+    """Fire when *candidate* is connected; fail with OSError or DeadlineExceeded.  Cancelling stops waiting."""
     number = candidate.connect_ex(address)
     if number == errno.EINPROGRESS:
         return _Connecting(candidate, address, reactor).wait(time_limit)
@@ -153,7 +148,7 @@ def _connected(
 @implementer(IWriteDescriptor)
 @define(eq=False)
 class _Connecting:
-    """A connection under way: writable when it stands or has failed."""
+    """A connection attempt: the socket becomes writable when it is connected or has failed."""
 
     _socket: socket.socket
     _address: tuple[str, int]
@@ -163,7 +158,7 @@ class _Connecting:
 
     def wait(self, time_limit: float) -> Deferred[None]:
         self._result = Deferred(lambda _: self._stop())
-        self._deadline = self._reactor.callLater(time_limit, self._give_up, time_limit)
+        self._deadline = self._reactor.callLater(time_limit, self._time_out, time_limit)
         self._reactor.addWriter(self)
         return self._result
 
@@ -177,7 +172,7 @@ class _Connecting:
         self._finish(self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
 
     def connectionLost(self, reason: Failure) -> None:
-        """The reactor gave the descriptor up, on a hang-up or at its own end."""
+        """The reactor removed the descriptor, after a hang-up or because the reactor stops."""
         if not self._result.called:
             self._finish(self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or errno.ECONNABORTED)
 
@@ -193,7 +188,7 @@ class _Connecting:
         if self._deadline.active():
             self._deadline.cancel()
 
-    def _give_up(self, time_limit: float) -> None:
+    def _time_out(self, time_limit: float) -> None:
         self._reactor.removeWriter(self)
         address, port = self._address
         self._result.errback(

@@ -1,9 +1,9 @@
-"""The OCI specification that a container's first process was started by, which no engine tells.
+"""The OCI specification of a running container, which the Engine API does not return.
 
 An OCI bundle is a directory with a ``config.json`` (OCI runtime specification, "Filesystem Bundle").  containerd
-makes one for each container and starts the container's shim in it, and the shim is the parent of the first process:
-as a reaper of what it started, whatever the runtime in between was.  So the way leads from the pid to the parent's
-working directory, wherever engine and containerd keep their state.
+creates one for each container and starts the container's shim in it.  The shim is a subreaper, so it is the parent of
+the container's first process, whatever runtime ran in between.  So the working directory of the pid's parent is the
+bundle, wherever engine and containerd keep their state.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ from typing import Any
 
 from criwist.kernel.procfs import PROC, read_stat
 
-#: Bytes.  A specification is some ten kilobytes; what is larger than this is not read into an answer of 16 MiB.
-_MOST = 1 << 20
+#: Bytes.  A specification has some ten kilobytes; a larger one than this is left out of a response of 16 MiB.
+_SIZE_LIMIT = 1 << 20
 
 
 def runtime_spec(pid: int, container: str, proc: str = PROC) -> dict[str, Any] | None:
-    """The specification of a running container; None if it cannot be read here.
+    """Return the specification of a running container, None if it cannot be read on this machine.
 
     :param pid: of its first process.
-    :param container: the 64-digit id, by which the bundle is named.
+    :param container: the 64-digit id, which is the name of the bundle.
     """
     process = read_stat(pid, proc)
     if process is None:
         return None
-    place = f"{proc}/{process.parent}/cwd"
+    bundle = f"{proc}/{process.parent}/cwd"
     try:
-        if os.path.basename(os.readlink(place)) != container:
+        if os.path.basename(os.readlink(bundle)) != container:
             return None
-        with open(f"{place}/config.json", "rb") as file:
-            text = file.read(_MOST + 1)
-        document = json.loads(text) if len(text) <= _MOST else None
+        with open(f"{bundle}/config.json", "rb") as file:
+            text = file.read(_SIZE_LIMIT + 1)
+        document = json.loads(text) if len(text) <= _SIZE_LIMIT else None
     except (OSError, ValueError):
         return None
     return document if isinstance(document, dict) else None

@@ -1,14 +1,13 @@
-"""How far down an engine may set oom_score_adj.
+"""The lowest oom_score_adj that an engine may set.
 
-The kernel lets a process lower an oom_score_adj without CAP_SYS_RESOURCE only as far as a minimum that is inherited
-with it, and moved only by writers that have the capability (proc(5); ``oom_score_adj_min`` in the kernel, which
-nobody can read).  A process's own oom_score_adj is never below its minimum, so a child can always be given that
-value again; how much lower it may go cannot be told without trying.
+Without CAP_SYS_RESOURCE, a process may lower an oom_score_adj only to a minimum, which children inherit and only
+writers with the capability change (proc(5); ``oom_score_adj_min`` in the kernel, which no file shows).  A process's own
+oom_score_adj is never below its minimum, so a child can always get that value again.  How much lower it may go is
+unknown before an attempt.
 
-It is runc that writes the value, as a grandchild of the containerd that the engine uses: a child of dockerd, or a
-service beside it.  runc is exec'd as root, so it has the capability if containerd's bounding set has it
-(capabilities(7)) and containerd is in the initial user namespace, whose capabilities alone count; a rootless
-engine is not.
+runc writes the value, as a grandchild of the containerd that the engine uses: a child of dockerd, or a service beside
+it.  runc runs as root, so it has the capability if containerd's bounding set has it (capabilities(7)) and containerd is
+in the initial user namespace, since only capabilities of that namespace count.  A rootless engine is not in it.
 """
 
 from __future__ import annotations
@@ -20,29 +19,29 @@ from criwist.errors import NotFound
 from criwist.kernel.process_identity import CAP_SYS_RESOURCE, read_identity
 from criwist.kernel.procfs import PROC, all_pids, read_stat, read_text
 
-#: What the kernel takes at all.
+#: The lowest value that the kernel accepts.
 LEAST_SCORE = -1000
 
 _ENGINE = "dockerd"
 _CONTAINERD = "containerd"
-#: ``uid_map`` of the initial user namespace, seen from within.
-_EVERY_ID = ["0", "0", "4294967295"]
+#: ``uid_map`` of the initial user namespace, read from within.
+_INITIAL_UID_MAP = ["0", "0", "4294967295"]
 
 
 def local_oom_score_floor(docker_endpoint: str, proc: str = PROC) -> int | None:
-    """The least oom_score_adj that the engine at *docker_endpoint* can certainly give to a container.
+    """Return the lowest oom_score_adj that the engine at *docker_endpoint* can certainly give to a container.
 
-    None if that cannot be told from here: the engine is on another machine, is away, or its process is hidden from us.
+    None if it is unknown: the engine is on another machine, does not run, or its process is hidden from criwist.
     """
     pid = engine_pid(docker_endpoint, proc)
     return None if pid is None else oom_score_floor(pid, proc)
 
 
 def oom_score_floor(engine_pid: int, proc: str = PROC) -> int | None:
-    """As :func:`local_oom_score_floor`, of a dockerd process.
+    """Return the same as :func:`local_oom_score_floor`, for a dockerd process.
 
-    The floor is -1000 if all processes that may start the engine's containers have CAP_SYS_RESOURCE, else the
-    highest of their own scores.
+    The floor is -1000 if all processes that may start the engine's containers have CAP_SYS_RESOURCE, else the highest
+    of their own scores.
     """
     floors = [_floor(pid, proc) for pid in containerds(engine_pid, proc)]
     known = [floor for floor in floors if floor is not None]
@@ -50,10 +49,10 @@ def oom_score_floor(engine_pid: int, proc: str = PROC) -> int | None:
 
 
 def engine_pid(docker_endpoint: str, proc: str = PROC) -> int | None:
-    """The process that serves a ``unix://`` endpoint, None if it cannot be told.
+    """Return the pid of the engine that serves a ``unix://`` endpoint, None if it is unknown.
 
-    The socket's peer is whoever called listen(2).  With socket activation that is the service manager; then the
-    engine is the only dockerd of the machine, if there is but one.
+    The socket's peer is the process that called listen(2).  With socket activation that is the service manager; then
+    the engine is the machine's dockerd, if there is exactly one.
     """
     scheme, _, path = docker_endpoint.partition("://")
     if scheme != "unix":
@@ -77,27 +76,27 @@ def _peer(path: str) -> int | None:
 
 
 def containerds(engine_pid: int, proc: str = PROC) -> list[int]:
-    """The containerd that is the engine's child, else all that are services of their own, else the engine."""
+    """Return the containerd that is the engine's child, else all that are no child of a dockerd, else the engine."""
     parents = {}
     for pid in all_pids(proc):
         if _command(pid, proc) == _CONTAINERD and (stat := read_stat(pid, proc)) is not None:
             parents[pid] = stat.parent
-    own = [pid for pid, parent in parents.items() if parent == engine_pid]
+    children = [pid for pid, parent in parents.items() if parent == engine_pid]
     services = [pid for pid, parent in parents.items() if _command(parent, proc) != _ENGINE]
-    return own or services or [engine_pid]
+    return children or services or [engine_pid]
 
 
 def _floor(pid: int, proc: str) -> int | None:
-    own = read_text(f"{proc}/{pid}/oom_score_adj")
-    ids = read_text(f"{proc}/{pid}/uid_map")
+    score = read_text(f"{proc}/{pid}/oom_score_adj")
+    uid_map = read_text(f"{proc}/{pid}/uid_map")
     try:
         identity = read_identity(pid, proc)
     except NotFound:
         return None
-    capable = bool(identity.bounding >> CAP_SYS_RESOURCE & 1) and (ids or "").split() == _EVERY_ID
+    capable = bool(identity.bounding >> CAP_SYS_RESOURCE & 1) and (uid_map or "").split() == _INITIAL_UID_MAP
     if capable:
         return LEAST_SCORE
-    return int(own) if own else None
+    return int(score) if score else None
 
 
 def _command(pid: int, proc: str) -> str:

@@ -1,9 +1,9 @@
-"""As whom a process runs: user, groups and capabilities, from ``/proc/<pid>/status``.
+"""User, groups and capabilities of a process, from ``/proc/<pid>/status``.
 
-``ContainerStatus.user`` is to tell the identity that the container's first process was given.  That is the *real*
-user and group: a set-user-id program changes the effective ones only.  Ids in ``status`` are those of the reader's
-user namespace; an engine with ``userns-remap`` gives its containers one of their own, and what the CRI wants is the
-id in there, so ids are mapped back through ``uid_map`` and ``gid_map`` (user_namespaces(7)).
+``ContainerStatus.user`` reports the identity that the container's first process started with.  That is the *real* user
+and group: a set-user-id program changes only the effective ones.  Ids in ``status`` are those of the reader's user
+namespace.  An engine with ``userns-remap`` gives its containers a namespace of their own, and the CRI reports the ids
+inside it, so ids are mapped back through ``uid_map`` and ``gid_map`` (user_namespaces(7)).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from attrs import frozen
 from criwist.errors import NotFound
 from criwist.kernel.procfs import PROC, read_text
 
-#: What user_namespaces(7) has the kernel show for an id without a mapping (``/proc/sys/kernel/overflowuid``).
+#: The id that the kernel shows for one without a mapping (user_namespaces(7), ``/proc/sys/kernel/overflowuid``).
 OVERFLOW_ID = 65534
 
 #: Bit numbers of linux/capability.h.
@@ -38,7 +38,7 @@ class Identity:
 
 
 def read_identity(pid: int, proc: str = PROC) -> Identity:
-    """The identity of a process of the host, as of now.
+    """Return the present identity of a process of the host.
 
     :raises NotFound: it is gone.
     """
@@ -49,7 +49,7 @@ def read_identity(pid: int, proc: str = PROC) -> Identity:
 
 
 def parse_identity(status: str, uid_map: str = "", gid_map: str = "") -> Identity:
-    """The identity in the text of ``status``; an empty map stands for the reader's own user namespace."""
+    """Return the identity in the text of ``status``; an empty map is that of the reader's own user namespace."""
     fields = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
     return Identity(
         uid=_inside(int(fields["Uid"].split()[0]), uid_map),

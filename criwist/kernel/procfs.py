@@ -1,10 +1,10 @@
-"""What ``/proc`` says of one process, as values.
+"""Readers of a process's files in ``/proc``.
 
-A number in ``/proc`` names a process only as long as that process is not reaped, so a process is identified here
-by its number *and* its start time: the kernel gives a number out again only after all others have been used, which
-cannot happen within one clock tick.  A process that vanishes while it is read is None, never an exception.
+A pid names a process only until the process is reaped.  So a process is identified by its pid *and* its start time:
+the kernel reuses a pid only after all others have been used, which cannot happen within one clock tick.  For a process
+that ends while it is read, functions return None and raise nothing.
 
-The root of the tree is a parameter everywhere, so that unit tests bring their own.
+The path of ``/proc`` is a parameter everywhere, so that unit tests pass their own.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ _DEAD = frozenset("ZXx")
 
 @frozen
 class ProcessStat:
-    """``/proc/<pid>/stat``, as far as it is of use here."""
+    """The fields of ``/proc/<pid>/stat`` that criwist uses."""
 
     pid: int
     #: One letter, see proc(5).
     state: str
     parent: int
-    #: Number of the process that made the process group; it need not live any more.
+    #: Pid of the process that created the process group; it may have ended.
     group: int
-    #: Number of the process that made the session; it need not live any more.
+    #: Pid of the process that created the session; it may have ended.
     session: int
     threads: int
     #: Clock ticks since boot.
@@ -39,21 +39,21 @@ class ProcessStat:
 
     @property
     def alive(self) -> bool:
-        """Whether any thread of it can still run; a zombie whose other threads run on is alive."""
+        """Whether any of its threads can still run; a zombie whose other threads run is alive."""
         return self.state not in _DEAD or self.threads > 1
 
     @property
     def leads(self) -> bool:
-        """Whether its process group is the one that it made itself."""
+        """Whether it is the leader of its process group."""
         return self.group == self.pid
 
     def same_process(self, other: ProcessStat | None) -> bool:
-        """Whether *other* was read from this very process, not from a later bearer of its number."""
+        """Return whether *other* was read from this process, not from a later one with the same pid."""
         return other is not None and (self.pid, self.start) == (other.pid, other.start)
 
 
 def read_text(path: str) -> str | None:
-    """The file's text with undecodable bytes kept (surrogateescape), or None if the process is gone or hidden."""
+    """Return the file's text (undecodable bytes by surrogateescape), None if the process is gone or hidden."""
     try:
         with open(path, encoding="utf-8", errors="surrogateescape") as file:
             return file.read()
@@ -62,7 +62,7 @@ def read_text(path: str) -> str | None:
 
 
 def parse_stat(text: str) -> ProcessStat:
-    """Parse a line of ``/proc/<pid>/stat``; the command in it may hold blanks and parentheses of its own."""
+    """Parse a line of ``/proc/<pid>/stat``; the command in it may contain blanks and parentheses."""
     number, _, rest = text.partition(" ")
     fields = rest[rest.rindex(")") + 2 :].split()
     return ProcessStat(
@@ -77,18 +77,18 @@ def parse_stat(text: str) -> ProcessStat:
 
 
 def read_stat(pid: int, proc: str = PROC) -> ProcessStat | None:
-    """The process's stat, or None if there is none of this number."""
+    """Return the process's stat, None if there is no process with this pid."""
     text = read_text(f"{proc}/{pid}/stat")
     return parse_stat(text) if text else None
 
 
 def all_pids(proc: str = PROC) -> list[int]:
-    """Every process of the host, in order of number."""
+    """Return the pids of all processes of the host, in ascending order."""
     return sorted(int(name) for name in os.listdir(proc) if name.isascii() and name.isdigit())
 
 
 def read_children(pid: int, proc: str = PROC) -> set[int]:
-    """Children of all threads of the process, wherever they are; empty without CONFIG_PROC_CHILDREN.
+    """Return the children of all threads of the process, in any cgroup; empty without CONFIG_PROC_CHILDREN.
 
     Complete only while neither the process nor its children run (proc(5), ``/proc/<pid>/task/<tid>/children``).
     """
@@ -104,7 +104,7 @@ def read_children(pid: int, proc: str = PROC) -> set[int]:
 
 
 def read_variable(pid: int, name: str, proc: str = PROC) -> str | None:
-    """The value that the environment variable had when the process was last exec'd, or None."""
+    """Return the environment variable's value at the process's last execve(2), None if it was not set."""
     text = read_text(f"{proc}/{pid}/environ")
     for entry in (text or "").split("\0"):
         key, equals, value = entry.partition("=")
@@ -114,11 +114,11 @@ def read_variable(pid: int, name: str, proc: str = PROC) -> str | None:
 
 
 def open_streams(pid: int, descriptors: Iterable[int] | None = None, proc: str = PROC) -> set[str]:
-    """A name, unique on the host, for every unnamed pipe, socket and pseudo-terminal that the process holds open.
+    """Return a name, unique on the host, for every unnamed pipe, socket and pseudo-terminal that the process has open.
 
     Files are not touched, so that a dead network file system cannot block the caller.
 
-    :param descriptors: look at these alone; None: at all.
+    :param descriptors: the descriptors to read; None: all.
     """
     directory = f"{proc}/{pid}/fd"
     try:

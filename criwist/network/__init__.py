@@ -1,3 +1,3 @@
-"""IPodNetwork, thrice: CNI, Docker's bridge, the host's own network."""
+"""The three providers of IPodNetwork: CNI, Docker's bridge, the host's own network."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a pod asks of a network, as the entry of the attachment that it is to become."""
+"""A pod's network request as the journal entry of the attachment that ADD makes, or DEL releases."""
 
 from __future__ import annotations
 
@@ -21,43 +21,48 @@ from criwist.netconf.capabilities import (
 )
 from criwist.netconf.invocations import Attachment
 from criwist.network.attachments import INTERFACE, Entry
-from criwist.network.readiness import InForce
+from criwist.network.readiness import ActiveConfiguration
 from criwist.network.teardown import inode
 
 _log = Logger()
 
 
 def planned_entry(
-    request: PodNetworkRequest, pause: JSONObject, in_force: InForce, pod_cidrs: tuple[str, ...], *, loopback: bool
+    request: PodNetworkRequest,
+    pause: JSONObject,
+    active: ActiveConfiguration,
+    pod_cidrs: tuple[str, ...],
+    *,
+    loopback: bool,
 ) -> Entry:
-    """The entry of an ADD that is about to be run, in the namespace of a running pause.
+    """Return the entry of an ADD that is about to run, in the namespace of a running pause.
 
     :raises InvalidArgument: an annotation of the pod is malformed.
-    :raises FailedPrecondition: the pause is gone, or the network cannot do what an annotation asks for.
+    :raises FailedPrecondition: the pause is gone, or the network does not support what an annotation asks for.
     """
     arguments = capability_arguments(request, pod_cidrs)
-    network = in_force.network
-    demand_capabilities(f"no plugin of network {network.name} has", network.capabilities, arguments)
+    network = active.network
+    require_capabilities(f"no plugin of network {network.name} has", network.capabilities, arguments)
     netns = f"/proc/{(pause.get('State') or {}).get('Pid') or 0}/ns/net"
     identity = inode(netns)
     if not identity:
         raise FailedPrecondition(f"the pause of sandbox {request.sandbox_id} has ended")
     attachment = Attachment(request.sandbox_id, netns, INTERFACE, pod_arguments(request), arguments)
-    return Entry(network, in_force.version, attachment, identity, loopback=loopback)
+    return Entry(network, active.version, attachment, identity, loopback=loopback)
 
 
-def guessed_entry(request: PodNetworkRequest, in_force: InForce, pod_cidrs: tuple[str, ...]) -> Entry:
-    """The entry of an ADD that may have been run by somebody who left no word of it; annotations are not looked at."""
+def guessed_entry(request: PodNetworkRequest, active: ActiveConfiguration, pod_cidrs: tuple[str, ...]) -> Entry:
+    """Return the entry of an ADD that another shim may have run without a record.  Annotations are ignored."""
     bare = PodNetworkRequest(
         request.sandbox_id, request.name, request.namespace, request.uid, port_mappings=request.port_mappings
     )
     arguments = capability_arguments(bare, pod_cidrs)
     attachment = Attachment(request.sandbox_id, "", INTERFACE, pod_arguments(request), arguments)
-    return Entry(in_force.network, in_force.version, attachment)
+    return Entry(active.network, active.version, attachment)
 
 
 def pod_arguments(request: PodNetworkRequest) -> tuple[tuple[str, str], ...]:
-    """CNI_ARGS, as all CRI runtimes pass them; plugins look pods up by them."""
+    """Return CNI_ARGS, as all CRI runtimes pass them; plugins find the pod by them."""
     return (
         ("IgnoreUnknown", "1"),
         ("K8S_POD_NAMESPACE", request.namespace),
@@ -67,11 +72,13 @@ def pod_arguments(request: PodNetworkRequest) -> tuple[tuple[str, str], ...]:
     )
 
 
-def demand_capabilities(lacking: str, available: Collection[str], arguments: Mapping[str, Any]) -> None:
-    """Refuse what would be ignored in silence; where pods have always been used to that, log it.
+def require_capabilities(lacking: str, available: Collection[str], arguments: Mapping[str, Any]) -> None:
+    """Reject a request for an address that the network cannot fulfil; log other capabilities that it ignores.
 
-    :param lacking: who cannot do it, as in "… the capability ips".
-    :raises FailedPrecondition: an annotation asks for what is not among the *available* capabilities.
+    Host ports and bandwidth have always been ignored where no plugin supports them.
+
+    :param lacking: subject and verb of the message "… the capability ips".
+    :raises FailedPrecondition: an annotation asks for a capability that is not *available*.
     """
     for capability, annotation in ((IPS, IPS_ANNOTATION), (MAC, MAC_ANNOTATION)):
         if capability in arguments and capability not in available:

@@ -1,11 +1,11 @@
-"""What is attached to which network, on disk: our journal, and libcni's cache beside it.
+"""Attachments of pods to networks, on disk: criwist's journal, and libcni's cache beside it.
 
-The journal has an entry from before the first plugin of ADD is called until DEL has succeeded, so whatever ends us,
-and whenever, the next start knows what to release and with which configuration.  An entry without a result is of an
-ADD that did not come back.
+The journal has an entry from before the first plugin of ADD is called until DEL has succeeded.  So whenever criwist is
+killed, its next start knows what to release, and with which configuration.  An entry without a result is of an ADD
+that did not return.
 
-The cache has the same of those that stand, in the form that cri-dockerd reads and writes.  An attachment that is in
-the cache and not in the journal is one that cri-dockerd made.
+The cache has the same of the attachments that are complete, in the form that cri-dockerd reads and writes.  cri-dockerd
+made an attachment that is in the cache and not in the journal.
 """
 
 from __future__ import annotations
@@ -29,40 +29,40 @@ from criwist.netconf.results import Result, read_result, result_version
 from criwist.records.atomic_files import Documents, remove_file, valid_key, write_file
 
 _VERSION = 1
-#: Of the pod's interface; what every plugin and every shim calls it.
+#: Name of the pod's interface, for every plugin and every shim.
 INTERFACE = "eth0"
 
 
 @frozen
 class Entry:
-    """One pod on one network."""
+    """The attachment of one pod to one network."""
 
     network: NetworkList
-    #: Version of the specification that ADD was run as, and DEL is to be.
+    #: Version of the specification that ADD ran as, and DEL must run as.
     version: str
     attachment: Attachment
-    #: Inode of the pod's network namespace, by which a path that leads elsewhere by now is told; 0: not known.
+    #: Inode of the pod's network namespace, which shows whether a path still leads to it; 0: unknown.
     netns_inode: int = 0
-    #: Of ADD, in the form of ``version``; None: it has not come back.
+    #: The result of ADD, in the form of ``version``; None: ADD has not returned.
     result: Mapping[str, Any] | None = None
-    #: Of the plugin before the one that ADD was at, while it has not come back.
+    #: While ADD has not returned: the result of the last plugin that has.
     partial: Mapping[str, Any] | None = None
-    #: The loopback plugin was run as well.
+    #: The loopback plugin ran as well.
     loopback: bool = False
 
     @property
     def sandbox_id(self) -> str:
-        """Whose it is."""
+        """The sandbox's id, which is the attachment's container id."""
         return self.attachment.container_id
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """The pod's, in the plugin's order."""
+        """The pod's addresses, in the plugin's order."""
         return () if self.result is None else self.read_result().pod_addresses(self.attachment.interface)
 
     @property
     def port_mappings(self) -> tuple[PortMapping, ...]:
-        """The host ports that it holds."""
+        """The pod's host ports."""
         mappings = self.attachment.capability_arguments.get(PORT_MAPPINGS) or ()
         return tuple(
             PortMapping(
@@ -75,12 +75,12 @@ class Entry:
         )
 
     def read_result(self) -> Result:
-        """The result as a value; an empty one if there is none."""
+        """Return the result as a value, an empty one if there is none."""
         return Result() if self.result is None else read_result(self.result)
 
 
 def entry_document(entry: Entry) -> dict[str, Any]:
-    """The entry as JSON, for the journal and for the sandbox's record."""
+    """Return the entry as JSON, for the journal and for the sandbox's record."""
     attachment = entry.attachment
     return {
         "list": entry.network.text,
@@ -99,9 +99,9 @@ def entry_document(entry: Entry) -> dict[str, Any]:
 
 
 def read_entry(document: Mapping[str, Any]) -> Entry:
-    """Read what :func:`entry_document` made.
+    """Return the entry of a document that :func:`entry_document` made.
 
-    :raises ValueError: it is something else.
+    :raises ValueError: it is no such document.
     """
     try:
         return Entry(
@@ -120,7 +120,7 @@ def read_entry(document: Mapping[str, Any]) -> Entry:
             loopback=document["loopback"],
         )
     except (KeyError, TypeError) as problem:
-        raise ValueError(f"it is not an entry of an attachment: {problem!r}") from problem
+        raise ValueError(f"it is not the entry of an attachment: {problem!r}") from problem
 
 
 @define(eq=False)
@@ -136,28 +136,28 @@ class Attachments:
         self._journal = Documents(self.directory, _VERSION, log=self._log)
 
     def begin(self, entry: Entry) -> None:
-        """ADD is about to be called.  Durable on return.
+        """Record that ADD is about to be called.  Durable on return.
 
-        :raises Internal: it cannot be written, and ADD must not be called.
+        :raises Internal: the journal cannot be written, and ADD must not be called.
         """
         with _as_internal(f"network of sandbox {entry.sandbox_id} cannot be recorded"):
             self._journal.write(entry.sandbox_id, entry_document(entry))
 
-    def progress(self, entry: Entry) -> None:
-        """ADD has come further.  Outlives us and not the machine, with which what plugins make goes too.
+    def update(self, entry: Entry) -> None:
+        """Record the partial result of ADD.  Survives a crash of criwist; a reboot removes what plugins made anyway.
 
-        :raises Internal: it cannot be written.
+        :raises Internal: the journal cannot be written.
         """
         with _as_internal(f"network of sandbox {entry.sandbox_id} cannot be recorded"):
             self._journal.write(entry.sandbox_id, entry_document(entry), durable=False)
 
-    def stands(self, entry: Entry) -> None:
-        """ADD has come back with the entry's result.
+    def complete(self, entry: Entry) -> None:
+        """Record that ADD has returned the entry's result.
 
-        Outlives us at once, and the machine a little later: the sandbox's record, which is written next, has the same,
-        and is durable.
+        Survives a crash of criwist from now on, and one of the machine soon: the sandbox's record, which is written
+        next, has the same, and is durable.
 
-        :raises Internal: it cannot be written.
+        :raises Internal: journal or cache cannot be written.
         """
         path = self._cache_path(entry)
         cached = Cached(entry.network.name, entry.network.text, entry.attachment, entry.result)
@@ -166,8 +166,10 @@ class Attachments:
             os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
             write_file(path, write_cached(cached).encode("utf-8"), durable=False)
 
-    def forget(self, entry: Entry) -> None:
-        """DEL has succeeded.  Idempotent.  The cache goes first: what is left of it would seem to be another's.
+    def remove(self, entry: Entry) -> None:
+        """Remove the entry after DEL has succeeded.  Idempotent.
+
+        The cache is removed first: an entry in the cache alone would be taken for cri-dockerd's.
 
         :raises Internal: it cannot be removed, and DEL will be called again.
         """
@@ -175,15 +177,15 @@ class Attachments:
             remove_file(self._cache_path(entry))
             if entry.loopback:
                 name = cache_file_name("cni-loopback", entry.sandbox_id, entry.attachment.interface)
-                remove_file(self._results(name))
+                remove_file(self._result_path(name))
             self._journal.remove(entry.sandbox_id)
 
     def sandbox_ids(self) -> list[str]:
-        """Of all entries in the journal."""
+        """Return the sandbox ids of all entries in the journal."""
         return self._journal.keys()
 
-    def journaled(self, sandbox_id: str) -> Entry | None:
-        """The sandbox's entry in the journal; a damaged one is logged and set aside."""
+    def find_in_journal(self, sandbox_id: str) -> Entry | None:
+        """Return the sandbox's entry in the journal; a damaged one is logged and set aside."""
         document = self._journal.read(sandbox_id)
         if document is None:
             return None
@@ -193,38 +195,39 @@ class Attachments:
             self._journal.set_aside(sandbox_id, str(problem))
             return None
 
-    def cached(self, sandbox_id: str, fallback: NetworkList | None) -> Entry | None:
-        """The sandbox's entry in the cache: what another runtime attached.
+    def find_in_cache(self, sandbox_id: str, fallback: NetworkList | None) -> Entry | None:
+        """Return the sandbox's entry in the cache, which another runtime may have written.
 
-        :param fallback: the list to believe for a file of libcni before 0.8, which has the result and no list.
+        :param fallback: the list to use for a file of libcni before 0.8, which has the result and no list.
         """
         marker = f"-{sandbox_id}-"
         for name in self._cache_names():
             network, found, interface = name.partition(marker)
             if not found or interface != INTERFACE or network == "cni-loopback" or not valid_key(sandbox_id):
                 continue
+            path = self._result_path(name)
             try:
-                with open(self._results(name), "rb") as file:
-                    return _entry_of(file.read(), network, sandbox_id, fallback)
+                with open(path, "rb") as file:
+                    return _parse_cached(file.read(), network, sandbox_id, fallback)
             except (OSError, ValueError) as problem:
-                self._log.error("{path} cannot be used: {problem}", path=self._results(name), problem=problem)
+                self._log.error("{path} cannot be used: {problem}", path=path, problem=problem)
         return None
 
-    def valid(self, network: str) -> list[tuple[str, str]]:
-        """Container id and interface of every attachment to *network* that we know, ours or another's, for GC."""
-        entries = [self.journaled(sandbox_id) for sandbox_id in self.sandbox_ids()]
+    def valid_attachments(self, network: str) -> list[tuple[str, str]]:
+        """Return container id and interface of every known attachment to *network*, of any runtime, for GC."""
+        entries = [self.find_in_journal(sandbox_id) for sandbox_id in self.sandbox_ids()]
         known = {(entry.sandbox_id, entry.attachment.interface) for entry in entries if entry is not None}
         prefix = network + "-"
         for name in self._cache_names():
-            container_id, parted, interface = name.removeprefix(prefix).partition("-")
-            if name.startswith(prefix) and parted:
+            container_id, separator, interface = name.removeprefix(prefix).partition("-")
+            if name.startswith(prefix) and separator:
                 known.add((container_id, interface))
         return sorted(known)
 
     def _cache_path(self, entry: Entry) -> str:
-        return self._results(cache_file_name(entry.network.name, entry.sandbox_id, entry.attachment.interface))
+        return self._result_path(cache_file_name(entry.network.name, entry.sandbox_id, entry.attachment.interface))
 
-    def _results(self, name: str) -> str:
+    def _result_path(self, name: str) -> str:
         return os.path.join(self.cache_directory, "results", name)
 
     def _cache_names(self) -> list[str]:
@@ -235,19 +238,19 @@ class Attachments:
 
 
 @contextmanager
-def _as_internal(what: str) -> Iterator[None]:
-    """Raise what the system refuses as a fault with a name."""
+def _as_internal(text: str) -> Iterator[None]:
+    """Raise each OSError as Internal, with *text* before it."""
     try:
         yield
     except OSError as problem:
-        raise Internal(f"{what}: {problem}") from problem
+        raise Internal(f"{text}: {problem}") from problem
 
 
-def _entry_of(content: bytes, network: str, sandbox_id: str, fallback: NetworkList | None) -> Entry:
+def _parse_cached(content: bytes, network: str, sandbox_id: str, fallback: NetworkList | None) -> Entry:
     try:
         cached = read_cached(content)
     except MalformedDocument:
-        return _entry_of_bare_result(content, network, sandbox_id, fallback)
+        return _parse_bare_result(content, network, sandbox_id, fallback)
     listed = parse_list(cached.configuration)
     result = cached.result
     version = listed.versions[0]
@@ -258,9 +261,9 @@ def _entry_of(content: bytes, network: str, sandbox_id: str, fallback: NetworkLi
     return entry
 
 
-def _entry_of_bare_result(content: bytes, network: str, sandbox_id: str, fallback: NetworkList | None) -> Entry:
+def _parse_bare_result(content: bytes, network: str, sandbox_id: str, fallback: NetworkList | None) -> Entry:
     if fallback is None or fallback.name != network:
-        raise MalformedDocument(f"it holds no configuration, and none of network {network} is in force")
+        raise MalformedDocument(f"it has no configuration, and network {network} has no active one")
     result = parse_json_object(content)
     entry = Entry(fallback, result_version(result), Attachment(sandbox_id, "", INTERFACE), result=result, loopback=True)
     entry.read_result()

@@ -1,7 +1,7 @@
-"""Docker's own bridge as the pod network: the engine makes, numbers and removes it, we read.
+"""Docker's own bridge as the pod network: the engine creates and removes it and assigns addresses, criwist reads them.
 
-The engine also publishes the host ports of such a pod, so a port that is taken fails the start of the pause, with
-the engine's words.  Nothing is left to tear down: stopping the pause releases it all.
+The engine also publishes the host ports of such a pod, so the start of the pause fails for a port that is taken, with
+the engine's error.  Nothing is left to tear down: stopping the pause releases addresses and ports.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from criwist.errors import EngineFailure
 from criwist.interfaces.engine import JSONObject
 from criwist.interfaces.network import IPodNetwork, NetworkCondition, PodNetwork, PodNetworkRequest
 from criwist.netconf.capabilities import PORT_MAPPINGS, capability_arguments
-from criwist.network.attachment_request import demand_capabilities
+from criwist.network.attachment_request import require_capabilities
 
 #: Bridged packets pass iptables only with these at 1; Kubernetes' service addresses depend on it.
 _BRIDGE_SYSCTLS = ("bridge-nf-call-iptables", "bridge-nf-call-ip6tables")
@@ -29,57 +29,56 @@ _BRIDGE_SYSCTLS = ("bridge-nf-call-iptables", "bridge-nf-call-ip6tables")
 class BridgeNetwork:
     """Pods on the engine's default bridge."""
 
-    #: Where the kernel's bridge module has its settings; absent without the module.
+    #: Directory of the kernel's bridge settings; absent without the bridge module.
     sysctls: str = "/proc/sys/net/bridge"
     name: str = field(default="bridge", init=False)
     docker_network_mode: str = field(default="bridge", init=False)
     publishes_ports: bool = field(default=True, init=False)
-    undecided: bool = field(default=False, init=False)
+    condition_pending: bool = field(default=False, init=False)
     _prepared: bool = field(default=False, init=False)
     _log: Logger = field(factory=Logger, kw_only=True)
 
     def condition(self) -> NetworkCondition:
-        """Ready: a bridge that the engine lacks is told by the start of a pod."""
+        """Return "ready"; if the engine has no bridge, the start of a pod reports it."""
         return NetworkCondition(ready=True)
 
-    async def first_look(self) -> None:
-        """Nothing: there is nothing to look at."""
+    async def wait_for_condition(self) -> None:
+        pass
 
     async def set_up(self, request: PodNetworkRequest, pause: JSONObject) -> PodNetwork:
-        """Read the addresses that the engine gave.
+        """Return the addresses that the engine assigned.
 
         :raises InvalidArgument: an annotation of the pod is malformed.
-        :raises FailedPrecondition: one asks for what the engine cannot do.
-        :raises EngineFailure: it gave none.
+        :raises FailedPrecondition: an annotation asks for something that the engine does not support.
+        :raises EngineFailure: the engine assigned no address.
         """
-        demand_capabilities("Docker's bridge does not have", (PORT_MAPPINGS,), capability_arguments(request, ()))
+        require_capabilities("Docker's bridge does not have", (PORT_MAPPINGS,), capability_arguments(request, ()))
         if not self._prepared:
             self._prepared = True
-            self._let_iptables_see_the_bridge()
+            self._enable_bridge_filter()
         addresses = engine_addresses(pause)
         if not addresses:
             raise EngineFailure(f"the engine gave sandbox {request.sandbox_id} no address on its bridge network")
         return PodNetwork(addresses)
 
     async def tear_down(self, request: PodNetworkRequest, network: PodNetwork | None, pause: JSONObject | None) -> None:
-        """Nothing: the engine releases addresses and ports when the pause stops."""
+        """Do nothing: the engine releases addresses and ports when the pause stops."""
 
     def recall(self, request: PodNetworkRequest, pause: JSONObject) -> PodNetwork | None:
-        """What the engine says now, which for a running pause is what it gave."""
+        """Return the addresses in *pause*, which do not change while the pause runs."""
         addresses = engine_addresses(pause)
         return PodNetwork(addresses) if addresses else None
 
     async def update_pod_cidr(self, pod_cidr: str) -> None:
-        """Nothing: the engine numbers its bridge by its own configuration."""
+        """Do nothing: the engine's own configuration has the bridge's addresses."""
 
     async def reconcile(self, known: Mapping[str, PodNetworkRequest]) -> None:
-        """Nothing: what belongs to no container, the engine has released."""
+        """Do nothing: the engine has released what belongs to no container."""
 
     def verbose(self) -> Mapping[str, Any]:
-        """The mode."""
         return {"plugin": self.name, "docker_network": self.docker_network_mode}
 
-    def _let_iptables_see_the_bridge(self) -> None:
+    def _enable_bridge_filter(self) -> None:
         for name in _BRIDGE_SYSCTLS:
             path = os.path.join(self.sysctls, name)
             try:
@@ -94,9 +93,9 @@ class BridgeNetwork:
 
 
 def engine_addresses(pause: JSONObject) -> tuple[str, ...]:
-    """Addresses of an inspected container on all its networks: IPv4 then IPv6 of each, the default bridge first.
+    """Return an inspected container's addresses on all its networks: IPv4, then IPv6 of each, the default bridge first.
 
-    Engines name them in ``NetworkSettings.Networks``; older ones repeated the default bridge's beside it.
+    Engines list them in ``NetworkSettings.Networks``; older ones repeat the default bridge's in ``NetworkSettings``.
     """
     settings = pause.get("NetworkSettings") or {}
     networks = settings.get("Networks") or {}

@@ -1,6 +1,6 @@
 """The host's own network: nothing to set up, nothing to release, no address to report.
 
-The CRI wants ``ip`` empty for such a pod; kubelet puts the node's addresses in (PodSandboxNetworkStatus).
+The CRI requires an empty ``ip`` for such a pod; kubelet fills in the node's addresses (PodSandboxNetworkStatus).
 """
 
 from __future__ import annotations
@@ -23,32 +23,28 @@ class HostNetwork:
     name: str = field(default="host", init=False)
     docker_network_mode: str = field(default="host", init=False)
     publishes_ports: bool = field(default=False, init=False)
-    undecided: bool = field(default=False, init=False)
+    condition_pending: bool = field(default=False, init=False)
 
     def condition(self) -> NetworkCondition:
-        """Always ready."""
         return NetworkCondition(ready=True)
 
-    async def first_look(self) -> None:
-        """Nothing: there is nothing to look at."""
+    async def wait_for_condition(self) -> None:
+        pass
 
     async def set_up(self, request: PodNetworkRequest, pause: JSONObject) -> PodNetwork:
-        """A network without addresses."""
         return PodNetwork()
 
     async def tear_down(self, request: PodNetworkRequest, network: PodNetwork | None, pause: JSONObject | None) -> None:
-        """Nothing."""
+        pass
 
     def recall(self, request: PodNetworkRequest, pause: JSONObject) -> PodNetwork | None:
-        """A network without addresses."""
         return PodNetwork()
 
     async def update_pod_cidr(self, pod_cidr: str) -> None:
-        """Nothing."""
+        pass
 
     async def reconcile(self, known: Mapping[str, PodNetworkRequest]) -> None:
-        """Nothing."""
+        pass
 
     def verbose(self) -> Mapping[str, Any]:
-        """The mode."""
         return {"plugin": self.name}

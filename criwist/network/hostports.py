@@ -1,8 +1,8 @@
-"""Who holds which host port.
+"""Reservations of host ports.
 
-CNI's portmap plugin does not look whether a port is taken: it writes rules, and the first pod's win.  So a pod that
-asks for a port that another one holds is refused here, before anything is made, as the engine refuses it where the
-engine publishes ports.
+CNI's portmap plugin does not check whether a port is taken: it writes rules, and the first pod's rules win.  So a pod
+that asks for a port of another pod is rejected here, before any plugin runs, as the engine rejects it where the engine
+publishes ports.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class HostPorts:
     _holders: dict[tuple[str, int], list[tuple[str, str]]] = field(factory=dict, init=False)
 
     def conflict(self, sandbox_id: str, mappings: Iterable[PortMapping]) -> tuple[PortMapping, str] | None:
-        """The first of *mappings* that another sandbox holds, and which sandbox; None if all are free."""
+        """Return the first of *mappings* that another sandbox holds, and that sandbox's id; None if all are free."""
         for mapping in mappings:
             for address, holder in self._holders.get((mapping.protocol, mapping.host_port), ()):
                 if holder != sandbox_id and _overlap(mapping.host_ip, address):
@@ -33,14 +33,14 @@ class HostPorts:
         return None
 
     def reserve(self, sandbox_id: str, mappings: Iterable[PortMapping]) -> None:
-        """Hold the host ports of *mappings* for a sandbox; those with host port 0 are none.
+        """Reserve the host ports of *mappings* for a sandbox; a mapping with host port 0 needs none.
 
-        :raises FailedPrecondition: another sandbox holds one; nothing is held then.
+        :raises FailedPrecondition: another sandbox holds one; then none is reserved.
         """
         wanted = [mapping for mapping in mappings if mapping.host_port > 0]
-        taken = self.conflict(sandbox_id, wanted)
-        if taken is not None:
-            mapping, holder = taken
+        conflict = self.conflict(sandbox_id, wanted)
+        if conflict is not None:
+            mapping, holder = conflict
             at = f" at {mapping.host_ip}" if mapping.host_ip else ""
             raise FailedPrecondition(
                 f"host port {mapping.host_port}/{mapping.protocol}{at} is held by sandbox {holder}"
@@ -48,14 +48,14 @@ class HostPorts:
         self.hold(sandbox_id, wanted)
 
     def hold(self, sandbox_id: str, mappings: Iterable[PortMapping]) -> None:
-        """Hold host ports for a sandbox that has them already, whoever else has: what stands, stands."""
+        """Reserve host ports for a sandbox that uses them already, even if another sandbox holds them too."""
         for mapping in mappings:
             if mapping.host_port > 0:
                 holders = self._holders.setdefault((mapping.protocol, mapping.host_port), [])
                 holders.append((mapping.host_ip, sandbox_id))
 
     def release(self, sandbox_id: str) -> None:
-        """Give up all that a sandbox holds.  Idempotent."""
+        """Release all host ports of a sandbox.  Idempotent."""
         for port, holders in list(self._holders.items()):
             kept = [one for one in holders if one[1] != sandbox_id]
             if kept:
@@ -65,7 +65,10 @@ class HostPorts:
 
 
 def _overlap(one: str, other: str) -> bool:
-    """Whether a packet can be for both host addresses; ``""`` is every address, ``0.0.0.0`` and ``::`` a family's."""
+    """Return whether a packet can match both host addresses.
+
+    ``""`` is every address; ``0.0.0.0`` and ``::`` are every address of their family.
+    """
     first, second = _read(one), _read(other)
     if first[0].isdisjoint(second[0]):
         return False
@@ -73,7 +76,7 @@ def _overlap(one: str, other: str) -> bool:
 
 
 def _read(address: str) -> tuple[frozenset[int], str | None]:
-    """The families that an address stands for, and the address itself unless it is a wildcard."""
+    """Return the families that an address belongs to, and the address itself unless it is a wildcard."""
     if not address:
         return _ANY, None
     try:

@@ -1,13 +1,13 @@
 """``--network-plugin kubenet``: a configuration list that criwist writes itself, and runs like any other.
 
-Bridge, addresses from the node's pod CIDRs by host-local, host ports by portmap, limits by bandwidth.  The bridge is
-``cbr0``, as kubenet's always was.  Traffic that leaves the pod CIDR is masqueraded, so pods reach the world, and
-pods of other nodes see the node's address.  The engine sets the kernel to forward nothing that no rule accepts
-(iptables FORWARD: DROP), so the firewall plugin accepts what pods send, where it is installed.
+Plugins: bridge, host-local with the node's pod CIDRs, portmap for host ports, bandwidth for limits.  The bridge is
+``cbr0``, as kubenet's always was.  Traffic that leaves the pod CIDR is masqueraded, so pods reach the internet, and
+pods of other nodes see the node's address.  The engine sets iptables' FORWARD policy to DROP, so the firewall plugin,
+where it is installed, accepts the traffic of pods.
 
-Pods reach themselves by the hairpin mode of their veth, also under ``promiscuous-bridge``.  That was a way around a
-fault of kernels of 2016, delivered packets twice, and delivers none since bridges forget the connection of a packet
-that they see only because they are promiscuous (Linux 6.8; Azure/AKS#5669).
+Pods reach themselves by the hairpin mode of their veth, also under ``promiscuous-bridge``.  That mode was a workaround
+for a bug of kernels of 2016, and delivered packets twice.  Since Linux 6.8 it delivers none: a bridge drops the
+connection of a packet that it receives only because it is promiscuous (Azure/AKS#5669).
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ NO_HAIRPIN = "none"
 
 @define(eq=False)
 class KubenetConfiguration:
-    """A source of the list.
+    """A ConfigurationSource of the list.
 
-    :param pod_cidrs: those of the node as known now.
-    :param find: the path of a plugin, None if it is not installed.
+    :param pod_cidrs: returns the node's pod CIDRs as known now.
+    :param find: returns the path of a plugin, None if it is not installed.
     """
 
     _pod_cidrs: Callable[[], tuple[str, ...]]
     _find: Callable[[str], str | None]
     #: 0: the plugin's own default.
     _mtu: int = 0
-    #: ``promiscuous-bridge``, ``hairpin-veth``, ``none``: how a pod reaches itself by its service's address.
+    #: How a pod reaches itself by its service's address: ``promiscuous-bridge``, ``hairpin-veth``, ``none``.
     _hairpin_mode: str = NO_HAIRPIN
 
     def signature(self) -> Hashable:
-        """The CIDRs, and whether there is a firewall plugin: nothing else changes."""
+        """Return the CIDRs, and whether the firewall plugin is installed: nothing else changes."""
         return self._pod_cidrs(), self._has_firewall()
 
     def read(self) -> Choice:
-        """The list; none before a CIDR is known."""
+        """Return the list; none before a CIDR is known."""
         cidrs = self._pod_cidrs()
         if not cidrs:
             return Choice(None, {})
@@ -54,7 +54,6 @@ class KubenetConfiguration:
         return Choice(parse_list(json.dumps(document), source="kubenet"), {})
 
     def missing(self) -> str:
-        """What to say before a CIDR is known."""
         return (
             "kubenet waits for the node's pod CIDR: neither --pod-cidr nor kubelet (UpdateRuntimeConfig) gave one yet; "
             "does the controller manager run with --allocate-node-cidrs?"
@@ -65,7 +64,7 @@ class KubenetConfiguration:
 
 
 def kubenet_list(cidrs: tuple[str, ...], *, mtu: int, hairpin_mode: str, firewall: bool) -> dict[str, Any]:
-    """The configuration list."""
+    """Return the configuration list as a JSON-able document."""
     bridge: dict[str, Any] = {
         "type": "bridge",
         "bridge": BRIDGE,
@@ -74,7 +73,7 @@ def kubenet_list(cidrs: tuple[str, ...], *, mtu: int, hairpin_mode: str, firewal
         "ipam": {
             "type": "host-local",
             "ranges": [[{"subnet": cidr}] for cidr in cidrs],
-            "routes": [{"dst": _everywhere(cidr)} for cidr in cidrs],
+            "routes": [{"dst": _default_route(cidr)} for cidr in cidrs],
         },
     }
     if mtu:
@@ -87,5 +86,5 @@ def kubenet_list(cidrs: tuple[str, ...], *, mtu: int, hairpin_mode: str, firewal
     return {"cniVersion": PREFERRED_VERSION, "name": "kubenet", "plugins": plugins}
 
 
-def _everywhere(cidr: str) -> str:
+def _default_route(cidr: str) -> str:
     return "0.0.0.0/0" if ipaddress.ip_network(cidr).version == 4 else "::/0"

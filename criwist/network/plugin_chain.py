@@ -1,10 +1,10 @@
 """Configuration lists as chains of plugin calls (CNI specification, section 3, "Execution").
 
 ADD, CHECK, STATUS and GC go through the list from first to last, DEL from last to first.  ADD hands each plugin the
-result of the one before; the last one's is the result of the list.  The first plugin that fails ends the chain.
+result of the one before; the last result is the result of the list.  The first plugin that fails ends the chain.
 
-A failure is told as the plugin told it, with the plugin, the command and the code.  What plugins write to standard
-error goes to our log, whether they fail or not.
+The error of a failed call has the plugin's own message, with the plugin, the command and the code.  The standard error
+of plugins goes to criwist's log, whether they fail or not.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ from criwist.netconf.lists import NetworkList, Plugin
 from criwist.netconf.plugin_errors import MalformedDocument, parse_json_object, quote_output, read_plugin_error
 from criwist.netconf.results import convert, read_result
 from criwist.netconf.versions import PREFERRED_VERSION, read_supported_versions
-from criwist.network.plugins import Output
+from criwist.network.plugin_process import Output
 
-#: Seconds for one call of one plugin.  kubelet waits four minutes for a pod: a plugin that hangs in ADD, and once
-#: more in the DEL that undoes it, leaves it time to hear of it.
+#: Seconds for one call of one plugin.  kubelet waits four minutes for a pod: when a plugin hangs in ADD, and once
+#: more in the DEL that undoes it, kubelet still receives the error.
 CALL_TIME_LIMIT = 90.0
-#: Seconds for VERSION and STATUS, which are asked of every plugin before a pod may come.
+#: Seconds for VERSION and STATUS, which every plugin has to answer before the first pod is set up.
 INQUIRY_TIME_LIMIT = 10.0
 
-#: What plugins older than VERSION answer to it.
+#: The error of plugins that are older than the command VERSION.
 _VERSION_UNKNOWN = "unknown CNI_COMMAND: VERSION"
-#: VERSION is about no pod, but plugins built on old libraries want these variables.
+#: VERSION is about no pod, but plugins built on old libraries require these variables.
 _NO_POD = Attachment("dummy", "dummy", "dummy")
 
 
-class PluginComplaint(PluginFailure):
-    """A plugin said what is wrong, in an error object, and did not just fall over."""
+class PluginReportedError(PluginFailure):
+    """A plugin reported a failure in an error object, so it did not crash."""
 
 
 class PluginNotRun(PluginFailure):
-    """A plugin could not even be started, so it has done nothing."""
+    """A plugin could not be started, so it has done nothing."""
 
 
 Runner = Callable[[str, Mapping[str, str], bytes, float], Coroutine[Any, Any, Output]]
@@ -53,8 +53,8 @@ class PluginChain:
     """Runs the plugins of configuration lists.
 
     :param run: ``run_plugin`` with a reactor: executable, environment, standard input, time limit.
-    :param directories: where plugins are looked for, in order.
-    :param environment: what plugins see beside the ``CNI_`` variables: ours.
+    :param directories: searched for plugins, in order.
+    :param environment: criwist's own, which plugins get beside the ``CNI_`` variables.
     """
 
     _run: Runner
@@ -64,7 +64,7 @@ class PluginChain:
     _log: Logger = field(factory=Logger, kw_only=True)
 
     def find(self, executable: str) -> str | None:
-        """Path of a plugin, None if it is in none of the directories."""
+        """Return the path of a plugin, None if it is in none of the directories."""
         for directory in self.directories:
             path = os.path.join(directory, executable)
             if os.path.isfile(path) and os.access(path, os.X_OK):
@@ -72,20 +72,20 @@ class PluginChain:
         return None
 
     async def versions(self, executable: str) -> tuple[str, ...]:
-        """Versions of the specification that a plugin supports, asked of it now.
+        """Run a plugin's VERSION; return the versions of the specification that it supports.
 
-        :raises PluginFailure: it is not there, fails, or answers something else.
+        :raises PluginFailure: it is not installed, fails, or prints something else.
         """
         variables = environment("VERSION", _NO_POD, self.directories)
         stdin = json.dumps({"cniVersion": PREFERRED_VERSION}).encode()
         output = await self._call(executable, variables, stdin, min(self.time_limit, INQUIRY_TIME_LIMIT))
         if output.status != 0 and _VERSION_UNKNOWN in str(read_plugin_error(output.stdout)):
             return ("0.1.0",)
-        _fail_if_failed(f"CNI plugin {executable}, VERSION", output)
+        _raise_failure(f"CNI plugin {executable}, VERSION", output)
         try:
             return read_supported_versions(parse_json_object(output.stdout))
         except MalformedDocument as problem:
-            raise PluginFailure(f"CNI plugin {executable} answers nonsense to VERSION: {problem}") from problem
+            raise PluginFailure(f"CNI plugin {executable}, VERSION: it printed no versions: {problem}") from problem
 
     async def add(
         self,
@@ -94,10 +94,10 @@ class PluginChain:
         attachment: Attachment,
         progress: Callable[[Mapping[str, Any]], None] = lambda result: None,
     ) -> Mapping[str, Any]:
-        """Attach a pod; returns the result in the form of *version*.
+        """Attach a pod; return the result in the form of *version*.
 
         :param progress: called with the result of each plugin before the next one is called.
-        :raises PluginFailure: a plugin failed; those before it are not undone here.
+        :raises PluginFailure: a plugin failed; this method does not undo the plugins before it.
         """
         result: Mapping[str, Any] | None = None
         for plugin in network.plugins:
@@ -109,18 +109,20 @@ class PluginChain:
                 result = convert(parse_json_object(output.stdout), version)
                 read_result(result)
             except MalformedDocument as problem:
-                raise PluginFailure(f"{_what(plugin, 'ADD', network)}: it printed no result: {problem}") from problem
+                raise PluginFailure(
+                    f"{_describe(plugin, 'ADD', network)}: it printed no result: {problem}"
+                ) from problem
         return result or {}
 
     async def delete(
         self, network: NetworkList, version: str, attachment: Attachment, result: Mapping[str, Any] | None
     ) -> None:
-        """Detach a pod; what is gone already is no error of a plugin that keeps to the specification.
+        """Detach a pod.  A plugin that keeps to the specification succeeds for resources that are gone already.
 
-        One that is older than this rule says "no such file or directory" of a namespace that is gone.  The older shims
-        let that pass; so do we, and go on to the plugins before it, which may still hold an address.
+        A plugin older than this rule fails with "no such file or directory" when the namespace is gone.  The older
+        shims ignored that error; so does this method, and calls the plugins before it, which may still hold an address.
 
-        :param result: of ADD, if it is known and plugins of *version* want it.
+        :param result: of ADD, if it is known and plugins of *version* expect it.
         :raises PluginFailure: a plugin failed; those before it in the list were not called.
         """
         for plugin in reversed(network.plugins):
@@ -132,16 +134,16 @@ class PluginChain:
             except PluginFailure as failure:
                 if attachment.netns or "no such file or directory" not in str(failure).lower():
                     raise
-                self._log.info("{failure}; its namespace is gone, this passes", failure=failure)
+                self._log.info("{failure}; ignored, since the pod's network namespace is gone", failure=failure)
 
     async def check(
         self, network: NetworkList, version: str, attachment: Attachment, result: Mapping[str, Any]
     ) -> None:
-        """Have the plugins look whether an attachment is as ADD left it.
+        """Have the plugins check that an attachment is as ADD left it.
 
-        :raises PluginComplaint: it is not, in the words of the first plugin that says so.
-        :raises PluginFailure: a plugin could not look.  Some fall over: the bandwidth plugin 1.1.1, for one, at every
-            pod that asks for no limits.
+        :raises PluginReportedError: it is not; the text is from the first plugin that reports it.
+        :raises PluginFailure: a plugin could not check.  Some crash: the bandwidth plugin 1.1.1, for one, for every pod
+            without limits.
         """
         for plugin in network.plugins:
             document = configuration(network, plugin, version, attachment=attachment, previous=result)
@@ -150,13 +152,13 @@ class PluginChain:
     async def status(self, network: NetworkList, version: str) -> None:
         """Return if the plugins can serve ADD now.
 
-        :raises PluginFailure: one cannot, in its words.
+        :raises PluginFailure: one cannot; the text is the plugin's.
         """
         for plugin in network.plugins:
             await self._command("STATUS", network, plugin, configuration(network, plugin, version), None)
 
     async def collect(self, network: NetworkList, version: str, valid: Sequence[tuple[str, str]]) -> None:
-        """GC: have every plugin release what belongs to none of the *valid* attachments.
+        """GC: have every plugin release resources that belong to none of the *valid* attachments.
 
         :raises PluginFailure: one or more failed; all were called.
         """
@@ -189,7 +191,7 @@ class PluginChain:
                 sandbox=attachment.container_id if attachment else "-",
                 stderr=output.stderr.decode("utf-8", "replace").strip(),
             )
-        _fail_if_failed(_what(plugin, command, network), output)
+        _raise_failure(_describe(plugin, command, network), output)
         return output
 
     async def _call(self, executable: str, variables: Mapping[str, str], stdin: bytes, time_limit: float) -> Output:
@@ -202,19 +204,19 @@ class PluginChain:
             raise PluginNotRun(f"CNI plugin {path} cannot be started: {problem.strerror or problem}") from problem
 
 
-def _what(plugin: Plugin, command: str, network: NetworkList) -> str:
+def _describe(plugin: Plugin, command: str, network: NetworkList) -> str:
     return f"CNI plugin {plugin.type}, {command} on network {network.name}"
 
 
-def _fail_if_failed(what: str, output: Output) -> None:
-    """Raise what a plugin that failed said, in the order of trust: its error object, its words, its exit status."""
-    if output.cut_short:
-        raise PluginFailure(f"{what}: {output.cut_short} and was killed")
+def _raise_failure(call: str, output: Output) -> None:
+    """Raise PluginFailure if a call failed, with its error object, or else its output, or else its exit status."""
+    if output.kill_reason:
+        raise PluginFailure(f"{call}: {output.kill_reason} and was killed")
     if output.status == 0:
         return
     error = read_plugin_error(output.stdout)
     if error is not None:
-        raise PluginComplaint(f"{what}: {error} (code {error.code})")
-    ended = f"signal {-output.status}" if output.status < 0 else f"exit status {output.status}"
-    words = quote_output(output.stdout) or quote_output(output.stderr)
-    raise PluginFailure(f"{what}: {words} ({ended})" if words else f"{what}: {ended} without a word")
+        raise PluginReportedError(f"{call}: {error} (code {error.code})")
+    status = f"signal {-output.status}" if output.status < 0 else f"exit status {output.status}"
+    printed = quote_output(output.stdout) or quote_output(output.stderr)
+    raise PluginFailure(f"{call}: {printed} ({status})" if printed else f"{call}: {status}, and it printed nothing")

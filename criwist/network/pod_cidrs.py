@@ -1,6 +1,6 @@
 """The node's pod CIDRs: from ``--pod-cidr``, and from kubelet.
 
-kubelet tells them when it learns them, and not again when only we were restarted; so they are kept.
+kubelet sends them when it learns them, and not again after a restart of criwist alone; so they are kept on disk.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ _KEY = "pod-cidr"
 
 
 def read_pod_cidrs(text: str, field: str) -> tuple[str, ...]:
-    """One CIDR, or one of each family parted by a comma; ``""`` is none.
+    """Parse one CIDR, or one of each family, separated by a comma; ``""`` is none.
 
-    :param field: what to call it in an error.
-    :raises InvalidArgument: it is something else.
+    :param field: name of the option or field, for the error.
+    :raises InvalidArgument: *text* is something else.
     """
     parts = [part.strip() for part in text.split(",") if part.strip()]
     try:
@@ -35,24 +35,24 @@ def read_pod_cidrs(text: str, field: str) -> tuple[str, ...]:
 
 @define(eq=False)
 class PodCIDRs:
-    """What is known of them."""
+    """The node's pod CIDRs on disk."""
 
     _documents: Documents
-    #: As the operator configured it; believed after a restart, until kubelet speaks.
+    #: The operator's ``--pod-cidr``; used after a restart, until kubelet sends CIDRs.
     configured: str = ""
 
     def load(self) -> tuple[str, ...]:
-        """Those configured, or else those that kubelet told last.
+        """Return the configured CIDRs, or else those that kubelet sent last.
 
-        :raises InvalidArgument: those configured are malformed.
+        :raises InvalidArgument: the configured ones are malformed.
         """
         configured = read_pod_cidrs(self.configured, "--pod-cidr")
         return configured or tuple((self._documents.read(_KEY) or {}).get("cidrs") or ())
 
     def save(self, text: str) -> tuple[str, ...]:
-        """Keep what kubelet tells; returns it.
+        """Parse and keep the CIDRs that kubelet sends; return them.
 
-        :raises InvalidArgument: it is malformed.
+        :raises InvalidArgument: *text* is malformed.
         """
         cidrs = read_pod_cidrs(text, "runtime_config.network_config.pod_cidr")
         self._documents.write(_KEY, {"cidrs": list(cidrs)})

@@ -1,6 +1,6 @@
-"""Every pod network that a node's pods can be on, made from the configuration.
+"""The pod networks of a node, built from the configuration.
 
-Whichever is configured for new pods, pods of the others can still be told of and torn down.
+All of them are built, whichever is configured for new pods: pods of the others still need their status and teardown.
 """
 
 from __future__ import annotations
@@ -19,49 +19,47 @@ from criwist.interfaces.network import IPodNetwork
 from criwist.network.attachments import Attachments
 from criwist.network.bridge import BridgeNetwork
 from criwist.network.cni import CNINetwork
+from criwist.network.configuration_sources import ConfigurationDirectory, ConfigurationSource
 from criwist.network.host import HostNetwork
 from criwist.network.hostports import HostPorts
 from criwist.network.kubenet import KubenetConfiguration
 from criwist.network.netns_mounts import NetnsMounts
 from criwist.network.plugin_chain import PluginChain
-from criwist.network.plugins import run_plugin, stray_plugins
+from criwist.network.plugin_process import run_plugin, stray_plugins
 from criwist.network.pod_cidrs import PodCIDRs
 from criwist.network.readiness import Readiness
-from criwist.network.sources import ConfigurationDirectory, ConfigurationSource
 from criwist.records.atomic_files import Documents
 
-#: Looks for processes that were killed, and the seconds between them.
-_LOOKS, _BETWEEN = 50, 0.1
+#: Limit of polls for killed processes, and the seconds between two.
+_POLLS, _POLL_INTERVAL = 50, 0.1
 
 
 def pod_networks(config: Config, reactor: Any, environment: Mapping[str, str]) -> dict[str, IPodNetwork]:
-    """All providers by name.  The configured one is to be given a service parent if it is an IService.
+    """Return all providers of IPodNetwork by name.  The caller starts the configured one if it is an IService.
 
-    :param environment: ours, which plugins inherit.
+    :param environment: criwist's own, which plugins inherit.
     """
     directory = os.path.join(config.root_directory, "network")
     pod_cidrs = PodCIDRs(Documents(directory, 1), config.pod_cidr)
     host_ports = HostPorts()
-    chains = PluginChain(partial(run_plugin, reactor=reactor), config.cni_bin_dirs, environment)
+    chain = PluginChain(partial(run_plugin, reactor=reactor), config.cni_bin_dirs, environment)
 
     def cni(name: str, source: ConfigurationSource) -> CNINetwork:
-        attachments = Attachments(os.path.join(directory, name), config.cni_cache_dir)
-        readiness = Readiness(source, chains, reactor)
         return CNINetwork(
-            name,
-            readiness,
-            chains,
-            attachments,
-            pod_cidrs,
-            NetnsMounts(),
-            reactor,
-            partial(_end_strays, reactor),
+            name=name,
+            readiness=Readiness(source, chain, reactor),
+            chain=chain,
+            attachments=Attachments(os.path.join(directory, name), config.cni_cache_dir),
+            pod_cidrs=pod_cidrs,
+            netns_mounts=NetnsMounts(),
+            clock=reactor,
+            kill_stray_plugins=partial(_kill_stray_plugins, reactor),
             host_ports=host_ports,
         )
 
     kubenet = cni(
         "kubenet",
-        KubenetConfiguration(lambda: kubenet.pod_cidrs, chains.find, config.network_plugin_mtu, config.hairpin_mode),
+        KubenetConfiguration(lambda: kubenet.pod_cidrs, chain.find, config.network_plugin_mtu, config.hairpin_mode),
     )
     return {
         "host": HostNetwork(),
@@ -71,13 +69,13 @@ def pod_networks(config: Config, reactor: Any, environment: Mapping[str, str]) -
     }
 
 
-async def _end_strays(reactor: Any, container_ids: set[str]) -> None:
-    """SIGKILL what plugins left running for these containers, and wait, within reason, until it is gone."""
-    for _ in range(_LOOKS):
+async def _kill_stray_plugins(reactor: Any, container_ids: set[str]) -> None:
+    """Kill processes that plugins left behind for these containers, and wait up to five seconds until they are gone."""
+    for _ in range(_POLLS):
         pids = stray_plugins(container_ids)
         if not pids:
             return
         for pid in pids:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        await deferLater(reactor, _BETWEEN)
+        await deferLater(reactor, _POLL_INTERVAL)

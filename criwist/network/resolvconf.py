@@ -1,16 +1,16 @@
-"""Each pod's resolv.conf, and what keeps it right from the first instruction of each container on.
+"""Each pod's resolv.conf, correct from the first instruction of each container on.
 
-Docker makes one ``resolv.conf`` for the sandbox and bind-mounts it into the sandbox and, as they join its network,
-into all its containers.  It knows only the node's servers and the few settings of ``HostConfig.Dns*``, takes the
-node's where one of these is empty, and may write the file anew when the pause is started again.  So:
+Docker writes one ``resolv.conf`` for the sandbox and bind-mounts it into the sandbox and, as they join its network,
+into all its containers.  Docker has only the node's servers and the few settings of ``HostConfig.Dns*``, uses the
+node's where one of these is empty, and may write the file again when the pause is started again.  So:
 
-1. criwist keeps a file of its own for the pod, with what kubelet asked for and nothing else, and bind-mounts it at
-   ``/etc/resolv.conf`` of each container.  A mount that is asked for wins over the engine's own, and keeps its
+1. criwist keeps a file of its own for the pod, with kubelet's settings and nothing else, and bind-mounts it at
+   ``/etc/resolv.conf`` of each container.  A mount in the request has precedence over the engine's own, and keeps its
    content when the engine is restarted (observed on 20.10, with live-restore and without).
-2. The engine's file is rewritten to the same content as well, *in place*, for it is its inode that a container of an
-   older shim, or one made while our file was missing, has mounted.
+2. The engine's file is rewritten to the same content too, *in place*: a container of an older shim, or one that was
+   created while criwist's file was missing, has its inode mounted.
 
-A pod whose DNS configuration is empty keeps what the engine made: the node's.
+A pod with an empty DNS configuration keeps the engine's file, which has the node's settings.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _SELINUX = "security.selinux"
 
 
 def resolv_conf_text(servers: Sequence[str], searches: Sequence[str], options: Sequence[str]) -> str:
-    """A resolv.conf(5): servers in order, one ``search``, one ``options`` line; ``""`` if there is nothing to say."""
+    """Return a resolv.conf(5): servers in order, one ``search`` line, one ``options`` line; ``""`` if all are empty."""
     lines = [f"nameserver {server}" for server in servers]
     if searches:
         lines.append("search " + " ".join(searches))
@@ -43,7 +43,7 @@ def resolv_conf_text(servers: Sequence[str], searches: Sequence[str], options: S
 
 
 def shared_label(label: bytes) -> bytes:
-    """An SELinux label ``user:role:type:level`` without categories, so that every container may read the file."""
+    """Return an SELinux label ``user:role:type:level`` without its categories: every container may read the file."""
     user, role, kind = label.rstrip(b"\0").split(b":", 3)[:3]
     return b":".join((user, role, kind, b"s0"))
 
@@ -62,21 +62,21 @@ class ResolvConfs:
         if not text:
             return
         path = self._path(pause["Id"])
-        engines = str(pause.get("ResolvConfPath") or "")
+        engine_path = str(pause.get("ResolvConfPath") or "")
         try:
             os.makedirs(os.path.dirname(path), mode=0o711, exist_ok=True)
             _write_in_place(path, text)
         except OSError as problem:
             raise Internal(f"resolv.conf of sandbox {pause['Id']} cannot be written to {path}: {problem}") from problem
         try:
-            if engines:
-                self._share_label(engines, path)
-                _write_in_place(engines, text, create=False)
+            if engine_path:
+                self._copy_label(engine_path, path)
+                _write_in_place(engine_path, text, create=False)
         except OSError as problem:
             self._log.warn(
-                "resolv.conf of sandbox {sandbox} in {path}, the engine's own, stays as it is: {problem}",
+                "the engine's resolv.conf of sandbox {sandbox}, {path}, cannot be written and is unchanged: {problem}",
                 sandbox=pause["Id"],
-                path=engines,
+                path=engine_path,
                 problem=problem,
             )
 
@@ -88,25 +88,25 @@ class ResolvConfs:
         if valid_key(sandbox_id):
             with suppress(FileNotFoundError):
                 os.unlink(self._path(sandbox_id))
-            with suppress(OSError):  # not empty, for somebody else keeps something there; or gone
+            with suppress(OSError):  # not empty, because another program has files there; or gone
                 os.rmdir(os.path.join(self.directory, sandbox_id))
 
     def _path(self, sandbox_id: str) -> str:
         return os.path.join(self.directory, sandbox_id, "resolv.conf")
 
-    def _share_label(self, engines: str, path: str) -> None:
-        """Where SELinux labels files, give ours the type of the engine's; containers could not read it otherwise."""
+    def _copy_label(self, engine_path: str, path: str) -> None:
+        """Give criwist's file the SELinux type of the engine's; without it containers cannot read the file."""
         try:
-            label = os.getxattr(engines, _SELINUX)
+            label = os.getxattr(engine_path, _SELINUX)
         except OSError:
-            return  # this kernel or this filesystem has no labels
+            return  # this kernel or this file system has no labels
         os.setxattr(path, _SELINUX, shared_label(label))
 
 
 def _write_in_place(path: str, text: str, *, create: bool = True) -> None:
     """Replace the content and keep the inode, which containers have mounted; mode 0644 for a new file.
 
-    Not durable: no container of the sandbox is started again once the machine has gone down.
+    Not durable: no container of the sandbox starts again after a reboot.
     """
     descriptor = os.open(path, os.O_WRONLY | (os.O_CREAT if create else 0) | os.O_CLOEXEC, 0o644)
     with open(descriptor, "wb") as stream:

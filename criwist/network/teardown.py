@@ -1,10 +1,11 @@
-"""Releasing attachments: DEL, what to do when it fails, and what is remembered of it.
+"""Releasing attachments: DEL, and the retries when it fails.
 
-DEL is run with the configuration, arguments and result of the attachment's entry, in the pod's network namespace for
-as long as that exists.  A namespace that is gone in spite of its pin is passed as the empty path, with which DEL has
-to cope (CNI specification, DEL).
+DEL runs with the configuration, arguments and result of the attachment's entry, in the pod's network namespace as long
+as that exists.  For a namespace that is gone in spite of its bind mount, DEL gets the empty path, which plugins have
+to accept (CNI specification, DEL).
 
-Where nobody is there to try again, since the set-up that failed has told its caller so, we do, every minute.
+After a failed set-up no RPC calls teardown again, because its caller got the error.  So criwist itself retries DEL,
+every minute.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from twisted.logger import Logger
 
 from criwist.errors import CriwistError, PluginFailure
 from criwist.interfaces.engine import JSONObject
+from criwist.locks import Locks
 from criwist.netconf.invocations import Attachment
 from criwist.netconf.lists import parse_list
 from criwist.netconf.versions import has_previous_result_on_delete
@@ -26,137 +28,138 @@ from criwist.network.attachments import Attachments, Entry
 from criwist.network.hostports import HostPorts
 from criwist.network.netns_mounts import NetnsMounts
 from criwist.network.plugin_chain import PluginChain
-from criwist.network.turns import Turns
 
-#: Seconds between attempts to release what could not be released.
+#: Seconds between two attempts to release an attachment.
 RETRY_INTERVAL = 60.0
-#: So many released sandboxes are remembered, to answer a repeated teardown without running every plugin once more.
+#: Number of released sandboxes that are remembered, so that a repeated teardown does not run every plugin again.
 _REMEMBERED = 1000
 
-#: What brings up ``lo``.  The engine does so itself; where the plugin is installed it has its say, as under the older
-#: shims, with the interface name that they passed.
+#: Brings up ``lo``.  The engine does so itself; where the plugin is installed it runs too, as under the older shims,
+#: with the interface name that they passed.
 LOOPBACK = parse_list('{"cniVersion": "0.2.0", "name": "cni-loopback", "plugins": [{"type": "loopback"}]}')
 
 
 @frozen
 class _Leftover:
-    """Something that could not be released: when to try again, and what was wrong."""
+    """A failed release: the time of the next attempt, and the error."""
 
     due: float
     error: str
 
 
-@define(eq=False)
+@define(eq=False, kw_only=True)
 class Teardowns:
-    """Releases what is attached, one pod at a time in its turn.
+    """Releases attachments, under the lock of their sandbox.
 
-    :param end_strays: ends processes that plugins left behind for these containers; returns when they are gone.
+    :param locks: one per sandbox id, shared with set-up.
+    :param kill_stray_plugins: kills processes that plugins left behind for these containers; returns when they are
+        gone.
     """
 
-    _chains: PluginChain
+    _chain: PluginChain
     _attachments: Attachments
-    _pins: NetnsMounts
+    _netns_mounts: NetnsMounts
     _host_ports: HostPorts
-    _turns: Turns
+    _locks: Locks
     _clock: IReactorTime
-    _end_strays: Callable[[set[str]], Coroutine[Any, Any, None]]
+    _kill_stray_plugins: Callable[[set[str]], Coroutine[Any, Any, None]]
     _leftovers: dict[str, _Leftover] = field(factory=dict, init=False)
-    #: In the order of their release.
+    #: Sandbox ids, in the order of their release.
     _released: dict[str, None] = field(factory=dict, init=False)
-    _log: Logger = field(factory=Logger, kw_only=True)
+    _log: Logger = field(factory=Logger)
 
     @property
     def leftovers(self) -> dict[str, str]:
-        """What was wrong with each sandbox that could not be released, by id."""
+        """Sandbox id to the error of its last release, for each sandbox that could not be released."""
         return {sandbox_id: leftover.error for sandbox_id, leftover in self._leftovers.items()}
 
     def abandoned(self, sandbox_id: str) -> bool:
-        """Whether nobody can be served by what the sandbox is attached to: its set-up failed, or its namespace is gone.
+        """Return whether no pod can use the sandbox's attachment: its set-up failed, or its namespace is gone.
 
-        The latter is so after a restart of the machine, of all pods from before that kubelet has not cleared away yet.
+        After a restart of the machine the namespaces of all earlier pods are gone, until kubelet has removed the pods.
         """
         if sandbox_id in self._leftovers:
             return True
-        entry = self._attachments.journaled(sandbox_id)
-        return entry is not None and bool(entry.netns_inode) and not self.namespace(entry, None)
+        entry = self._attachments.find_in_journal(sandbox_id)
+        return entry is not None and bool(entry.netns_inode) and not self.find_namespace(entry, None)
 
     def released(self, sandbox_id: str) -> bool:
-        """Whether the sandbox was released in this life of ours, as far back as we remember."""
+        """Return whether this process released the sandbox, as far back as it remembers."""
         return sandbox_id in self._released
 
-    def namespace(self, entry: Entry, pause: JSONObject | None) -> str:
-        """A path that leads to the pod's network namespace, ``""`` if it is gone.
+    def find_namespace(self, entry: Entry, pause: JSONObject | None) -> str:
+        """Return a path of the pod's network namespace, ``""`` if it is gone.
 
-        A namespace is known by its inode, since a pid, and so a path below /proc, may be somebody else's by now.  For
-        a pod that another shim attached, the pause is believed.
+        The inode identifies a namespace, since a pid, and so a path below /proc, may belong to another process by now.
+        For a pod that another shim attached, the path of the pause is used without this check.
         """
         state = (pause or {}).get("State") or {}
         of_pause = f"/proc/{state['Pid']}/ns/net" if state.get("Running") and state.get("Pid") else ""
         if not entry.netns_inode:
             return of_pause
-        for path in (self._pins.path(entry.sandbox_id), entry.attachment.netns, of_pause):
+        for path in (self._netns_mounts.path(entry.sandbox_id), entry.attachment.netns, of_pause):
             if path and inode(path) == entry.netns_inode:
                 return path
         return ""
 
     async def release(self, entry: Entry, pause: JSONObject | None = None) -> None:
-        """DEL, and forget the attachment.  To be called in the sandbox's turn.
+        """Run DEL and remove the attachment from disk.  The caller holds the sandbox's lock.
 
-        :raises CriwistError: it could not be released whole, and stays on record.
+        :raises CriwistError: it could not be released completely, and stays on record.
         """
         if entry.result is None:
-            await self._end_strays({entry.sandbox_id})
-        attachment = evolve(entry.attachment, netns=self.namespace(entry, pause))
+            await self._kill_stray_plugins({entry.sandbox_id})
+        attachment = evolve(entry.attachment, netns=self.find_namespace(entry, pause))
         result = (entry.result or entry.partial) if has_previous_result_on_delete(entry.version) else None
-        await self._chains.delete(entry.network, entry.version, attachment, result)
+        await self._chain.delete(entry.network, entry.version, attachment, result)
         if entry.loopback:
             await self._delete_loopback(attachment)
-        self._pins.unpin(entry.sandbox_id)
-        self._attachments.forget(entry)
+        self._netns_mounts.unmount(entry.sandbox_id)
+        self._attachments.remove(entry)
         self._host_ports.release(entry.sandbox_id)
         self._leftovers.pop(entry.sandbox_id, None)
         self._remember(entry.sandbox_id)
 
-    async def release_sooner_or_later(self, entry: Entry) -> None:
+    async def release_with_retries(self, entry: Entry) -> None:
         """:meth:`release` now, or, if that fails, again every minute until it succeeds."""
         try:
             await self.release(entry)
         except CriwistError as error:
-            self._leave(entry.sandbox_id, error)
+            self._schedule_retry(entry.sandbox_id, error)
 
     async def release_leftover(self, sandbox_id: str) -> None:
-        """Release what the journal has of a sandbox that nobody else will release; if that fails, later.
+        """Release the journal's entry of a sandbox that no RPC will release; if that fails, retry later.
 
-        Waits for the sandbox's turn.
+        Waits for the sandbox's lock.
         """
-        async with self._turns.take(sandbox_id):
-            entry = self._attachments.journaled(sandbox_id)
+        async with self._locks.hold(sandbox_id):
+            entry = self._attachments.find_in_journal(sandbox_id)
             if entry is None:
                 self._leftovers.pop(sandbox_id, None)
                 return
-            await self.release_sooner_or_later(entry)
+            await self.release_with_retries(entry)
             if sandbox_id not in self._leftovers:
-                self._log.info("released what was left of the network of sandbox {sandbox}", sandbox=sandbox_id)
+                self._log.info("released the leftover network of sandbox {sandbox}", sandbox=sandbox_id)
 
-    def due(self) -> list[str]:
-        """Leftovers whose time has come; each is named once."""
+    def take_due(self) -> list[str]:
+        """Return the leftovers that are due for an attempt, and schedule the next attempt of each."""
         now = self._clock.seconds()
-        found = [sandbox_id for sandbox_id, leftover in self._leftovers.items() if leftover.due <= now]
-        for sandbox_id in found:
+        due = [sandbox_id for sandbox_id, leftover in self._leftovers.items() if leftover.due <= now]
+        for sandbox_id in due:
             self._leftovers[sandbox_id] = evolve(self._leftovers[sandbox_id], due=now + RETRY_INTERVAL)
-        return found
+        return due
 
     async def _delete_loopback(self, attachment: Attachment) -> None:
-        """There is nothing to release on ``lo``: what goes wrong is for the log."""
+        """Run the loopback plugin's DEL.  ``lo`` has nothing to release, so a failure is only logged."""
         try:
-            await self._chains.delete(LOOPBACK, LOOPBACK.versions[0], attachment, None)
+            await self._chain.delete(LOOPBACK, LOOPBACK.versions[0], attachment, None)
         except PluginFailure as failure:
             self._log.debug("{failure}", failure=failure)
 
-    def _leave(self, sandbox_id: str, error: CriwistError) -> None:
+    def _schedule_retry(self, sandbox_id: str, error: CriwistError) -> None:
         self._leftovers[sandbox_id] = _Leftover(self._clock.seconds() + RETRY_INTERVAL, str(error))
         self._log.error(
-            "the network of sandbox {sandbox} cannot be released, trying again in {seconds:g} s: {error}",
+            "the network of sandbox {sandbox} cannot be released, retrying in {seconds:g} s: {error}",
             sandbox=sandbox_id,
             seconds=RETRY_INTERVAL,
             error=error,
@@ -169,7 +172,7 @@ class Teardowns:
 
 
 def inode(path: str) -> int:
-    """Inode of what is at *path*; 0 if nothing is."""
+    """Return the inode of the file at *path*, 0 if there is none."""
     try:
         return os.stat(path).st_ino
     except OSError:

@@ -70,7 +70,7 @@ class NumberedNetwork:
     name = "cni"
     docker_network_mode = "none"
     publishes_ports = False
-    undecided = False
+    condition_pending = False
 
     def __init__(self) -> None:
         self.assigned: dict[str, str] = {}
@@ -80,8 +80,8 @@ class NumberedNetwork:
     def condition(self) -> NetworkCondition:
         return NetworkCondition(ready=True)
 
-    async def first_look(self) -> None:
-        self.undecided = False
+    async def wait_for_condition(self) -> None:
+        self.condition_pending = False
 
     async def set_up(self, request: PodNetworkRequest, pause: JSONObject) -> PodNetwork:
         if self.failing:

@@ -14,7 +14,7 @@ from criwist.interfaces.kernel import ILayerMounts
 @implementer(ILayerMounts)
 @define(eq=False)
 class MemoryLayerMounts:
-    """A double of ``kernel.mounts.LayerMounts``.
+    """A double of ``kernel.layer_mounts.LayerMounts``.
 
     :param directory: what resolved paths begin with.
     :param files: for each layer, the paths that it has.

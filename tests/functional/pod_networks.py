@@ -1,4 +1,4 @@
-"""Networks for pods, runtimes on them, and what tests ask of both.  conftest.py makes fixtures of the first ones."""
+"""Fixtures of pod networks and of runtimes on them, and checks that tests share.  conftest.py imports the fixtures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.harness.cni import PodNetwork
 from tests.harness.daemon import Daemon
 from tests.harness.namespaces import NODE_ADDRESS
 
-#: Says hello to whoever connects to port 8000, by either family.
+#: A server that writes hello to each connection to port 8000, of either family.
 GREETER = ("nc", "-ll", "-p", "8000", "-e", "echo", "hello")
 
 
@@ -30,7 +30,7 @@ def pod_network(session_root: Path, tmp_path: Path) -> Iterator[PodNetwork]:
 
 @pytest.fixture(name="daemon")
 def cni_daemon(network: PodNetwork, criwist_daemon: Callable[..., Daemon]) -> Daemon:
-    """A criwist for pods on that network, not started yet."""
+    """A criwist with that network, not started yet."""
     return criwist_daemon(**network.options)
 
 
@@ -48,7 +48,7 @@ def either_runtime(request: pytest.FixtureRequest, network: PodNetwork) -> Itera
     if request.param == "criwist":
         yield request.getfixturevalue("node")
         return
-    from tests.functional.conftest import connect  # it imports us
+    from tests.functional.conftest import connect  # it imports this module
 
     containerd = request.getfixturevalue("containerd_cri")
     client = connect(request, "containerd", request.getfixturevalue("session_root"))
@@ -61,7 +61,7 @@ def either_runtime(request: pytest.FixtureRequest, network: PodNetwork) -> Itera
 
 
 def greeting(address: str, port: int) -> bytes:
-    """What a greeter answers; empty if nothing answers."""
+    """Return what a greeter writes, empty if there is none."""
     try:
         with socket.create_connection((address, port), timeout=scaled(2)) as connection:
             return connection.recv(100)
@@ -70,18 +70,18 @@ def greeting(address: str, port: int) -> bytes:
 
 
 def nothing_left(network: PodNetwork, state: Path | None) -> None:
-    """Wait until nothing of pods is left."""
+    """Wait until no resource of a pod is left."""
 
-    def look() -> bool:
+    def check() -> bool:
         left = network.left(state)
         assert left == {}
         return True
 
-    eventually(look, within=20)
+    eventually(check, within=20)
 
 
 def greet_once(listener: socket.socket) -> None:
-    """Be a greeter for one connection."""
+    """Serve one connection as a greeter."""
     connection, _ = listener.accept()
     with connection:
         connection.sendall(b"hello\n")
@@ -93,7 +93,7 @@ def greets(address: str, port: int) -> None:
 
 
 def on_network(client: CRI) -> None:
-    """Wait until new pods are on the network of this test: containerd takes a changed configuration in its own time."""
+    """Wait until new pods are on the network of this test: containerd reads a changed configuration after a while."""
 
     def first() -> bool:
         pod_id = client.run_pod()
@@ -105,18 +105,18 @@ def on_network(client: CRI) -> None:
 
 
 def mapping(host_port: int, **fields: Any) -> list[api.PortMapping]:
-    """A host port that leads to a greeter."""
+    """Return a host port that leads to a greeter."""
     return [api.PortMapping(container_port=8000, host_port=host_port, **fields)]
 
 
 def network_ready(client: CRI) -> api.RuntimeCondition:
-    """The condition NetworkReady."""
+    """Return the condition NetworkReady."""
     conditions = client.runtime.Status(api.StatusRequest()).status.conditions
     return next(condition for condition in conditions if condition.type == "NetworkReady")
 
 
 def host_ports_lead_to_pods(client: CRI) -> None:
-    """A host port leads to the pod, at all addresses of the host or at the one asked for, and ends with the pod."""
+    """Check that a host port leads to the pod, at all host addresses or the requested one, and ends with the pod."""
     pod_id, _ = client.run_in_pod(
         *GREETER, pod=client.pod(port_mappings=mapping(23101) + mapping(23102, host_ip=NODE_ADDRESS))
     )

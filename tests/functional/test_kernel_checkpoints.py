@@ -1,4 +1,4 @@
-"""Checkpoints by a real engine with CRIU, on an experimental engine of their own."""
+"""Checkpoints on a real, experimental engine with CRIU."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ _COUNT = "i=0; while :; do i=$((i+1)); echo $i > /count; sleep 0.1; done"
 
 
 class Docker:
-    """The calls of IDocker that a checkpoint needs."""
+    """A double of IDocker, with the methods that a checkpoint needs."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self.facts = EngineFacts(experimental=engine.get("/version").get("Experimental", False))
 
     async def inspect_container(self, container: str) -> Any:
-        """The container."""
+        """Return the inspected container."""
         return self._engine.inspect(container)
 
     async def create_checkpoint(self, container: str, body: Any) -> None:
-        """Take it."""
+        """Create a checkpoint."""
         try:
             self._engine.post(f"/containers/{container}/checkpoints", body)
         except EngineError as error:
@@ -65,7 +65,7 @@ def make_checkpoints(engine: Engine, tmp_path: Path) -> Checkpoints:
 
 
 def run(coroutine: Coroutine[Any, Any, None]) -> None:
-    """Run to the end, which does not take a reactor here."""
+    """Run a coroutine that needs no reactor; return its result."""
     failures: list[Failure] = []
     Deferred.fromCoroutine(coroutine).addErrback(failures.append)
     if failures:
@@ -74,7 +74,7 @@ def run(coroutine: Coroutine[Any, Any, None]) -> None:
 
 @pytest.fixture(scope="module")
 def criu(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with a CRIU that knows this kernel, and nothing else."""
+    """A directory with a CRIU that supports this kernel, and nothing else."""
     if on_a_node():
         pytest.skip("a node has no way to fetch CRIU")
     missing = obstacle("criu")
@@ -109,7 +109,7 @@ def without_criu(engine_factory: Callable[..., Engine]) -> Engine:
 
 @pytest.fixture
 def counter(experimental: Engine) -> Iterator[str]:
-    """A container that shares a sandbox's namespaces, as those of pods do, and counts in a file."""
+    """Start a container that shares a sandbox's namespaces, as in pods, and counts in a file."""
     made = []
     for body in (
         {"Cmd": ["sleep", "1000"], "HostConfig": {"NetworkMode": "none", "IpcMode": "shareable"}},
@@ -126,7 +126,7 @@ def counter(experimental: Engine) -> Iterator[str]:
 
 
 def _count(engine: Engine, identifier: str) -> int:
-    """What it has counted; 0 before it has begun, and between emptying the file and writing it."""
+    """Return its count; 0 before it has begun, and between truncating the file and writing it."""
     pid = engine.inspect(identifier)["State"]["Pid"]
     with contextlib.suppress(FileNotFoundError):
         return int(Path(f"/proc/{pid}/root/count").read_text() or 0)
@@ -134,7 +134,7 @@ def _count(engine: Engine, identifier: str) -> int:
 
 
 def test_checkpoint_can_be_restored(experimental: Engine, counter: str, tmp_path: Path) -> None:
-    """The container runs on after its checkpoint, and from the archive it goes on where it was then."""
+    """The container runs on after its checkpoint, and a restore from the archive continues from the same count."""
     checkpoints = make_checkpoints(experimental, tmp_path)
     eventually(lambda: _count(experimental, counter) > 3)
     location = tmp_path / "checkpoint.tar"
@@ -154,7 +154,7 @@ def test_checkpoint_can_be_restored(experimental: Engine, counter: str, tmp_path
 
 
 def test_engine_that_is_not_experimental(engine: Engine, tmp_path: Path) -> None:
-    """An ordinary engine takes no checkpoints, which is known before it is asked."""
+    """An ordinary engine creates no checkpoints, which its facts show before a request."""
     checkpoints = make_checkpoints(engine, tmp_path)
     with pytest.raises(Unimplemented, match="experimental"):
         run(checkpoints.checkpoint("0" * 64, str(tmp_path / "checkpoint.tar")))
@@ -190,7 +190,7 @@ def test_checkpoint_of_a_pods_container(
 
 
 def test_checkpoint_by_an_ordinary_engine(cri: CRI, tmp_path: Path) -> None:
-    """CheckpointContainer is UNIMPLEMENTED where the engine takes none, and the container runs on."""
+    """CheckpointContainer is UNIMPLEMENTED where the engine supports no checkpoints, and the container runs on."""
     _, container_id = cri.run_in_pod()
     refused(lambda: checkpoint(cri, container_id, tmp_path / "checkpoint.tar"), grpc.StatusCode.UNIMPLEMENTED)
     assert not (tmp_path / "checkpoint.tar").exists()
@@ -203,7 +203,7 @@ def test_checkpoint_by_an_engine_without_criu(
     client_of: Callable[[Daemon], CRI],
     tmp_path: Path,
 ) -> None:
-    """CheckpointContainer is UNIMPLEMENTED, too, where CRIU is missing; the container runs on, and nothing is left."""
+    """CheckpointContainer is UNIMPLEMENTED without CRIU too; the container runs on, and nothing is left."""
     daemon = criwist_daemon(engine=without_criu)
     daemon.start()
     cri = client_of(daemon)

@@ -1,4 +1,4 @@
-"""Image volumes on the real engine: images of one and of many layers, seen from inside containers."""
+"""Image volumes on the real engine: images of one and of many layers, read from inside containers."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ from criwist.core.containers.image_volumes import ImageVolumes
 from criwist.core.state.image_volume import ImageVolume
 from criwist.docker.overlay_layers import overlay_layers
 from criwist.errors import FailedPrecondition, InvalidArgument
+from criwist.kernel.layer_mounts import LayerMounts
 from criwist.kernel.mountinfo import parse_mountinfo
-from criwist.kernel.mounts import LayerMounts
 from tests.doubles.memory_threads import MemoryThreads
 from tests.harness import images
 from tests.harness.engine import Engine, EngineError
 
 CONTAINER = "k8s_c_pod_ns_uid_0"
-#: Enough for the real paths of the layers not to fit into a page of mount options.
+#: Layers; so many that their real paths do not fit into a page of mount options.
 _MANY = 100
 
 
 class Images:
-    """The one call of IDocker that image volumes need."""
+    """A double of IDocker, with the one method that image volumes need."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     async def image_layers(self, reference: str) -> Sequence[str]:
-        """The image."""
+        """Return the image's layers."""
         return overlay_layers(self._engine.get(f"/images/{reference}/json"))
 
 
 def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """What a coroutine returns that needs no reactor."""
+    """Run a coroutine that needs no reactor; return its result."""
     results: list[Any] = []
     failures: list[Any] = []
     Deferred.fromCoroutine(coroutine).addCallbacks(results.append, failures.append)
@@ -54,7 +54,7 @@ def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
 
 @pytest.fixture
 def directory(session_root: Path) -> Iterator[Path]:
-    """Where image volumes are mounted; nothing is left there after the test."""
+    """The directory of image volumes, unmounted after the test."""
     path = session_root / "image-volumes"
     yield path
     for mount in reversed(_mounts_below(path)):
@@ -63,12 +63,12 @@ def directory(session_root: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def volumes(engine: Engine, directory: Path) -> ImageVolumes:
-    """Image volumes of a process that has just started."""
+    """Return the image volumes of a process that has just started."""
     return make_volumes(engine, directory)
 
 
 def make_volumes(engine: Engine, directory: Path) -> ImageVolumes:
-    """Image volumes that know nothing yet."""
+    """Image volumes of a process that has just started."""
     pool = MemoryThreads()
     return ImageVolumes(Images(engine), LayerMounts(pool, pool, str(directory)), str(directory))
 
@@ -79,7 +79,7 @@ def _mounts_below(path: Path) -> list[str]:
 
 
 def layered(engine: Engine, reference: str, layers: list[dict[str, bytes]]) -> str:
-    """Load an image with these layers, bottom first, of paths and contents; its id."""
+    """Load an image with these layers, bottom first, of paths and contents; return its id."""
     tars = [_tar(layer) for layer in layers]
     configuration = json.dumps(
         {
@@ -110,7 +110,7 @@ def _tar(files: dict[str, bytes]) -> bytes:
 
 
 def output(engine: Engine, host_path: str, *command: str) -> str:
-    """What a command says in a container that has the path read-only at /volume."""
+    """Return the output of a command in a container that has the path read-only at /volume."""
     body = {
         "Image": images.BUSYBOX,
         "Cmd": list(command),
@@ -134,7 +134,7 @@ def output(engine: Engine, host_path: str, *command: str) -> str:
 
 
 def test_one_layer(engine: Engine, volumes: ImageVolumes) -> None:
-    """An image of one layer is readable, not writable, and gone after release."""
+    """An image of one layer is readable, not writable, and unmounted after release."""
     identifier = layered(engine, "criwist.test/one-layer:1", [{"model": b"weights", "etc/conf": b"x"}])
     path = run(volumes.prepare(CONTAINER, 0, identifier))
     assert output(engine, path, "cat", "/volume/model", "/volume/etc/conf") == "weightsx"
@@ -144,7 +144,7 @@ def test_one_layer(engine: Engine, volumes: ImageVolumes) -> None:
 
 
 def test_many_layers(engine: Engine, volumes: ImageVolumes) -> None:
-    """A hundred layers are mounted in the right order, and what an upper one deletes is gone."""
+    """A hundred layers are mounted in the right order, and an upper layer deletes files of a lower one."""
     layers: list[dict[str, bytes]] = [{"who": b"bottom", "deleted": b"x", "opaque/old": b"x"}]
     layers += [{"who": b"%d" % index, f"file-{index}": b""} for index in range(1, _MANY - 1)]
     layers += [{"who": b"top", ".wh.deleted": b"", "opaque/.wh..wh..opq": b"", "opaque/new": b""}]
@@ -161,7 +161,7 @@ def test_many_layers(engine: Engine, volumes: ImageVolumes) -> None:
 
 
 def test_sub_paths(engine: Engine, volumes: ImageVolumes) -> None:
-    """A directory, a file and a link inside the image can be mounted alone; links lead nowhere else."""
+    """A directory, a file and a link inside the image can be mounted alone; links do not lead out of the image."""
     files = {"a/b/file": b"inside", "link": b"-> /a/b", "out": b"-> ../../../../../../../etc", "etc/own": b"x"}
     identifier = layered(engine, "criwist.test/sub-paths:1", [files])
     assert output(engine, run(volumes.prepare(CONTAINER, 0, identifier, "a/b")), "ls", "/volume") == "file\n"
@@ -177,7 +177,7 @@ def test_sub_paths(engine: Engine, volumes: ImageVolumes) -> None:
 
 
 def test_leftovers_of_a_crash(engine: Engine, directory: Path, volumes: ImageVolumes) -> None:
-    """A new process finds what is mounted and of which image, keeps what is known and removes the rest."""
+    """A new process finds the mounted images, keeps those of known containers and unmounts the rest."""
     identifier = images.image(images.BUSYBOX).id
     kept = run(volumes.prepare(CONTAINER, 0, identifier, "data"))
     lost = run(volumes.prepare("k8s_gone_pod_ns_uid_0", 0, identifier))
@@ -192,7 +192,7 @@ def test_leftovers_of_a_crash(engine: Engine, directory: Path, volumes: ImageVol
 
 
 def test_running_container_keeps_its_tree(engine: Engine, volumes: ImageVolumes) -> None:
-    """A tree that is released under a running container stays there, and is no longer the host's."""
+    """A tree that is released under a running container stays in the container, and leaves the host."""
     path = run(volumes.prepare(CONTAINER, 0, images.image(images.BUSYBOX).id))
     body = {
         "Image": images.BUSYBOX,
@@ -214,7 +214,7 @@ def test_running_container_keeps_its_tree(engine: Engine, volumes: ImageVolumes)
 
 
 def test_engine_in_another_mount_namespace(engine: Engine, directory: Path) -> None:
-    """An engine that does not see our mounts refuses the path, instead of binding an empty directory."""
+    """An engine in another mount namespace rejects the path, instead of binding an empty directory."""
     script = """
 import ctypes, sys
 assert ctypes.CDLL(None).unshare(0x20000) == 0
@@ -243,7 +243,7 @@ sys.stdin.read()
 
 
 def test_layers_on_another_machine(engine: Engine, volumes: ImageVolumes) -> None:
-    """Layers that are not here are told as such, and nothing is mounted or left in use."""
+    """Missing layers are an error, and nothing is mounted or left in use."""
 
     class Elsewhere(Images):
         async def image_layers(self, reference: str) -> Sequence[str]:

@@ -1,4 +1,4 @@
-"""The floor of oom_score_adj that is told is one that the engine can keep."""
+"""The engine can set the floor of oom_score_adj that criwist computes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.harness.engine import Engine, EngineError
 
 
 def _start(engine: Engine, score: int) -> int:
-    """The oom_score_adj that a container has that was asked for *score*."""
+    """Start a container with *score*; return its oom_score_adj."""
     body = {
         "Image": images.BUSYBOX,
         "Cmd": ["sleep", "1000"],
@@ -29,13 +29,13 @@ def _start(engine: Engine, score: int) -> int:
 
 
 def test_engine_is_found(engine: Engine) -> None:
-    """The process behind the socket is this engine's dockerd and not another one's."""
+    """The process of the socket is this engine's dockerd and not another one's."""
     pid = engine_pid(engine.endpoint)
     assert str(pid) == (engine.root / "pid").read_text()
 
 
 def test_floor_can_be_set(engine: Engine) -> None:
-    """A container that asks for the floor starts, and has it."""
+    """A container with the floor as its score starts, and has that score."""
     floor = local_oom_score_floor(engine.endpoint)
     assert floor is not None
     assert _start(engine, floor) == floor
@@ -43,7 +43,7 @@ def test_floor_can_be_set(engine: Engine) -> None:
 
 
 def test_below_the_floor(engine: Engine) -> None:
-    """Without CAP_SYS_RESOURCE the engine fails one below the floor; with it there is nothing below."""
+    """Without CAP_SYS_RESOURCE the engine fails for one below the floor; with it the floor is the kernel's."""
     floor = local_oom_score_floor(engine.endpoint)
     assert floor is not None
     pid = engine_pid(engine.endpoint)

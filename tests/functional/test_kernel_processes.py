@@ -1,4 +1,4 @@
-"""Killing the processes of an exec in real containers, and of nobody else."""
+"""Killing the processes of an exec in real containers, and no others."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Any
 import pytest
 
 from criwist.interfaces.kernel import EXEC_MARKER
-from criwist.kernel.processes import kill_tree
+from criwist.kernel.process_tree import kill_tree
 from criwist.kernel.procfs import read_stat
 from tests.harness import images
 from tests.harness.clock import eventually
 from tests.harness.engine import Engine
 
-#: PID 1 of the test containers: reaps, and has a child of its own that is younger than an exec may be.
+#: PID 1 of the test containers: reaps children, and has a child that may be younger than an exec.
 _MAIN = "while :; do sleep 0.05 & wait; done"
 
 
 class Container:
-    """A running container, and what runs in it."""
+    """A running container, and its processes."""
 
     def __init__(self, engine: Engine, **host_config: Any) -> None:
         body = {
@@ -34,7 +34,7 @@ class Container:
         engine.post(f"/containers/{self.id}/start")
 
     def exec(self, script: str, *, tty: bool = False, environment: tuple[str, ...] = ()) -> str:
-        """Start a shell in it with its output attached, as ExecSync does; the exec's id.
+        """Start a shell in it with its output attached, as ExecSync does; return the exec's id.
 
         The shell becomes the last command of *script* itself.
         """
@@ -46,7 +46,7 @@ class Container:
             "Cmd": ["sh", "-c", script],
         }
         identifier: str = self.engine.post(f"/containers/{self.id}/exec", body)["Id"]
-        # The engine ends the exec's output with the request, so somebody has to stay on the line.
+        # The engine ends the exec's output with the request, so a client has to stay connected.
         line = threading.Thread(target=self._attend, args=(identifier, tty), daemon=True)
         line.start()
         eventually(lambda: self.inspect(identifier)["Running"] and self.inspect(identifier)["Pid"])
@@ -56,11 +56,11 @@ class Container:
         self.engine.request("POST", f"/exec/{identifier}/start", {"Detach": False, "Tty": tty}, timeout=60)
 
     def inspect(self, identifier: str) -> Any:
-        """The exec as the engine sees it."""
+        """Return the inspected exec."""
         return self.engine.get(f"/exec/{identifier}/json")
 
     def sleepers(self) -> list[str]:
-        """The durations of all ``sleep`` in the container that are longer than PID 1's."""
+        """Return the durations of all ``sleep`` in the container that are longer than PID 1's."""
         titles = self.engine.get(f"/containers/{self.id}/top", ps_args="-eo pid,args")["Processes"]
         commands = [row[1].split() for row in titles]
         return sorted(words[1] for words in commands if words[0] == "sleep" and words[1] != "0.05")
@@ -72,7 +72,7 @@ class Container:
 
 @pytest.fixture
 def container(engine: Engine) -> Iterator[Container]:
-    """A container of the test's own."""
+    """A container for one test."""
     made = Container(engine)
     yield made
     engine.delete(f"/containers/{made.id}", force="1", v="1")
@@ -83,7 +83,7 @@ def _all_run(container: Container, *durations: str) -> None:
 
 
 def test_background_children(container: Container) -> None:
-    """A child in the background and one in a session of its own go with the shell that started them."""
+    """A background child and one in its own session are killed with the shell that started them."""
     identifier = container.exec("sleep 1001 & setsid sleep 1002 & wait")
     _all_run(container, "1001", "1002")
     assert container.kill(identifier) == 3
@@ -95,7 +95,7 @@ def test_background_children(container: Container) -> None:
 
 
 def test_orphans(container: Container) -> None:
-    """What was reparented to PID 1 is found, in the exec's session or with its output still open."""
+    """A process that was reparented to PID 1 is found by the exec's session or by its open output."""
     identifier = container.exec("(sleep 1003 >/dev/null 2>&1 &); (setsid sleep 1004 &); sleep 1005")
     _all_run(container, "1003", "1004", "1005")
     assert container.kill(identifier) == 3
@@ -112,7 +112,7 @@ def test_daemon_with_the_marker(container: Container) -> None:
 
 
 def test_terminal(container: Container) -> None:
-    """With a terminal, an orphan in a session of its own is found by the terminal that it holds."""
+    """With a terminal, an orphan in its own session is found by the terminal that it has open."""
     identifier = container.exec("(setsid sleep 1008 &); sleep 1009", tty=True)
     _all_run(container, "1008", "1009")
     assert container.kill(identifier) == 2
@@ -120,7 +120,7 @@ def test_terminal(container: Container) -> None:
 
 
 def test_others_live(container: Container) -> None:
-    """PID 1, its children and another exec live on; none of them is left stopped."""
+    """PID 1, its children and another exec live on; none of them stays stopped."""
     other = container.exec("sleep 1010 & (setsid sleep 1011 &); wait")
     identifier = container.exec("sleep 1012")
     _all_run(container, "1010", "1011", "1012")
@@ -135,7 +135,7 @@ def test_others_live(container: Container) -> None:
 
 
 def test_fork_storm(container: Container) -> None:
-    """Processes that fork as fast as they can are all found, since whoever is stopped forks no more."""
+    """Processes that fork as fast as they can are all found, since a stopped process does not fork."""
     script = 'i=0; while [ $i -lt 20 ]; do sh -c "while :; do sleep 7777 & sleep 0.01; done" & i=$((i+1)); done; wait'
     identifier = container.exec(script)
     eventually(lambda: len(container.sleepers()) > 50)
@@ -148,7 +148,7 @@ def test_fork_storm(container: Container) -> None:
 
 
 def test_host_pid_namespace(engine: Engine) -> None:
-    """In the host's PID namespace orphans go to the shim instead of PID 1, and are found all the same."""
+    """In the host's PID namespace orphans are reparented to the shim instead of PID 1, and are found too."""
     container = Container(engine, PidMode="host")
     try:
         identifier = container.exec("(sleep 1013 >/dev/null 2>&1 &); (setsid sleep 1014 &); sleep 1015")
@@ -160,7 +160,7 @@ def test_host_pid_namespace(engine: Engine) -> None:
 
 
 def test_shared_pid_namespace(engine: Engine, container: Container) -> None:
-    """In a pod with one PID namespace, processes of the other container are none of the exec's."""
+    """In a pod with one PID namespace, processes of the other container are not killed."""
     second = Container(engine, PidMode=f"container:{container.id}")
     try:
         other = container.exec("sleep 1016")
@@ -174,7 +174,7 @@ def test_shared_pid_namespace(engine: Engine, container: Container) -> None:
 
 
 def test_pid_of_another_container(engine: Engine, container: Container) -> None:
-    """A pid that is in another container by now is left alone."""
+    """A pid that belongs to another container by now is not killed."""
     identifier = container.exec("sleep 1019")
     assert kill_tree(container.inspect(identifier)["Pid"], "0" * 64) == 0
     assert container.inspect(identifier)["Running"]

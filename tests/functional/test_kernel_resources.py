@@ -1,4 +1,4 @@
-"""Limits and identities of real containers, as the kernel has them."""
+"""Limits and identities of real containers in the kernel."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MIB = 1 << 20
 
 @pytest.fixture
 def run(engine: Engine) -> Iterator[Callable[..., tuple[str, int]]]:
-    """Runs containers that are removed after the test; id and pid of each."""
+    """A function that runs a container, removed after the test, and returns its id and pid."""
     made: list[str] = []
 
     def start(body: dict[str, Any] | None = None, **host_config: Any) -> tuple[str, int]:
@@ -44,16 +44,16 @@ def _cgroup(identifier: str, pid: int) -> Cgroup:
 
 
 def _tasks_of_a_scope() -> int | None:
-    """How many tasks systemd lets a container's scope have that was asked no limit for; None: as many as it wants."""
+    """Return systemd's default limit of tasks for a container's scope; None: there is none."""
     if os.environ.get("CRIWIST_TEST_SYSTEMD_CGROUPS") != "1":
         return None
     command = ["systemctl", "show", "--value", "--property=DefaultTasksMax"]
-    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    return None if told == "infinity" else int(told)
+    limit = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    return None if limit == "infinity" else int(limit)
 
 
 def test_limits_in_force(run: Callable[..., tuple[str, int]]) -> None:
-    """What the engine was asked for is what the cgroup has."""
+    """The cgroup has the requested limits."""
     identifier, pid = run(
         CpuPeriod=50000, CpuQuota=25000, CpuShares=512, Memory=64 * _MIB, MemorySwap=64 * _MIB, PidsLimit=77,
         CpusetCpus="0", CpusetMems="0",
@@ -66,7 +66,7 @@ def test_limits_in_force(run: Callable[..., tuple[str, int]]) -> None:
 
 
 def test_no_limits(run: Callable[..., tuple[str, int]]) -> None:
-    """A container without limits has none, and the default of shares."""
+    """A container without limits has none, and the default shares."""
     identifier, pid = run()
     limits = read_limits(_cgroup(identifier, pid))
     assert (limits.cpu_quota, limits.memory, limits.memory_and_swap) == (None, None, None)
@@ -76,7 +76,7 @@ def test_no_limits(run: Callable[..., tuple[str, int]]) -> None:
 
 
 def test_update(engine: Engine, run: Callable[..., tuple[str, int]]) -> None:
-    """An update by the engine shows at once."""
+    """An update by the engine is visible at once."""
     identifier, pid = run(Memory=64 * _MIB, MemorySwap=64 * _MIB)
     cgroup = _cgroup(identifier, pid)
     engine.post(f"/containers/{identifier}/update", {"Memory": 128 * _MIB, "MemorySwap": 128 * _MIB, "CpuQuota": 30000})
@@ -94,7 +94,7 @@ def test_cgroup_carries_the_id(run: Callable[..., tuple[str, int]]) -> None:
 
 
 def test_unified_keys(run: Callable[..., tuple[str, int]]) -> None:
-    """On v2 a key is written and read back, and what the kernel refuses is told; on v1 keys are refused."""
+    """On v2 a key is written and read again, and a refusal of the kernel is an error; on v1 keys are rejected."""
     cgroup = _cgroup(*run())
     if cgroup.version == 1:
         with pytest.raises(FailedPrecondition, match="cgroup v1"):
@@ -111,7 +111,7 @@ def test_unified_keys(run: Callable[..., tuple[str, int]]) -> None:
 
 
 def test_hugepages(run: Callable[..., tuple[str, int]]) -> None:
-    """A limit of huge pages is in force once written; without the controller it is refused with that reason."""
+    """A written limit of huge pages has effect; without the controller it is rejected with that reason."""
     cgroup = _cgroup(*run())
     if not cgroup.directory("hugetlb"):
         with pytest.raises(FailedPrecondition, match="no hugetlb cgroup controller"):
@@ -132,7 +132,7 @@ def test_user_of_the_first_process(run: Callable[..., tuple[str, int]]) -> None:
 
 
 def test_capabilities(run: Callable[..., tuple[str, int]]) -> None:
-    """Capabilities are what the engine was asked for."""
+    """The process has the requested capabilities."""
     _, pid = run(CapDrop=["ALL"], CapAdd=["NET_RAW"], SecurityOpt=["no-new-privileges"])
     identity = read_identity(pid)
     net_raw = 1 << 13

@@ -1,4 +1,4 @@
-"""What pods and nodes ask of plugins by runtime arguments, seen in the pods of Debian's plugins."""
+"""Runtime arguments of pods and nodes, and their effect on pods with Debian's plugins."""
 
 from __future__ import annotations
 
@@ -23,32 +23,32 @@ def _set_pod_cidr(client: CRI, text: str) -> None:
 
 
 def test_addresses_by_annotation(network: PodNetwork, daemon: Daemon, client_of: Callable[[Daemon], CRI]) -> None:
-    """A pod has the addresses and the hardware address that its annotations ask for."""
+    """A pod gets the addresses and the hardware address that its annotations request."""
     bridge, *others = network.plugins()
     bridge |= {"capabilities": {"ips": True, "mac": True}, "ipam": {"type": "static"}}
     network.configure([bridge, *others])
     daemon.start()
     client = client_of(daemon)
     pod_id, container_id = client.run_in_pod(pod=client.pod(annotations=ADDRESSES))
-    told = client.pod_status(pod_id).network
-    assert (told.ip, [one.ip for one in told.additional_ips]) == ("10.96.9.9", ["fd96::99"])
+    status = client.pod_status(pod_id).network
+    assert (status.ip, [one.ip for one in status.additional_ips]) == ("10.96.9.9", ["fd96::99"])
     assert "02:00:00:00:00:99" in client.output(container_id, "ip", "link", "show", "eth0")
     client.remove_pod(pod_id)
     assert network.left(daemon.state) == {}
 
 
 def test_annotations_that_nobody_can_carry_out(node: CRI, network: PodNetwork, daemon: Daemon) -> None:
-    """On a network that cannot give the address that is asked for, the pod is refused and nothing is left."""
-    words = refused(lambda: node.run_pod(node.pod(annotations=ADDRESSES)), grpc.StatusCode.FAILED_PRECONDITION)
-    assert "annotation network.criwist/ips: no plugin of network crwn has the capability ips" in words
+    """On a network that cannot assign a requested address, the pod is rejected and nothing is left."""
+    error = refused(lambda: node.run_pod(node.pod(annotations=ADDRESSES)), grpc.StatusCode.FAILED_PRECONDITION)
+    assert "annotation network.criwist/ips: no plugin of network crwn has the capability ips" in error
     wrong = node.pod(annotations={"kubernetes.io/ingress-bandwidth": "fast"})
-    words = refused(lambda: node.run_pod(wrong), grpc.StatusCode.INVALID_ARGUMENT)
-    assert "kubernetes.io/ingress-bandwidth" in words
+    error = refused(lambda: node.run_pod(wrong), grpc.StatusCode.INVALID_ARGUMENT)
+    assert "kubernetes.io/ingress-bandwidth" in error
     assert network.left(daemon.state) == {}
 
 
 def test_ranges_of_the_node(network: PodNetwork, daemon: Daemon, client_of: Callable[[Daemon], CRI]) -> None:
-    """A network that takes its ranges from the node waits for kubelet's CIDRs, and gives addresses of both families."""
+    """A network with the capability ipRanges waits for kubelet's CIDRs, and assigns addresses of both families."""
     bridge, *others = network.plugins()
     bridge["capabilities"] = {"ipRanges": True}
     del bridge["ipam"]["ranges"]
@@ -59,6 +59,6 @@ def test_ranges_of_the_node(network: PodNetwork, daemon: Daemon, client_of: Call
     refused(lambda: _set_pod_cidr(client, "10.96.5.0"), grpc.StatusCode.INVALID_ARGUMENT)
     _set_pod_cidr(client, "10.96.5.0/24,fd96:0:0:5::/64")
     assert network_ready(client).status
-    told = client.pod_status(client.run_pod()).network
-    assert told.ip.startswith("10.96.5.")
-    assert [one.ip.startswith("fd96:0:0:5:") for one in told.additional_ips] == [True]
+    status = client.pod_status(client.run_pod()).network
+    assert status.ip.startswith("10.96.5.")
+    assert [one.ip.startswith("fd96:0:0:5:") for one in status.additional_ips] == [True]

@@ -40,11 +40,11 @@ from tests.harness.daemon import Daemon
 from tests.harness.engine import Engine
 from tests.harness.namespaces import NODE_ADDRESS
 
-# -- what networks are for, on containerd as well
+# -- on criwist and on containerd
 
 
 def test_pods_reach_each_other_and_the_host(either: CRI) -> None:
-    """A pod is reached by a pod and by the host under the address in its status, and reaches the host."""
+    """A pod and the host reach a pod at the address in its status, and a pod reaches the host."""
     on_network(either)
     server, server_container = either.run_in_pod(*GREETER)
     _, client = either.run_in_pod()
@@ -60,13 +60,13 @@ def test_pods_reach_each_other_and_the_host(either: CRI) -> None:
 
 
 def test_host_ports(either: CRI) -> None:
-    """A host port leads to the pod, at all addresses of the host or at the one asked for, and ends with the pod."""
+    """A host port leads to the pod, at all host addresses or the requested one, and ends with the pod."""
     on_network(either)
     host_ports_lead_to_pods(either)
 
 
-def test_host_port_that_the_node_listens_at(either: CRI) -> None:
-    """A program of the node that listens at a pod's host port is hidden while the pod is there, and answers again."""
+def test_host_port_that_the_node_listens_on(either: CRI) -> None:
+    """A pod's host port hides a program of the node that listens on it, as long as the pod exists."""
     on_network(either)
     with socket.create_server((NODE_ADDRESS, 23106)) as listener:
         threading.Thread(target=_answer_all, args=(listener,), daemon=True).start()
@@ -75,7 +75,7 @@ def test_host_port_that_the_node_listens_at(either: CRI) -> None:
         greets(NODE_ADDRESS, 23106)
         either.stop_pod(pod_id)
         assert greeting(NODE_ADDRESS, 23106) == b"node\n"
-        listener.shutdown(socket.SHUT_RDWR)  # or the thread holds it open
+        listener.shutdown(socket.SHUT_RDWR)  # the thread keeps it open otherwise
 
 
 def _answer_all(listener: socket.socket) -> None:
@@ -87,27 +87,28 @@ def _answer_all(listener: socket.socket) -> None:
 
 
 def test_dual_stack(either: CRI, network: PodNetwork) -> None:
-    """A pod with a range of each family has both addresses and is reached by both, at its host port too."""
+    """A pod with a range of each family has both addresses and is reachable at both, and at its host port by both."""
     network.configure(network.plugins(ranges=(IPV4, IPV6)), file=next(network.conf_dir.glob("*crwn*")).name)
 
     def both() -> bool:
         pod_id = either.run_pod()
-        told = either.pod_status(pod_id).network
+        status = either.pod_status(pod_id).network
         either.remove_pod(pod_id)
-        return told.ip.startswith("10.96.") and [one.ip.startswith("fd96::") for one in told.additional_ips] == [True]
+        others = [one.ip.startswith("fd96::") for one in status.additional_ips]
+        return status.ip.startswith("10.96.") and others == [True]
 
     eventually(both, within=20)
     pod_id, container_id = either.run_in_pod(*GREETER, pod=either.pod(port_mappings=mapping(23105)))
-    told = either.pod_status(pod_id).network
+    status = either.pod_status(pod_id).network
     for gateway in GATEWAYS:
         greets(gateway, 23105)
-    for address in (told.ip, told.additional_ips[0].ip):
+    for address in (status.ip, status.additional_ips[0].ip):
         greets(address, 8000)
         assert f" {address}/" in either.output(container_id, "ip", "-o", "addr", "show", "dev", "eth0")
 
 
 def test_bandwidth(either: CRI) -> None:
-    """The rates in the pod's annotations are those of token buckets on its interface, and go with it."""
+    """Token buckets on the pod's interface have the rates in its annotations, and are removed with the pod."""
     on_network(either)
     pod = either.pod(annotations={"kubernetes.io/ingress-bandwidth": "10M", "kubernetes.io/egress-bandwidth": "20M"})
     pod_id = either.run_pod(pod)
@@ -142,7 +143,7 @@ def test_forty_pods_leave_nothing(either: CRI, network: PodNetwork, daemon: Daem
     nothing_left(network, state)
 
 
-# -- what only criwist does
+# -- on criwist only
 
 
 def test_udp_host_port(node: CRI) -> None:
@@ -169,7 +170,7 @@ def test_udp_host_port(node: CRI) -> None:
 
 
 def test_sctp_host_port(node: CRI) -> None:
-    """An SCTP host port has its rule; whether packets follow it is the kernel's affair, which may have no SCTP."""
+    """An SCTP host port has its rule; packets are not tested, since the kernel may have no SCTP."""
     pod_id = node.run_pod(node.pod(port_mappings=mapping(23104, protocol=api.SCTP)))
     assert any("-p sctp" in rule and "--dport 23104" in rule for rule in rules())
     node.stop_pod(pod_id)
@@ -177,21 +178,21 @@ def test_sctp_host_port(node: CRI) -> None:
 
 
 def test_order_of_addresses(network: PodNetwork, daemon: Daemon, client_of: Callable[[Daemon], CRI]) -> None:
-    """Addresses are told in the plugin's order, IPv6 first if it says so; containerd puts IPv4 first by itself."""
+    """Addresses are in the plugin's order, even with IPv6 first; containerd always puts IPv4 first."""
     network.configure(network.plugins(ranges=(IPV6, IPV4)))
     daemon.start()
     client = client_of(daemon)
-    told = client.pod_status(client.run_pod()).network
-    assert told.ip.startswith("fd96::")
-    assert [one.ip.startswith("10.96.") for one in told.additional_ips] == [True]
+    status = client.pod_status(client.run_pod()).network
+    assert status.ip.startswith("fd96::")
+    assert [one.ip.startswith("10.96.") for one in status.additional_ips] == [True]
 
 
 def test_host_port_conflict(node: CRI, network: PodNetwork, daemon: Daemon, engine: Engine) -> None:
-    """The second pod that wants a host port fails with a clear error and leaves nothing; the first is not harmed."""
+    """The second pod with a host port fails with a clear error and leaves nothing; the first pod keeps working."""
     first, _ = node.run_in_pod(*GREETER, pod=node.pod(port_mappings=mapping(23110)))
     before = (network.left(daemon.state), engine.container_names())
-    words = refused(lambda: node.run_pod(node.pod(port_mappings=mapping(23110))), grpc.StatusCode.FAILED_PRECONDITION)
-    assert f"host port 23110/tcp is held by sandbox {first}" in words
+    error = refused(lambda: node.run_pod(node.pod(port_mappings=mapping(23110))), grpc.StatusCode.FAILED_PRECONDITION)
+    assert f"host port 23110/tcp is held by sandbox {first}" in error
     assert (network.left(daemon.state), engine.container_names()) == before
     greets(NODE_ADDRESS, 23110)
     node.stop_pod(first)
@@ -200,7 +201,7 @@ def test_host_port_conflict(node: CRI, network: PodNetwork, daemon: Daemon, engi
 
 
 def test_race_for_a_host_port(node: CRI, network: PodNetwork, daemon: Daemon) -> None:
-    """Of pods that want one host port at the same time one gets it, the others fail clearly and leave nothing."""
+    """Of pods that ask for one host port at the same time one gets it; the others fail clearly and leave nothing."""
     wanted = [api.RunPodSandboxRequest(config=node.pod(port_mappings=mapping(23112))) for _ in range(4)]
     calls = [node.runtime.RunPodSandbox.future(request) for request in wanted]
     failed = [call.exception() for call in calls if call.exception() is not None]
@@ -212,17 +213,17 @@ def test_race_for_a_host_port(node: CRI, network: PodNetwork, daemon: Daemon) ->
 
 
 def test_host_ports_are_known_after_a_restart(node: CRI, daemon: Daemon) -> None:
-    """After a restart of criwist the host ports of its pods are still held, and their addresses still told."""
+    """After a restart of criwist its pods keep their host ports, and their status has the same addresses."""
     pod_id = node.run_pod(node.pod(port_mappings=mapping(23111)))
-    told = node.pod_status(pod_id).network
+    status = node.pod_status(pod_id).network
     daemon.kill()
     daemon.start()
-    assert node.pod_status(pod_id).network == told
+    assert node.pod_status(pod_id).network == status
     refused(lambda: node.run_pod(node.pod(port_mappings=mapping(23111))), grpc.StatusCode.FAILED_PRECONDITION)
 
 
-def test_namespace_is_held_while_the_pod_stands(node: CRI, engine: Engine) -> None:
-    """Plugins are given a path below /run/netns, where it can be looked at with ``ip netns``; it goes with the pod."""
+def test_namespace_is_mounted_while_the_pod_exists(node: CRI, engine: Engine) -> None:
+    """Plugins get a path below /run/netns, which ``ip netns`` can use; it is removed with the pod."""
     pod_id = node.run_pod()
     pin = Path(f"/run/netns/criwist-{pod_id}")
     assert pin.stat().st_ino == os.stat(f"/proc/{engine.inspect(pod_id)['State']['Pid']}/ns/net").st_ino

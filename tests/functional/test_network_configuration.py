@@ -1,4 +1,4 @@
-"""Which configuration is in force, what plugins say, and what those that misbehave come to."""
+"""The active configuration, the output of plugins, and plugins that misbehave."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ from tests.harness.engine import Engine
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "expected"),
     [
         ('echo "no address left" >&2; exit 1', "no address left (exit status 1)"),
-        ("exit 1", "exit status 1 without a word"),
+        ("exit 1", "exit status 1, and it printed nothing"),
         ("echo not json", "it printed no result: not a JSON object: not json"),
         ("head -c 1048576 /dev/zero | tr '\\\\0' x", "it printed more than 256 KiB and was killed"),
         (
             'echo \'{"cniVersion":"1.0.0","code":11,"msg":"try again later","details":"busy"}\'; exit 1',
             "try again later",
         ),
-        ("kill -SEGV $$", "signal 11 without a word"),
+        ("kill -SEGV $$", "signal 11, and it printed nothing"),
         ("handed_on | tr -d /", "it printed no result: ips[0].address"),
     ],
     ids=["stderr", "silent", "garbage", "a-mebibyte", "error", "signal", "bad-result"],
@@ -52,17 +52,17 @@ def test_plugin_that_fails(
     client_of: Callable[[Daemon], CRI],
     engine: Engine,
     text: str,
-    words: str,
+    expected: str,
 ) -> None:
-    """A plugin that fails in ADD, in whatever way, is an error that says plugin, command and cause; nothing is left."""
+    """Each failure of a plugin in ADD is an error with plugin, command and cause; nothing is left."""
     plugin = network.script("broken", f'[ "$CNI_COMMAND" = DEL ] && exit 0\n{text}')
     network.configure([*network.plugins(), plugin])
     daemon.start()
     client = client_of(daemon)
     before = engine.container_names()
-    told = refused(lambda: client.run_pod(client.pod(port_mappings=mapping(23150))))
-    assert "CNI plugin broken, ADD on network crwn: " in told
-    assert words in told
+    error = refused(lambda: client.run_pod(client.pod(port_mappings=mapping(23150))))
+    assert "CNI plugin broken, ADD on network crwn: " in error
+    assert expected in error
     assert network.left(daemon.state) == {}
     assert engine.container_names() == before
     assert client.pod_ids() == []
@@ -71,7 +71,7 @@ def test_plugin_that_fails(
 def test_plugin_that_hangs(
     network: PodNetwork, daemon: Daemon, client_of: Callable[[Daemon], CRI], engine: Engine
 ) -> None:
-    """When the caller gives up on a plugin that hangs, the plugin is ended, nothing is left, and others go on."""
+    """When a caller cancels while a plugin hangs, the plugin is killed, nothing is left, and other pods go on."""
     hanging = network.script(
         "hanging",
         'if [ "$CNI_COMMAND" = ADD ]; then\n'
@@ -95,12 +95,12 @@ def test_plugin_that_hangs(
     assert not strays(f"{network.bin_dir}/hanging")
 
 
-def test_status_waits_for_the_first_look(
+def test_status_waits_for_the_first_poll(
     network: PodNetwork, daemon: Daemon, client_of: Callable[[Daemon], CRI]
 ) -> None:
-    """Right after the start Status waits for a slow plugin's versions, instead of saying that nobody looked yet.
+    """Right after the start Status waits for a slow plugin's versions, and does not report an unready network.
 
-    What needs no network is answered meanwhile, and a stop waits for nobody.
+    Other RPCs are answered meanwhile, and a stop does not wait.
     """
     slow = network.script("slow", "handed_on", first="while ! [ -e $HERE/go ]; do sleep 0.05; done")
     network.configure([*network.plugins(), slow])
@@ -127,14 +127,14 @@ def test_status_waits_for_the_first_look(
 def test_readiness_follows_the_directory(
     network: PodNetwork, daemon: Daemon, client_of: Callable[[Daemon], CRI]
 ) -> None:
-    """NetworkReady follows configuration and plugins without a restart, with reasons to act on."""
+    """NetworkReady follows configuration and plugins without a restart, with messages to act on."""
     daemon.start()
     client = client_of(daemon)
     condition = network_ready(client)
     assert (condition.status, condition.reason) == (False, "NetworkPluginNotReady")
     assert f"no network configuration in {network.conf_dir}" in condition.message
     assert "no network configuration in" in refused(client.run_pod, grpc.StatusCode.UNAVAILABLE)
-    client.run_pod(client.host_network_pod())  # these need none
+    client.run_pod(client.host_network_pod())  # needs no configuration
     network.configure([*network.plugins(), {"type": "late"}])
     eventually(lambda: "CNI plugin late of network crwn" in network_ready(client).message)
     assert f"not found in {network.bin_dir}, /usr/lib/cni" in network_ready(client).message
@@ -146,9 +146,9 @@ def test_readiness_follows_the_directory(
 
 
 def test_first_valid_file(network: PodNetwork, daemon: Daemon, client_of: Callable[[Daemon], CRI]) -> None:
-    """The first valid file in name order counts, whatever its kind; those before it are passed over with a word.
+    """The first valid file in name order is used, whatever its suffix; the log has those that are skipped.
 
-    The directory itself may come after criwist.
+    The directory itself may be created after criwist's start.
     """
     network.conf_dir.rmdir()
     daemon.start()
@@ -156,7 +156,7 @@ def test_first_valid_file(network: PodNetwork, daemon: Daemon, client_of: Callab
     assert "no network configuration in" in network_ready(client).message
     network.conf_dir.mkdir()
     network.configure()
-    (network.conf_dir / "00-none.txt").write_text("not looked at")
+    (network.conf_dir / "00-none.txt").write_text("ignored")
     (network.conf_dir / "01-broken.conflist").write_text('{"name": ')
     (network.conf_dir / "02-empty.conf").write_text("")
     (network.conf_dir / "03-future.conflist").write_text(
@@ -171,14 +171,14 @@ def test_first_valid_file(network: PodNetwork, daemon: Daemon, client_of: Callab
     assert client.pod_status(pod_id).network.ip.startswith("10.96.")
     assert (network.cache / "results" / f"single-{pod_id}-eth0").exists()
     for name in ("01-broken.conflist", "02-empty.conf", "03-future.conflist", "04-pipe.conf", "05-gone.json"):
-        eventually(lambda name=name: f"{name} is passed over" in daemon.log_text())
+        eventually(lambda name=name: f"{name} is skipped" in daemon.log_text())
     (network.conf_dir / "06-single.json").unlink()
     other = client.run_pod()
     assert (network.cache / "results" / f"{NAME}-{other}-eth0").exists()
 
 
 def test_every_version(network: PodNetwork, daemon: Daemon, client_of: Callable[[Daemon], CRI]) -> None:
-    """Debian's plugins give addresses under every version that they speak, and take them back."""
+    """Debian's plugins assign and release addresses under every version that they support."""
     network.configure()
     daemon.start()
     client = client_of(daemon)
@@ -196,7 +196,7 @@ def test_every_version(network: PodNetwork, daemon: Daemon, client_of: Callable[
 
 
 def test_alternative_versions(network: PodNetwork, daemon: Daemon, client_of: Callable[[Daemon], CRI]) -> None:
-    """A list that offers 1.1.0 and others is run as the newest that all plugins support, and refused if none is."""
+    """A list that offers 1.1.0 and others runs as the newest that all plugins support; without one it is not ready."""
     network.configure(version="1.1.0")
     daemon.start()
     client = client_of(daemon)
@@ -217,7 +217,7 @@ def test_alternative_versions(network: PodNetwork, daemon: Daemon, client_of: Ca
 
 
 def test_check(node: CRI, network: PodNetwork, daemon: Daemon) -> None:
-    """At its start criwist has plugins check what stands; what is wrong is in the log and the verbose status."""
+    """At its start criwist runs CHECK for all pods; a failure is in the log and in the verbose status."""
     whole, broken = node.run_pod(), node.run_pod()
     namespace = f"criwist-{broken}"
     subprocess.run(["ip", "netns", "exec", namespace, "ip", "route", "del", "default"], check=True)
@@ -225,19 +225,19 @@ def test_check(node: CRI, network: PodNetwork, daemon: Daemon) -> None:
     daemon.start()
 
     def failed() -> dict[str, str]:
-        told = json.loads(node.runtime.Status(api.StatusRequest(verbose=True)).info["network"])
-        checks: dict[str, str] = told["failed_checks"]
+        info = json.loads(node.runtime.Status(api.StatusRequest(verbose=True)).info["network"])
+        checks: dict[str, str] = info["failed_checks"]
         return checks
 
     eventually(lambda: broken in failed())
     assert list(failed()) == [broken]
     assert "CNI plugin bridge, CHECK on network crwn" in failed()[broken]
-    assert f"the network of sandbox {broken} is not as it was made" in daemon.log_text()
+    assert f"the network of sandbox {broken} is not as ADD left it" in daemon.log_text()
     assert node.pod_status(whole).state == node.pod_status(broken).state == api.SANDBOX_READY
 
 
-def test_what_plugins_write_is_logged(network: PodNetwork, daemon: Daemon, client_of: Callable[[Daemon], CRI]) -> None:
-    """What a plugin writes to standard error is in the log with plugin, command and sandbox, also if it succeeds."""
+def test_standard_error_is_logged(network: PodNetwork, daemon: Daemon, client_of: Callable[[Daemon], CRI]) -> None:
+    """A plugin's standard error is in the log with plugin, command and sandbox, even if it succeeds."""
     talkative = network.script(
         "talkative", 'echo "$CNI_COMMAND at work" >&2; [ "$CNI_COMMAND" = ADD ] && handed_on; exit 0'
     )
@@ -247,12 +247,12 @@ def test_what_plugins_write_is_logged(network: PodNetwork, daemon: Daemon, clien
     pod_id = client.run_pod()
     client.stop_pod(pod_id)
     for command in ("ADD", "DEL"):
-        words = f"CNI plugin talkative, {command} for sandbox {pod_id}: {command} at work"
-        eventually(lambda words=words: words in daemon.log_text())
+        line = f"CNI plugin talkative, {command} for sandbox {pod_id}: {command} at work"
+        eventually(lambda line=line: line in daemon.log_text())
 
 
 def test_status_right_after_a_start(network: PodNetwork, daemon: Daemon, client_of: Callable[[Daemon], CRI]) -> None:
-    """A criwist that has just been started does not say that a network that can serve is not ready: kubelets act."""
+    """Right after its start criwist does not report a good network as unready: kubelet would act on it."""
     slow = network.script("slow", "handed_on", first='[ "$CNI_COMMAND" = VERSION ] && sleep 3')
     network.configure([*network.plugins(), slow])
     daemon.start()
@@ -260,7 +260,7 @@ def test_status_right_after_a_start(network: PodNetwork, daemon: Daemon, client_
 
 
 def test_status_and_collection(network: PodNetwork, daemon: Daemon, client_of: Callable[[Daemon], CRI]) -> None:
-    """Plugins of 1.1.0 say by STATUS that they cannot serve, and are told by GC at start what is to stay."""
+    """Plugins of 1.1.0 report by STATUS that they cannot serve, and get the valid attachments by GC at start."""
     plugin = network.script(
         "modern",
         """
@@ -285,12 +285,12 @@ exit 0""",
     daemon.stop()
     daemon.start()
     eventually(lambda: pod_id in (network.root / "gc").read_text())
-    told = json.loads((network.root / "gc").read_text())
-    assert told["cni.dev/valid-attachments"] == [{"containerID": pod_id, "ifname": "eth0"}]
+    configuration = json.loads((network.root / "gc").read_text())
+    assert configuration["cni.dev/valid-attachments"] == [{"containerID": pod_id, "ifname": "eth0"}]
 
 
-def test_record_of_what_was_used(node: CRI, network: PodNetwork) -> None:
-    """The cache file is what libcni's users expect, and the verbose status shows configuration and plugins."""
+def test_cache_and_verbose_status(node: CRI, network: PodNetwork) -> None:
+    """The cache file has libcni's format, and the verbose status shows configuration and plugins."""
     pod_id = node.run_pod(node.pod("web", port_mappings=mapping(23160)))
     cached = read_cached((network.cache / "results" / f"crwn-{pod_id}-eth0").read_bytes())
     assert ("K8S_POD_NAME", "web") in cached.attachment.arguments

@@ -19,7 +19,7 @@ TEXT = "nameserver 192.0.2.53\nnameserver fd00::53\nsearch a.example b.example\n
 
 @pytest.fixture(scope="module")
 def surviving(engine_factory: Callable[..., Engine]) -> Iterator[Engine]:
-    """An engine whose containers outlive it."""
+    """An engine with live-restore, whose containers go on when it stops."""
     engine = engine_factory(live_restore=True)
     engine.start()
     images.load_all(engine)
@@ -38,18 +38,18 @@ def node(
 
 
 def seen(client: CRI, container_id: str) -> str:
-    """The resolv.conf of a running container."""
+    """Return the resolv.conf of a running container."""
     return client.output(container_id, "cat", "/etc/resolv.conf")
 
 
 def runtime_ready(client: CRI) -> bool:
-    """Whether criwist has met its engine."""
+    """Return whether criwist is connected to its engine."""
     conditions = client.runtime.Status(api.StatusRequest()).status.conditions
     return any(condition.type == "RuntimeReady" and condition.status for condition in conditions)
 
 
 def test_first_instruction(cri: CRI) -> None:
-    """The very first program of a container finds the pod's servers, not the node's."""
+    """The first program of a container has the pod's servers, not the node's."""
     pod = cri.pod(dns_config=DNS)
     pod_id = cri.run_pod(pod)
     container_id = cri.run(pod_id, cri.container("sh", "-c", "cp /etc/resolv.conf /out/first; sleep 1000"), pod)
@@ -57,14 +57,14 @@ def test_first_instruction(cri: CRI) -> None:
 
 
 def test_host_network(cri: CRI) -> None:
-    """A pod on the node's network has the servers that were asked for all the same."""
+    """A pod on the node's network has the requested servers too."""
     pod = cri.host_network_pod(dns_config=DNS)
     pod_id = cri.run_pod(pod)
     assert seen(cri, cri.run(pod_id, cri.container(), pod)) == TEXT
 
 
 def test_nothing_asked_for(cri: CRI, engine: Engine) -> None:
-    """An empty configuration keeps what the engine takes from the node."""
+    """A pod with an empty configuration keeps the node's settings, which the engine writes."""
     pod_id, container_id = cri.run_in_pod()
     with open(engine.inspect(pod_id)["ResolvConfPath"], encoding="utf-8") as file:
         assert seen(cri, container_id) == file.read()
@@ -72,7 +72,7 @@ def test_nothing_asked_for(cri: CRI, engine: Engine) -> None:
 
 @pytest.mark.second_opinion
 def test_hostname_with_a_domain(cri: CRI) -> None:
-    """The name of a pod that is to have its domain in it (setHostnameAsFQDN) is seen whole."""
+    """The host name of a pod with setHostnameAsFQDN includes its domain."""
     pod = cri.pod()
     pod.hostname = "web-0.web.shop.svc.cluster.example"
     container_id = cri.run(cri.run_pod(pod), cri.container(), pod)
@@ -81,14 +81,14 @@ def test_hostname_with_a_domain(cri: CRI) -> None:
 
 
 def test_options_alone(cri: CRI) -> None:
-    """What is not asked for is not taken from the node."""
+    """An empty setting is not taken from the node."""
     pod = cri.pod(dns_config=api.DNSConfig(servers=["192.0.2.1"]))
     pod_id = cri.run_pod(pod)
     assert seen(cri, cri.run(pod_id, cri.container(), pod)) == "nameserver 192.0.2.1\n"
 
 
 def test_shared_by_the_pod(cri: CRI) -> None:
-    """Containers of a pod see one file: what one writes the others read."""
+    """Containers of a pod share one file: what one writes the others read."""
     pod = cri.pod(dns_config=DNS)
     pod_id = cri.run_pod(pod)
     one, other = (cri.run(pod_id, cri.container(), pod) for _ in range(2))
@@ -119,7 +119,7 @@ def test_engine_killed(node: tuple[CRI, Daemon], surviving: Engine) -> None:
 
 
 def test_pause_started_again(node: tuple[CRI, Daemon], surviving: Engine) -> None:
-    """Where the engine has made its own file anew, as when the pause starts again, containers see the pod's."""
+    """After the engine has written its own file again, as when the pause restarts, containers have the pod's."""
     client, daemon = node
     pod = client.pod(dns_config=DNS)
     pod_id = client.run_pod(pod)

@@ -1,4 +1,4 @@
-"""The networks that are not the cluster's own: kubenet and Docker's bridge."""
+"""The networks other than cni: kubenet and Docker's bridge."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.harness.namespaces import NODE_ADDRESS
 def test_kubenet(
     network: PodNetwork, criwist_daemon: Callable[..., Daemon], client_of: Callable[[Daemon], CRI], hairpin: str
 ) -> None:
-    """kubenet waits for a CIDR, runs its own list on it, keeps it over a restart, and releases all.
+    """kubenet waits for a CIDR, runs its own list with it, keeps it over a restart, and releases everything.
 
     A pod reaches itself by its host port in either hairpin mode.
     """
@@ -48,11 +48,11 @@ def test_kubenet(
     daemon.start()
     assert network_ready(client).status
     pod_id, container_id = client.run_in_pod(*GREETER, pod=client.pod(port_mappings=mapping(23170)))
-    told = client.pod_status(pod_id).network
-    assert told.ip.startswith("10.95.0.")
-    assert [one.ip.startswith("fd95::") for one in told.additional_ips] == [True]
+    status = client.pod_status(pod_id).network
+    assert status.ip.startswith("10.95.0.")
+    assert [one.ip.startswith("fd95::") for one in status.additional_ips] == [True]
     assert "mtu 1400" in client.output(container_id, "ip", "link", "show", "eth0")
-    greets(told.ip, 8000)
+    greets(status.ip, 8000)
     greets(NODE_ADDRESS, 23170)
     assert client.output(container_id, "nc", "-w", "2", NODE_ADDRESS, "23170") == "hello\n"
     client.remove_pod(pod_id)
@@ -63,14 +63,14 @@ def test_kubenet(
 
 
 def test_bridge_host_ports(cri: CRI) -> None:
-    """On Docker's bridge a host port leads to the pod at the addresses asked for, and ends with the pod."""
+    """On Docker's bridge a host port leads to the pod at the requested addresses, and ends with the pod."""
     host_ports_lead_to_pods(cri)
 
 
 def test_bridge_dual_stack(
     engine_factory: Callable[..., Engine], criwist_daemon: Callable[..., Daemon], client_of: Callable[[Daemon], CRI]
 ) -> None:
-    """On a bridge of both families a pod has both addresses, after a restart of criwist too, and is reached by both."""
+    """On a bridge of both families a pod has both addresses, also after a restart, and is reachable at both."""
     engine = engine_factory(flags=["--ipv6", "--fixed-cidr-v6", "fd97::/64"])
     engine.start()
     try:
@@ -79,13 +79,13 @@ def test_bridge_dual_stack(
         daemon.start()
         client = client_of(daemon)
         pod_id, _ = client.run_in_pod(*GREETER)
-        told = client.pod_status(pod_id).network
-        assert [one.ip.startswith("fd97::") for one in told.additional_ips] == [True]
-        for address in (told.ip, told.additional_ips[0].ip):
+        status = client.pod_status(pod_id).network
+        assert [one.ip.startswith("fd97::") for one in status.additional_ips] == [True]
+        for address in (status.ip, status.additional_ips[0].ip):
             greets(address, 8000)
         daemon.kill()
         daemon.start()
-        assert client.pod_status(pod_id).network == told
+        assert client.pod_status(pod_id).network == status
         client.remove_pod(pod_id)
         daemon.stop()
     finally:
@@ -93,11 +93,11 @@ def test_bridge_dual_stack(
 
 
 def test_bridge_host_port_conflict(cri: CRI, engine: Engine) -> None:
-    """On Docker's bridge too the second pod that wants a host port fails clearly and leaves nothing."""
+    """On Docker's bridge too the second pod with a host port fails clearly and leaves nothing."""
     cri.run_in_pod(*GREETER, pod=cri.pod(port_mappings=mapping(23180)))
     greets(NODE_ADDRESS, 23180)
     before = engine.container_names()
-    words = refused(lambda: cri.run_pod(cri.pod(port_mappings=mapping(23180))))
-    assert "23180" in words
-    assert "already allocated" in words
+    error = refused(lambda: cri.run_pod(cri.pod(port_mappings=mapping(23180))))
+    assert "23180" in error
+    assert "already allocated" in error
     assert engine.container_names() == before

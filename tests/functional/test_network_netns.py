@@ -20,7 +20,7 @@ from criwist.kernel.netns import connect, in_namespace
 
 pytestmark = pytest.mark.functional
 
-#: A namespace whose loopback is up, and in it whatever the test adds; it ends when its standard input does.
+#: A namespace whose loopback is up, with the command that the test appends; it ends at the end of its standard input.
 _IN_NAMESPACE = ("unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")
 
 _LISTENER = """
@@ -33,7 +33,7 @@ with socket.create_server((sys.argv[1], 8080), family=family, backlog=int(sys.ar
 
 
 class NamespaceTests(TestCase):
-    """Against a process in a namespace of its own."""
+    """Connections to a process in its own network namespace."""
 
     def _namespace(self, *arguments: str) -> int:
         """Run *arguments* in a new namespace and return the pid once it has printed a line."""
@@ -62,15 +62,15 @@ class NamespaceTests(TestCase):
             self.assertEqual(connection.getpeername()[0], address)
 
     def test_ipv4(self) -> Deferred[None]:
-        """A server on 127.0.0.1 of the pod is reached; the host's own port 8080 has nothing to do with it."""
+        """A connection reaches a server on 127.0.0.1 of the pod, not the host's own port 8080."""
         return Deferred.fromCoroutine(self._connects("127.0.0.1"))
 
     def test_ipv6(self) -> Deferred[None]:
-        """A server on ::1 alone is reached."""
+        """A connection reaches a server on ::1 alone."""
         return Deferred.fromCoroutine(self._connects("::1"))
 
     async def test_nothing_listens(self) -> None:
-        """The error names both addresses and what they answered."""
+        """The error has both addresses with their errors."""
         failure = await self.assertFailure(ensureDeferred(connect(self._silence(), 81, reactor=reactor)), Unavailable)
         self.assertEqual(
             str(failure),
@@ -78,11 +78,11 @@ class NamespaceTests(TestCase):
         )
 
     async def test_no_process(self) -> None:
-        """A pause that is gone is said to be gone."""
+        """A process that is gone raises NotFound."""
         await self.assertFailure(ensureDeferred(connect(2**22 + 1, 80, reactor=reactor)), NotFound)
 
     async def test_full_queue(self) -> None:
-        """A listener that accepts nothing does not hold the caller for ever."""
+        """A listener that accepts nothing raises DeadlineExceeded."""
         pid = self._listener("127.0.0.1", 0)
         with closing(await connect(pid, 8080, reactor=reactor)):
             waiting = ensureDeferred(connect(pid, 8080, reactor=reactor, time_limit=0.2))
@@ -91,7 +91,7 @@ class NamespaceTests(TestCase):
     async def test_descriptors(self) -> None:
         """Neither success nor refusal nor the deadline leaks a descriptor."""
         pid = self._listener("127.0.0.1", 0)
-        await in_namespace(pid, int, reactor=reactor)  # the reactor makes pipes of its own when it first runs
+        await in_namespace(pid, int, reactor=reactor)  # the reactor creates its own pipes when it first runs
         before = len(os.listdir("/proc/self/fd"))
         for _ in range(5):
             await self.assertFailure(ensureDeferred(connect(pid, 81, reactor=reactor)), Unavailable)
@@ -100,7 +100,7 @@ class NamespaceTests(TestCase):
         self.assertEqual(len(os.listdir("/proc/self/fd")), before)
 
     async def test_other_threads_stay(self) -> None:
-        """Only the working thread enters the namespace, and it ends with the work."""
+        """Only the new thread enters the namespace, and it ends with the work."""
         host = os.readlink("/proc/self/ns/net")
         pid = self._silence()
         before = _namespaces()
@@ -118,7 +118,7 @@ class NamespaceTests(TestCase):
         self.assertEqual({task: before.get(task, host) for task in after}, after)
 
     async def test_failing_work(self) -> None:
-        """What the work raises is raised."""
+        """An exception of the work is raised."""
         waiting = ensureDeferred(in_namespace(self._silence(), lambda: socket.socket(-2), reactor=reactor))
         await self.assertFailure(waiting, OSError)
 

@@ -1,4 +1,4 @@
-"""Plugins as processes: what they leave, and what becomes of those that misbehave."""
+"""Processes of plugins: their output, and those that misbehave."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from twisted.internet.defer import CancelledError, ensureDeferred
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
-from criwist.network.plugins import OUTPUT_LIMIT, STDERR_LIMIT, Output, run_plugin, stray_plugins
+from criwist.network.plugin_process import OUTPUT_LIMIT, STDERR_LIMIT, Output, run_plugin, stray_plugins
 
 pytestmark = pytest.mark.functional
 
 
 class PluginTests(TestCase):
-    """Shell scripts in the part of a plugin."""
+    """Shell scripts as plugins."""
 
     def setUp(self) -> None:
         directory = tempfile.TemporaryDirectory()
@@ -49,12 +49,12 @@ class PluginTests(TestCase):
             return int(file.read())
 
     async def _descriptors(self) -> int:
-        """How many we have open; pipes are closed in the turn after the process's end."""
+        """Return the number of open descriptors; pipes are closed one reactor iteration after the process's end."""
         await deferLater(reactor, 0)
         return len(os.listdir("/proc/self/fd"))
 
     async def _gone(self, pid: int) -> None:
-        """The process is no more, or a zombie that waits for init."""
+        """Wait until the process is gone, or a zombie that waits for init."""
         for _ in range(200):
             try:
                 with open(f"/proc/{pid}/stat", encoding="ascii") as file:
@@ -65,73 +65,73 @@ class PluginTests(TestCase):
             await deferLater(reactor, 0.01)
         self.fail(f"process {pid} lives")
 
-    async def test_conversation(self) -> None:
-        """A plugin reads its configuration, sees its environment, and its three outcomes come back."""
+    async def test_input_and_output(self) -> None:
+        """A plugin gets its configuration and environment; its status, output and standard error are returned."""
         output = await self._plugin('cat; echo "$CNI_COMMAND" >&2; exit 3', b'{"a": 1}', CNI_COMMAND="ADD")
         self.assertEqual(output, Output(3, b'{"a": 1}', b"ADD\n"))
 
     async def test_environment_is_all(self) -> None:
-        """Nothing of our own environment is handed on beyond what is given."""
+        """A plugin gets the given environment and nothing of criwist's own."""
         os.environ["CRIWIST_TEST_SECRET"] = "x"
         self.addCleanup(os.environ.pop, "CRIWIST_TEST_SECRET")
         output = await self._plugin('echo "[$CRIWIST_TEST_SECRET]"')
         self.assertEqual(output.stdout, b"[]\n")
 
     async def test_unread_configuration(self) -> None:
-        """A configuration larger than a pipe that nobody reads holds nothing up."""
+        """A configuration that is larger than a pipe and that no plugin reads does not block."""
         output = await self._plugin("echo done", b"x" * (1 << 20))
         self.assertEqual(output, Output(0, b"done\n"))
 
     async def test_descriptors(self) -> None:
-        """A plugin inherits its three descriptors and no others, and we keep none."""
+        """A plugin inherits its three descriptors and no others, and criwist keeps none."""
         await self._plugin("true")
         before = await self._descriptors()
         output = await self._plugin("ls /proc/self/fd | wc -l")
-        self.assertEqual(output.stdout.strip(), b"4")  # its three, and the one that ls reads the directory with
+        self.assertEqual(output.stdout.strip(), b"4")  # its three, and the one of ls for the directory
         self.assertEqual(await self._descriptors(), before)
 
     async def test_signals(self) -> None:
-        """A plugin has SIGPIPE as the system means it, not ignored as Python has it."""
+        """A plugin has the system's default action for SIGPIPE, which Python ignores."""
         output = await self._plugin("(trap; yes) | head -n 1; kill -PIPE $$; echo survived")
         self.assertEqual((output.status, output.stdout), (-signal.SIGPIPE, b"y\n"))
 
     async def test_killed(self) -> None:
-        """A plugin that somebody else kills has minus the signal for its status."""
+        """The status of a plugin that another process kills is minus the signal."""
         output = await self._plugin("kill -KILL $$")
         self.assertEqual(output, Output(-signal.SIGKILL))
 
     async def test_hanging(self) -> None:
-        """A plugin that hangs is killed when its time is over, with its children."""
+        """A plugin that hangs is killed at its time limit, with its children."""
         output = await self._plugin("sleep 300 & echo $! > $HERE/pid; wait", time_limit=0.3)
-        self.assertEqual((output.status, output.cut_short), (-signal.SIGKILL, "it did not finish within 0.3 s"))
+        self.assertEqual((output.status, output.kill_reason), (-signal.SIGKILL, "it did not finish within 0.3 s"))
         await self._gone(await self._pid())
 
-    async def test_deaf(self) -> None:
-        """A plugin that ignores every signal it can is killed all the same."""
+    async def test_ignored_signals(self) -> None:
+        """A plugin that ignores signals is killed too."""
         output = await self._plugin("trap '' TERM INT HUP; while :; do sleep 1; done", time_limit=0.3)
         self.assertEqual(output.status, -signal.SIGKILL)
 
     async def test_endless_output(self) -> None:
-        """A plugin that prints without end is ended at the limit, long before its time is over."""
+        """A plugin that prints without end is killed at the output limit, long before its time limit."""
         started = time.monotonic()
         output = await self._plugin("yes")
-        self.assertEqual((len(output.stdout), output.cut_short), (OUTPUT_LIMIT, "it printed more than 256 KiB"))
+        self.assertEqual((len(output.stdout), output.kill_reason), (OUTPUT_LIMIT, "it printed more than 256 KiB"))
         self.assertLess(time.monotonic() - started, 10)
 
-    async def test_endless_complaints(self) -> None:
-        """Standard error is kept up to a limit and never held against the plugin."""
+    async def test_long_standard_error(self) -> None:
+        """Standard error is kept up to a limit; a plugin that writes more is not killed."""
         output = await self._plugin("yes | head -c 1000000 >&2; echo done")
         self.assertEqual((output.status, output.stdout, len(output.stderr)), (0, b"done\n", STDERR_LIMIT))
 
     async def test_left_behind(self) -> None:
-        """A call ends with the plugin, not with a daemon that it left behind holding its output open."""
+        """A call ends with the plugin, not with a daemon that it left behind and that keeps its output open."""
         output = await self._plugin("setsid sleep 300 & echo $! > $HERE/pid; echo done")
         self.assertEqual(output, Output(0, b"done\n"))
         with contextlib.suppress(ProcessLookupError):
             os.kill(await self._pid(), signal.SIGKILL)
 
     async def test_cancelled(self) -> None:
-        """A caller that goes away ends the plugin, and is told when it is gone."""
+        """Cancelling a call kills the plugin; the cancellation is raised when the plugin is gone."""
         call = ensureDeferred(self._plugin("echo $$ > $HERE/pid; exec sleep 300"))
         pid = await self._pid()
         call.cancel()
@@ -139,7 +139,7 @@ class PluginTests(TestCase):
         self.assertFalse(os.path.exists(f"/proc/{pid}"))
 
     async def test_many(self) -> None:
-        """Plugins run beside each other."""
+        """Plugins run in parallel."""
         started = time.monotonic()
         path = self._script("sleep 1; echo $N")
         await deferLater(reactor, 0)
@@ -148,7 +148,7 @@ class PluginTests(TestCase):
         self.assertLess(time.monotonic() - started, 10)
 
     async def test_no_program(self) -> None:
-        """What cannot be started raises what the system said, and leaks nothing."""
+        """A plugin that cannot be started raises the system's error, and leaks no descriptor."""
         before = await self._descriptors()
         for text, interpreter in (("", "/no/such/interpreter"),):
             path = self._script(text, interpreter)
@@ -158,7 +158,7 @@ class PluginTests(TestCase):
         self.assertEqual(await self._descriptors(), before)
 
     async def test_strays(self) -> None:
-        """Processes of a plugin are found by the container they work for, its children too, and no others."""
+        """A plugin's process and its children are found by their container's id, and no others."""
         call = ensureDeferred(
             self._plugin("echo $$ > $HERE/pid; sleep 300 & echo $! > $HERE/child; wait", CNI_CONTAINERID="c" * 64)
         )
@@ -170,7 +170,7 @@ class PluginTests(TestCase):
         await self.assertFailure(call, CancelledError)
 
     async def test_python(self) -> None:
-        """A plugin may be written in anything that the kernel starts."""
+        """A plugin may be any program that the kernel starts."""
         path = self._script("import sys; print(sys.stdin.read()[::-1], end='')", sys.executable)
         await deferLater(reactor, 0)
         output = await run_plugin(path, dict(os.environ), b"abc", 20, reactor=reactor)

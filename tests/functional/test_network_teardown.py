@@ -1,4 +1,4 @@
-"""What becomes of pods' networks when pods, criwist, plugins or the machine end, and what other runtimes can read."""
+"""The release of pods' networks when pods, criwist, plugins or the machine end, and the cache of other runtimes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from tests.harness.namespaces import NODE_ADDRESS
 
 
 def test_configuration_emptied_between_start_and_stop(node: CRI, network: PodNetwork, daemon: Daemon) -> None:
-    """A pod is released by what it was made with, also when the directory is empty and criwist was restarted."""
+    """A pod is released with the configuration of its ADD, even if the directory is empty and criwist was restarted."""
     one, other = (node.run_pod(node.pod(port_mappings=mapping(23120 + number))) for number in range(2))
     network.unconfigure()
     eventually(lambda: not network_ready(node).status)
@@ -50,7 +50,7 @@ def test_configuration_emptied_between_start_and_stop(node: CRI, network: PodNet
 
 
 def test_configuration_changed_between_start_and_stop(node: CRI, network: PodNetwork, daemon: Daemon) -> None:
-    """A pod on the old network is released there when the directory names another one by then."""
+    """A pod on the old network is released there after the directory has another network."""
     pod_id = node.run_pod()
     network.unconfigure()
     network.configure([network.script("other", "echo $CNI_COMMAND >> $HERE/calls; handed_on")])
@@ -60,7 +60,7 @@ def test_configuration_changed_between_start_and_stop(node: CRI, network: PodNet
 
 
 def test_pause_killed_before_stop(node: CRI, network: PodNetwork, daemon: Daemon, engine: Engine) -> None:
-    """A pod whose pause was killed is not ready, and its network is released whole: rules, lease and interface."""
+    """A pod whose pause was killed is not ready, and its network is released completely: rules, lease, interface."""
     pod_id = node.run_pod(node.pod(port_mappings=mapping(23130)))
     os.kill(engine.inspect(pod_id)["State"]["Pid"], signal.SIGKILL)
     eventually(lambda: node.pod_status(pod_id).state == api.SANDBOX_NOTREADY)
@@ -69,8 +69,8 @@ def test_pause_killed_before_stop(node: CRI, network: PodNetwork, daemon: Daemon
     assert network.left(daemon.state) == {}
 
 
-def test_sandbox_removed_behind_our_back(node: CRI, network: PodNetwork, daemon: Daemon, engine: Engine) -> None:
-    """When somebody removed the pause with docker, the pod's network is released by its record at the next start."""
+def test_sandbox_removed_with_docker(node: CRI, network: PodNetwork, daemon: Daemon, engine: Engine) -> None:
+    """When the pause was removed with docker, the next start releases the pod's network by its record."""
     pod_id = node.run_pod(node.pod(port_mappings=mapping(23131)))
     daemon.stop()
     engine.delete(f"/containers/{pod_id}", force="1")
@@ -82,9 +82,9 @@ def test_sandbox_removed_behind_our_back(node: CRI, network: PodNetwork, daemon:
 def test_host_port_of_a_pod_from_before_a_reboot(
     network: PodNetwork, daemon: Daemon, client_of: Callable[[Daemon], CRI], engine: Engine
 ) -> None:
-    """A pod that ended with its namespace, as in a reboot, keeps no host port from others, and is cleared away."""
+    """A pod whose namespace is gone, as after a reboot, blocks no host port for other pods, and can be removed."""
     bridge, *others = network.plugins()
-    bridge["ipMasq"] = False  # Debian's plugin leaves these rules when the namespace is gone, and a reboot does not
+    bridge["ipMasq"] = False  # Debian's plugin leaves these rules if the namespace is gone; a reboot does not
     network.configure([bridge, *others])
     daemon.start()
     client = client_of(daemon)
@@ -110,7 +110,7 @@ def test_killed_in_the_middle_of_add(
     engine: Engine,
     pause: str,
 ) -> None:
-    """A criwist killed with SIGKILL while a plugin is at work leaves a pod that can be stopped, and nothing of it."""
+    """After SIGKILL to criwist while a plugin runs, the pod can be stopped, and nothing is left."""
     sleepy = network.script(
         "sleepy", 'if [ "$CNI_COMMAND" = ADD ]; then touch $HERE/asleep; sleep 300; touch $HERE/awake; fi'
     )
@@ -139,17 +139,17 @@ def test_killed_in_the_middle_of_add(
 
 
 def test_cache_of_another_runtime(either: CRI, tmp_path: Path) -> None:
-    """What a runtime on libcni leaves in its cache tells us all that DEL needs; and ours is found the same way."""
+    """The cache of a runtime on libcni has all that DEL needs; criwist's own has the same format."""
     on_network(either)
     pod_id = either.run_pod(either.pod(port_mappings=mapping(23162)))
     address = either.pod_status(pod_id).network.ip
     directories = ["/var/lib/cni"] if either.name == "containerd" else list(_caches(pod_id))
-    entry = next(filter(None, (Attachments(str(tmp_path), one).cached(pod_id, None) for one in directories)))
+    entry = next(filter(None, (Attachments(str(tmp_path), one).find_in_cache(pod_id, None) for one in directories)))
     assert entry.addresses == (address,)
     assert [plugin.type for plugin in entry.network.plugins] == ["bridge", "portmap", "firewall", "bandwidth"]
     assert ("K8S_POD_INFRA_CONTAINER_ID", pod_id) in entry.attachment.arguments
     document = json.loads(_cached(directories, pod_id))
-    document.setdefault("netns", "")  # younger than Debian's containerd
+    document.setdefault("netns", "")  # newer than Debian's containerd
     assert {key: type(value) for key, value in document.items()} == {
         "kind": str,
         "containerId": str,
@@ -167,32 +167,32 @@ def test_cache_of_another_runtime(either: CRI, tmp_path: Path) -> None:
 
 
 def _caches(pod_id: str) -> Iterator[str]:
-    """Cache directories below the session's directory that know a pod."""
+    """Return the cache directories below the session's directory that have an entry of a pod."""
     for path in Path("/var/tmp").glob(f"criwist-tests-{os.getpid()}/*/cache/results/*-{pod_id}-eth0"):
         yield str(path.parents[1])
 
 
 def _cached(directories: list[str], pod_id: str) -> str:
-    """Content of the one cache file of a pod."""
+    """Return the content of a pod's only cache file."""
     (path,) = (path for one in directories for path in Path(one).glob(f"results/*-{pod_id}-eth0"))
     return path.read_text()
 
 
 def test_adoption(node: CRI, network: PodNetwork, daemon: Daemon) -> None:
-    """A pod that only libcni's cache knows of, as cri-dockerd leaves it, keeps its address and is released whole."""
+    """A pod that is only in libcni's cache, as cri-dockerd leaves it, keeps its address and is released completely."""
     pod_id = node.run_pod(node.pod(port_mappings=mapping(23161)))
-    told = node.pod_status(pod_id).network
+    status = node.pod_status(pod_id).network
     daemon.stop()
     for directory in (daemon.state / "sandboxes", daemon.state / "network" / "cni"):
         (directory / f"{pod_id}.json").unlink()
     network.unconfigure()
     daemon.start()
     assert node.pod_status(pod_id).state == api.SANDBOX_READY
-    assert node.pod_status(pod_id).network == told
+    assert node.pod_status(pod_id).network == status
     node.stop_pod(pod_id)
     node.remove_pod(pod_id)
     left = network.left(daemon.state)
-    left.pop("pins", None)  # an older shim made none
+    left.pop("pins", None)  # an older shim creates none
     assert left == {}
     subprocess.run(["umount", f"/run/netns/criwist-{pod_id}"], check=False, capture_output=True)
     Path(f"/run/netns/criwist-{pod_id}").unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""cgroups as most nodes have them: version 2, and systemd makes the slices of pods and the scopes of containers."""
+"""cgroups as on most nodes: version 2, and systemd creates the slices of pods and the scopes of containers."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ MIB = 1 << 20
 
 @pytest.fixture
 def slice_name(session_root: Path, request: pytest.FixtureRequest) -> str:
-    """The slice of a pod, as kubelet's systemd driver names it: its path's parts joined by dashes."""
+    """Return a pod's slice as kubelet's systemd driver names it: the parts of its path joined by dashes."""
     top = cgroup_parent(session_root.name, systemd=True).removesuffix(".slice")
     return f"{top}-burstable-pod{abs(hash(request.node.name))}.slice"
 
 
 def cgroup_of(container_id: str) -> Path:
-    """The container's cgroup, which the runtime need not name but by the id."""
+    """Return the container's cgroup, which is found by the id."""
     found = list(ROOT.rglob(f"*{container_id}*.scope"))
     assert len(found) == 1, found
     return found[0]
@@ -41,7 +41,7 @@ def cgroup_of(container_id: str) -> Path:
 
 @pytest.mark.second_opinion
 def test_slice_of_a_pod(cri: CRI, slice_name: str) -> None:
-    """Containers are scopes in the pod's slice, which systemd puts where the dashes in its name say."""
+    """Containers are scopes in the pod's slice, whose path follows from the dashes in its name."""
     pod = cri.pod()
     pod.linux.cgroup_parent = slice_name
     _, container_id = cri.run_in_pod(pod=pod)

@@ -1,4 +1,4 @@
-"""An engine whose containers log to the journal: criwist writes the CRI log all the same."""
+"""An engine whose containers log to the journal: criwist writes the CRI log too."""
 
 from __future__ import annotations
 

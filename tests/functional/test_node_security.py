@@ -1,4 +1,4 @@
-"""What confines containers on a whole node: AppArmor profiles that are loaded, scores of the OOM killer, low ports."""
+"""Confinement of containers on a whole node: loaded AppArmor profiles, scores of the OOM killer, low ports."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ needs_apparmor = pytest.mark.skipif(
 )
 
 PROFILE = "criwist-tests-no-write"
-#: Everything but writing below /data.
+#: Allows everything except writing below /data.
 _TEXT = f"""\
 abi <abi/3.0>,
 profile {PROFILE} flags=(attach_disconnected,mediate_deleted) {{
@@ -37,7 +37,7 @@ profile {PROFILE} flags=(attach_disconnected,mediate_deleted) {{
 
 @pytest.fixture
 def loaded() -> Iterator[str]:
-    """The name of a profile that the kernel has."""
+    """The name of a loaded profile."""
     _parse("--replace")
     yield PROFILE
     _parse("--remove")
@@ -48,7 +48,7 @@ def _parse(action: str) -> None:
 
 
 def label(cri: CRI, container_id: str) -> str:
-    """The AppArmor label of the container's first process."""
+    """Return the AppArmor label of the container's first process."""
     return cri.output(container_id, "cat", "/proc/1/attr/current").strip("\0\n")
 
 
@@ -56,7 +56,7 @@ def label(cri: CRI, container_id: str) -> str:
 @pytest.mark.second_opinion
 @pytest.mark.parametrize("spelling", ["message", "string"])
 def test_apparmor_profile_of_the_node(cri: CRI, loaded: str, spelling: str) -> None:
-    """A profile loaded on the node confines the container, as either spelling says."""
+    """A loaded profile confines the container, in both spellings of the request."""
     localhost = api.SecurityProfile(profile_type=api.SecurityProfile.Localhost, localhost_ref=loaded)
     container_id = (
         secured(cri, apparmor=localhost)
@@ -89,7 +89,7 @@ def test_apparmor_of_a_privileged_container(cri: CRI) -> None:
 @pytest.mark.second_opinion
 @pytest.mark.parametrize("confined", [True, False])
 def test_seccomp_default_is_in_force(cri: CRI, confined: bool) -> None:
-    """The default profile forbids who has no right to it a user namespace; unconfined, the kernel allows it.
+    """The default profile forbids user namespaces to an unprivileged user; unconfined, the kernel allows them.
 
     AppArmor may forbid it too, and so is left out of this.
     """
@@ -105,7 +105,7 @@ def test_seccomp_default_is_in_force(cri: CRI, confined: bool) -> None:
 )
 @pytest.mark.parametrize("score", [-997, -1])
 def test_negative_oom_score(cri: CRI, score: int) -> None:
-    """A container of a guaranteed pod has the negative score that kubelet gives it, exactly."""
+    """A container of a guaranteed pod has exactly the negative score that kubelet requests."""
     config = cri.container()
     config.linux.resources.oom_score_adj = score
     assert int(cri.output(run(cri, config), "cat", "/proc/1/oom_score_adj")) == score
@@ -114,7 +114,7 @@ def test_negative_oom_score(cri: CRI, score: int) -> None:
 @pytest.mark.second_opinion
 @pytest.mark.parametrize(("first", "allowed"), [("0", True), ("1024", False)])
 def test_unprivileged_ports(cri: CRI, first: str, allowed: bool) -> None:
-    """The pod's sysctl decides whether a user without capabilities may have port 80."""
+    """The pod's sysctl decides whether a user without capabilities may bind port 80."""
     pod = cri.pod()
     pod.linux.sysctls["net.ipv4.ip_unprivileged_port_start"] = first
     config = cri.container()

@@ -1,4 +1,4 @@
-"""A CNI network of a test's own, with Debian's plugins or with scripts, and what is left of it on the machine."""
+"""A CNI network for one test, with Debian's plugins or with scripts, and its leftovers on the machine."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ BRIDGE = "crwn0"
 IPV4, IPV6 = "10.96.0.0/16", "fd96::/64"
 GATEWAYS = ("10.96.0.1", "fd96::1")
 
-#: Chains and rules that plugins make for one pod, as opposed to those they make once.
+#: Chains and rules that plugins create for one pod, in contrast to those for all pods.
 _POD_RULE = re.compile(r"CNI-(DN-)?[0-9a-f]{20,}|-A CNI-FORWARD -[sd]")
 
 
 class PodNetwork:
-    """Directories below *root*, and the bridge that Debian's plugin makes."""
+    """Directories below *root*, and the bridge that Debian's plugin creates."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -36,7 +36,7 @@ class PodNetwork:
 
     @property
     def options(self) -> dict[str, str]:
-        """Options of a criwist whose pods are to be on this network."""
+        """The options of a criwist that puts its pods on this network."""
         return {
             "network_plugin": "cni",
             "cni_conf_dir": str(self.conf_dir),
@@ -47,7 +47,7 @@ class PodNetwork:
     # -- configuration
 
     def plugins(self, *, ranges: tuple[str, ...] = (IPV4,)) -> list[dict[str, Any]]:
-        """A bridge with addresses from *ranges*, host ports, a firewall that lets pods speak, and bandwidth limits."""
+        """Return a bridge with addresses from *ranges*, portmap, a firewall that accepts pods, and bandwidth."""
         ipam = {
             "type": "host-local",
             "dataDir": str(self.leases),
@@ -64,13 +64,13 @@ class PodNetwork:
     def configure(
         self, plugins: list[dict[str, Any]] | None = None, *, file: str = "10-crwn.conflist", version: str = "1.0.0"
     ) -> None:
-        """Put a list of these plugins in place, all at once as an installer does."""
+        """Write a list of these plugins, atomically as an installer does."""
         document = {"cniVersion": version, "name": NAME, "plugins": self.plugins() if plugins is None else plugins}
         beside = self.root / "new"
         beside.write_text(json.dumps(document))
         place = self.conf_dir / file
         beside.rename(place)
-        # containerd 1.6 looks at files that are written, not at those that are moved in.
+        # containerd 1.6 reads files that are written, not those that are moved into the directory.
         with place.open("a") as again:
             again.write("\n")
 
@@ -80,12 +80,12 @@ class PodNetwork:
             path.unlink()
 
     def script(self, name: str, text: str, *, first: str = "") -> dict[str, Any]:
-        """Install a shell script as a plugin; returns its part of a list.
+        """Install a shell script as a plugin; return its entry in a list.
 
-        It finds ``$HERE``, the network's directory, and answers VERSION before *text* is run, with its standard input
+        It has ``$HERE``, the network's directory, and answers VERSION before *text* runs, with its standard input
         in ``$CONFIG``.
 
-        :param first: what is run before anything else.
+        :param first: commands that run before all others.
         """
         path = self.bin_dir / name
         versions = '"0.3.0","0.3.1","0.4.0","1.0.0","1.1.0"'
@@ -105,12 +105,12 @@ handed_on() {{ python3 -c 'import json, sys; print(json.dumps(json.loads(sys.arg
         path.chmod(0o755)
         return {"type": name}
 
-    # -- what is left
+    # -- leftovers
 
     def left(self, state: Path | None = None) -> dict[str, list[str]]:
-        """Everything of pods that is still there, by kind; empty when nothing is.
+        """Return the resources of pods that still exist, by kind; empty if there are none.
 
-        :param state: root directory of the criwist whose records are to be looked at too.
+        :param state: root directory of the criwist whose records are included.
         """
         found = {
             "interfaces": interfaces(BRIDGE),
@@ -128,24 +128,24 @@ handed_on() {{ python3 -c 'import json, sys; print(json.dumps(json.loads(sys.arg
         return {kind: names for kind, names in found.items() if names}
 
     def leased(self) -> list[str]:
-        """Addresses that host-local has given away."""
+        """Return the addresses that host-local has assigned."""
         directory = self.leases / NAME
         return [name for name in _names(directory) if name != "lock" and not name.startswith("last_reserved")]
 
     def destroy(self) -> None:
-        """Remove the bridge and what tests left in the packet filter."""
+        """Remove the bridge."""
         subprocess.run(["ip", "link", "del", BRIDGE], check=False, capture_output=True)
 
 
 def interfaces(bridge: str) -> list[str]:
-    """Interfaces on the bridge, and those that the bandwidth plugin made."""
+    """Return the interfaces on the bridge, and those that the bandwidth plugin created."""
     answer = subprocess.run(["ip", "-j", "link"], check=True, capture_output=True, timeout=scaled(10)).stdout
     links = json.loads(answer)
     return [link["ifname"] for link in links if link.get("master") == bridge or link["ifname"].startswith("bwp")]
 
 
 def rules() -> list[str]:
-    """Packet filter chains and rules of single pods, both families."""
+    """Return the packet filter chains and rules of single pods, of both families."""
     found = []
     for program in ("iptables-save", "ip6tables-save"):
         text = subprocess.run([program], check=True, capture_output=True, text=True, timeout=scaled(20)).stdout
@@ -154,13 +154,13 @@ def rules() -> list[str]:
 
 
 def queueing(interface: str) -> str:
-    """What ``tc`` says of an interface."""
+    """Return the output of ``tc qdisc show`` for an interface."""
     command = ["tc", "qdisc", "show", "dev", interface]
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=scaled(10)).stdout
 
 
 def strays(marker: str) -> list[int]:
-    """Processes that have *marker* in their command line."""
+    """Return the pids of processes that have *marker* in their command line."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():

@@ -1,4 +1,4 @@
-"""A criwist that cannot see the engine's files, as if the engine were on another host."""
+"""A criwist that cannot read the engine's files, as if the engine were on another host."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from tests.harness.engine import Engine
 
 
 class FarDaemon(Daemon):
-    """A criwist with a mount namespace of its own, where the directory of *engine*'s containers is empty."""
+    """A criwist in its own mount namespace, where the directory of *engine*'s containers is empty."""
 
     def __init__(self, root: Path, engine: Engine, **options: str | bool | None) -> None:
         self._hidden = engine.root / "data/containers"
         super().__init__(root, engine.endpoint, **options)
 
     def command(self) -> list[str]:
-        """The command line."""
+        """Return the command line."""
         hide = f'mount -t tmpfs none {self._hidden} && exec "$@"'
         return ["unshare", "--mount", "sh", "-c", hide, "sh", *super().command()]
 
     def start(self) -> float:
-        """Start it; RuntimeError if it sees them all the same."""
+        """Start it; raise RuntimeError if it can read the containers' files."""
         seconds = super().start()
         if list(Path(f"/proc/{self.pid}/root{self._hidden}").iterdir()):
             raise RuntimeError(f"criwist sees {self._hidden}")

@@ -1,4 +1,4 @@
-"""Hanging up a terminal, on real processes of our own."""
+"""SIGHUP for a terminal, on real child processes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from criwist.kernel.hangup import hang_up
 
 
 def in_terminal(work: Callable[[], None]) -> tuple[int, int]:
-    """A process that leads a session with a terminal and does *work*; returns its pid and the terminal's other end."""
+    """Start a session leader with a terminal, which does *work*; return its pid and the terminal's master end."""
     pid, master = pty.fork()
     if not pid:
         try:
@@ -25,7 +25,7 @@ def in_terminal(work: Callable[[], None]) -> tuple[int, int]:
 
 
 def ended_by(pid: int) -> int:
-    """The signal that ends the child, within seconds."""
+    """Return the signal that ends the child, within seconds."""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         found, status = os.waitpid(pid, os.WNOHANG)
@@ -38,7 +38,7 @@ def ended_by(pid: int) -> int:
 
 
 def test_the_leader_gets_sighup() -> None:
-    """The leader of a session with a terminal is ended by it, even when it is stopped."""
+    """A hang-up ends a session leader with a terminal, even a stopped one."""
     for stopped in (False, True):
         pid, master = in_terminal(lambda: time.sleep(60))
         if stopped:
@@ -50,7 +50,7 @@ def test_the_leader_gets_sighup() -> None:
 
 
 def test_the_foreground_gets_it_too() -> None:
-    """A leader that ignores it keeps its life, what it has put into the foreground does not."""
+    """A leader that ignores SIGHUP lives on, its foreground process group ends."""
 
     def shell() -> None:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -74,7 +74,7 @@ def test_the_foreground_gets_it_too() -> None:
 
 
 def test_the_leader_s_own_group_gets_it_too() -> None:
-    """What a shell without job control runs is of its own process group, and the shell waits for it to end."""
+    """A shell without job control runs its commands in its own process group, and waits until they end."""
 
     def shell() -> None:
         signal.signal(signal.SIGHUP, lambda *_: None)
@@ -95,7 +95,7 @@ def test_the_leader_s_own_group_gets_it_too() -> None:
 
 
 def test_nobody_else_is_signalled() -> None:
-    """Not a process that leads no session, nor one without a terminal, nor one that is gone."""
+    """A process that leads no session, has no terminal, or is gone gets no signal."""
     child = os.fork()
     if not child:
         time.sleep(60)

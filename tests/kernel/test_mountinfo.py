@@ -11,7 +11,7 @@ class ParseTests(SynchronousTestCase):
     """Lines as kernels write them."""
 
     def test_every_field(self) -> None:
-        """A line with several optional fields is taken apart at the separator."""
+        """A line with several optional fields is parsed up to the separator."""
         line = "36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 propagate_from:2 - ext3 /dev/root rw,errors=continue\n"
         self.assertEqual(
             parse_mountinfo(line),

@@ -18,7 +18,7 @@ class BundleTests(SynchronousTestCase):
     """A process tree of two: the shim, 10, and the container's first process, 11."""
 
     def setUp(self) -> None:
-        """Make it."""
+        """Create the files."""
         directory = tempfile.TemporaryDirectory()
         self.addCleanup(directory.cleanup)
         self.root = Path(directory.name)
@@ -32,7 +32,7 @@ class BundleTests(SynchronousTestCase):
         self.write(json.dumps(SPEC))
 
     def write(self, text: str) -> None:
-        """Have the bundle hold this specification."""
+        """Write the bundle's specification."""
         (self.bundle / "config.json").write_text(text)
 
     def test_it_lies_where_the_shim_is(self) -> None:
@@ -40,11 +40,11 @@ class BundleTests(SynchronousTestCase):
         self.assertEqual(runtime_spec(11, ID, str(self.proc)), SPEC)
 
     def test_another_container_s_is_none(self) -> None:
-        """A directory that is not named by the id is no bundle of this container."""
+        """A directory that does not have the id as its name is not the container's bundle."""
         self.assertIsNone(runtime_spec(11, ID[::-1], str(self.proc)))
 
     def test_what_cannot_be_read_is_none(self) -> None:
-        """A process that is gone, a file that is gone, too long, no JSON or no object: nothing is said."""
+        """The result is None if the process or the file is gone, or the file is too long, no JSON or no object."""
         self.assertIsNone(runtime_spec(12, ID, str(self.proc)))
         for text in ("{", "[]", json.dumps({"a": "x" * (1 << 20)})):
             self.write(text)

@@ -1,4 +1,4 @@
-"""What oom_score_adj an engine may set, told from trees of /proc made for the test."""
+"""The lowest oom_score_adj that an engine may set, from temporary trees of /proc."""
 
 from __future__ import annotations
 
@@ -52,20 +52,20 @@ class FloorTests(SynchronousTestCase):
                 file.write(text)
 
     def test_capable(self) -> None:
-        """With the capability everything goes."""
+        """With the capability the floor is the kernel's."""
         self.process(10, "dockerd", score=-500)
         self.process(11, "containerd", parent=10, score=-500)
         self.assertEqual(oom_score_floor(10, self.proc), -1000)
 
     def test_without_the_capability(self) -> None:
-        """Without it the floor is the score of the containerd that the engine started, whatever the engine's own is."""
+        """Without it the floor is the score of the engine's own containerd, whatever the engine's score is."""
         self.process(10, "dockerd", score=-500)
         self.process(11, "containerd", parent=10, score=-100, capabilities=NO_SYS_RESOURCE)
         self.process(12, "containerd", parent=99, score=0)
         self.assertEqual(oom_score_floor(10, self.proc), -100)
 
     def test_containerd_as_a_service(self) -> None:
-        """An engine without a containerd of its own uses the machine's; that of another engine does not count."""
+        """An engine without its own containerd uses the machine's; that of another engine does not count."""
         self.process(10, "dockerd", capabilities=NO_SYS_RESOURCE)
         self.process(12, "containerd", score=-999, capabilities=NO_SYS_RESOURCE)
         self.process(20, "dockerd", capabilities=NO_SYS_RESOURCE)
@@ -73,7 +73,7 @@ class FloorTests(SynchronousTestCase):
         self.assertEqual(oom_score_floor(10, self.proc), -999)
 
     def test_several_services(self) -> None:
-        """If it cannot be told which containerd it is, the floor is one that all of them can set."""
+        """If several containerds are possible, the floor is one that all of them can set."""
         self.process(10, "dockerd")
         self.process(12, "containerd", score=-999, capabilities=NO_SYS_RESOURCE)
         self.process(13, "containerd", score=-5, capabilities=NO_SYS_RESOURCE)
@@ -81,22 +81,22 @@ class FloorTests(SynchronousTestCase):
         self.assertEqual(oom_score_floor(10, self.proc), -5)
 
     def test_no_containerd_seen(self) -> None:
-        """If no containerd is seen, what holds of the engine is taken."""
+        """If there is no containerd, the floor is the engine's."""
         self.process(10, "dockerd", score=-3, capabilities=NO_SYS_RESOURCE)
         self.assertEqual(oom_score_floor(10, self.proc), -3)
 
     def test_rootless(self) -> None:
-        """Capabilities in a user namespace of the engine's own do not count."""
+        """Capabilities in the engine's own user namespace do not count."""
         self.process(10, "dockerd", ids="0 100000 65536\n")
         self.process(11, "containerd", parent=10, score=7, ids="0 100000 65536\n")
         self.assertEqual(oom_score_floor(10, self.proc), 7)
 
     def test_gone(self) -> None:
-        """Of a process that is gone nothing is known."""
+        """A process that is gone has no known floor."""
         self.assertIsNone(oom_score_floor(10, self.proc))
 
     def listen(self) -> str:
-        """A UNIX socket that this process listens on, as an endpoint."""
+        """Return the endpoint of a UNIX socket on which the test listens."""
         path = f"{self.proc}/docker.sock"
         listener = socket.socket(socket.AF_UNIX)
         self.addCleanup(listener.close)
@@ -112,7 +112,7 @@ class FloorTests(SynchronousTestCase):
         self.assertEqual(engine_pid(endpoint, self.proc), os.getpid())
 
     def test_socket_activation(self) -> None:
-        """If the service manager made the socket, the engine is the only dockerd there is."""
+        """If the service manager created the socket, the engine is the machine's only dockerd."""
         endpoint = self.listen()
         self.process(os.getpid(), "systemd")
         self.process(10, "dockerd", score=-7, capabilities=NO_SYS_RESOURCE)
@@ -122,7 +122,7 @@ class FloorTests(SynchronousTestCase):
         self.assertIsNone(engine_pid(endpoint, self.proc))
 
     def test_not_from_here(self) -> None:
-        """Nothing is known of an engine on the network, or of one that is away."""
+        """An engine on another machine, or one that does not run, has no known pid."""
         self.process(10, "dockerd")
         self.assertIsNone(local_oom_score_floor("tcp://192.0.2.1:2376", self.proc))
         self.assertIsNone(local_oom_score_floor(f"unix://{self.proc}/none.sock", self.proc))

@@ -1,4 +1,4 @@
-"""The oom_score_adj of processes that run."""
+"""The oom_score_adj of running processes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from criwist.kernel.oom_scores import _write, read_oom_score_adj, write_oom_scor
 
 
 class WriteTests(SynchronousTestCase):
-    """A directory stands for a cgroup, another for /proc."""
+    """One directory replaces a cgroup, another /proc."""
 
     def setUp(self) -> None:
         directory = tempfile.TemporaryDirectory()
@@ -24,7 +24,7 @@ class WriteTests(SynchronousTestCase):
         os.makedirs(os.path.join(self.group, "below"))
 
     def process(self, pid: int, score: int, below: bool = False) -> None:
-        """A process of the cgroup."""
+        """Add a process to the cgroup."""
         os.makedirs(f"{self.proc}/{pid}")
         with open(f"{self.proc}/{pid}/oom_score_adj", "w", encoding="ascii") as file:
             file.write(f"{score}\n")
@@ -32,21 +32,21 @@ class WriteTests(SynchronousTestCase):
             file.write(f"{pid}\n")
 
     def test_every_process_gets_it(self) -> None:
-        """Processes of the cgroup and of those below it have the new value."""
+        """Processes of the cgroup and of those below it get the new value."""
         self.process(10, 500)
         self.process(11, 500, below=True)
         write_oom_score_adj(self.cgroup, 700, proc=self.proc)
         self.assertEqual([read_oom_score_adj(pid, self.proc) for pid in (10, 11)], [700, 700])
 
     def test_ended_process(self) -> None:
-        """A process that has ended is passed over."""
+        """A process that has ended is skipped."""
         self.process(10, 500)
         os.unlink(f"{self.proc}/10/oom_score_adj")
         write_oom_score_adj(self.cgroup, 700, proc=self.proc)
         self.assertIsNone(read_oom_score_adj(10, self.proc))
 
     def test_refusal_names_the_field(self) -> None:
-        """What the kernel refuses is told with the field that asked for it."""
+        """The error for a value that the kernel refuses has the request's field."""
         os.makedirs(f"{self.proc}/10/oom_score_adj")  # nobody can write to a directory
         error = self.assertRaises(
             FailedPrecondition, _write, f"{self.proc}/10/oom_score_adj", 700, "linux.oom_score_adj"

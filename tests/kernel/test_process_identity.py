@@ -27,7 +27,7 @@ class IdentityTests(SynchronousTestCase):
     """The text of status."""
 
     def test_real_ids(self) -> None:
-        """Real ids count: a set-user-id program changes the effective ones, not who was started."""
+        """Real ids count: a set-user-id program changes the effective ones only."""
         identity = parse_identity(STATUS)
         self.assertEqual((identity.uid, identity.gid, identity.groups), (1000, 3000, (2000, 4000)))
 
@@ -46,14 +46,14 @@ class IdentityTests(SynchronousTestCase):
         self.assertEqual(parse_identity(STATUS.replace("2000 4000", "")).groups, ())
 
     def test_user_namespace(self) -> None:
-        """Ids of a remapped container are those inside it; an id outside the map is the overflow id."""
+        """Ids of a remapped container are those inside its namespace; an id outside the map is the overflow id."""
         identity = parse_identity(STATUS, "0 500 600\n", "0 100000 10\n10 3000 1000\n")
         self.assertEqual(identity.uid, 500)
         self.assertEqual(identity.gid, 10)
         self.assertEqual(identity.groups, (OVERFLOW_ID, OVERFLOW_ID))
 
     def test_own_process(self) -> None:
-        """Read from the real /proc, our own identity is what the system calls say."""
+        """The test's own identity in the real /proc is what the system calls return."""
         identity = read_identity(os.getpid())
         self.assertEqual((identity.uid, identity.gid), (os.getuid(), os.getgid()))
         self.assertEqual(set(identity.groups), set(os.getgroups()))

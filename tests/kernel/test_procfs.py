@@ -27,32 +27,32 @@ class StatTests(SynchronousTestCase):
     """``/proc/<pid>/stat``."""
 
     def test_command_with_parentheses(self) -> None:
-        """Fields are counted from the last parenthesis, whatever the command is called."""
+        """Fields are counted from the last parenthesis, whatever the command's name is."""
         self.assertEqual(parse_stat(STAT), ProcessStat(4242, "S", 17, 4242, 99, 3, 123456))
 
     def test_zombie(self) -> None:
-        """A zombie is dead unless other threads of it run on."""
+        """A zombie is dead unless other threads of it run."""
         self.assertFalse(ProcessStat(1, "Z", 0, 1, 1, 1, 5).alive)
         self.assertTrue(ProcessStat(1, "Z", 0, 1, 1, 2, 5).alive)
         self.assertTrue(ProcessStat(1, "D", 0, 1, 1, 1, 5).alive)
 
     def test_same_process(self) -> None:
-        """Number and start time together name a process."""
+        """Pid and start time together identify a process."""
         stat = parse_stat(STAT)
         self.assertTrue(stat.same_process(parse_stat(STAT)))
         self.assertFalse(stat.same_process(parse_stat(STAT.replace("123456", "123457"))))
         self.assertFalse(stat.same_process(None))
 
     def test_own_process(self) -> None:
-        """Our own stat tells our parent and session."""
+        """The test's own stat has its parent and session."""
         stat = read_stat(os.getpid())
         if stat is None:
-            self.fail("we are not in /proc")
+            self.fail("the test is not in /proc")
         self.assertEqual((stat.parent, stat.session), (os.getppid(), os.getsid(0)))
         self.assertIn(os.getpid(), all_pids())
 
     def test_gone(self) -> None:
-        """A number that nobody has yields None, and empty sets."""
+        """A pid without a process yields None, and empty sets."""
         self.assertIsNone(read_stat(2**22 + 1))
         self.assertIsNone(read_variable(2**22 + 1, "PATH"))
         self.assertEqual(read_children(2**22 + 1), set())
@@ -60,7 +60,7 @@ class StatTests(SynchronousTestCase):
 
 
 class TreeTests(SynchronousTestCase):
-    """Files of a tree made for the test."""
+    """Files of a temporary tree."""
 
     def setUp(self) -> None:
         """A process 7 with two threads."""
@@ -71,7 +71,7 @@ class TreeTests(SynchronousTestCase):
                 file.write(text)
 
     def test_children_of_all_threads(self) -> None:
-        """Children belong to the thread that forked them; all are the process's."""
+        """Children belong to the thread that forked them; those of all threads are the process's."""
         self.assertEqual(read_children(7, self.proc), {8, 9, 10})
 
     def test_variable(self) -> None:
@@ -84,15 +84,15 @@ class TreeTests(SynchronousTestCase):
 
 
 class StreamTests(SynchronousTestCase):
-    """Which of the open descriptors tell processes apart."""
+    """The open descriptors that distinguish processes."""
 
     def test_pipes_and_terminals(self) -> None:
         """Unnamed pipes and terminals count; files, /dev/null and named pipes do not."""
         read, write = os.pipe()
-        ours, terminal = os.openpty()
+        master, terminal = os.openpty()
         fifo_path = f"{directory_of(self)}/fifo"
         os.mkfifo(fifo_path)
-        descriptors = [read, write, ours, terminal, os.open(fifo_path, os.O_RDWR), os.open("/dev/null", os.O_RDONLY)]
+        descriptors = [read, write, master, terminal, os.open(fifo_path, os.O_RDWR), os.open("/dev/null", os.O_RDONLY)]
         for descriptor in descriptors:
             self.addCleanup(os.close, descriptor)
         pid = os.getpid()

@@ -18,7 +18,7 @@ from criwist.netconf.lists import parse_list
 from criwist.network.attachments import Attachments, Entry, entry_document, read_entry
 from criwist.network.pod_cidrs import PodCIDRs, read_pod_cidrs
 from criwist.records.atomic_files import Documents
-from tests.network.plugin_world import LIST, PluginWorld
+from tests.network.fake_plugins import LIST, FakePlugins
 
 ID = "c" * 64
 NETWORK = parse_list(json.dumps(LIST), source="10-pods.conflist")
@@ -36,116 +36,116 @@ ENTRY = Entry(
     netns_inode=4026531840,
     loopback=True,
 )
-STANDING = evolve(ENTRY, result=RESULT)
+COMPLETE = evolve(ENTRY, result=RESULT)
 
 
 class AttachmentTests(SynchronousTestCase):
     """In directories of their own."""
 
     def setUp(self) -> None:
-        self.world = PluginWorld()
-        self.addCleanup(self.world.close)
+        self.plugins = FakePlugins()
+        self.addCleanup(self.plugins.close)
         self.logged: list[dict[str, Any]] = []
         self.attachments = Attachments(
-            self.world.path("journal"), self.world.path("cache"), log=Logger(observer=self.logged.append)
+            self.plugins.path("journal"), self.plugins.path("cache"), log=Logger(observer=self.logged.append)
         )
 
     def _cache(self) -> list[str]:
         try:
-            return sorted(os.listdir(self.world.path("cache", "results")))
+            return sorted(os.listdir(self.plugins.path("cache", "results")))
         except FileNotFoundError:
             return []
 
     def _put(self, name: str, content: str) -> None:
-        os.makedirs(self.world.path("cache", "results"), exist_ok=True)
-        with open(self.world.path("cache", "results", name), "w", encoding="utf-8") as file:
+        os.makedirs(self.plugins.path("cache", "results"), exist_ok=True)
+        with open(self.plugins.path("cache", "results", name), "w", encoding="utf-8") as file:
             file.write(content)
 
     def test_begin(self) -> None:
-        """What is about to be attached is in the journal and not in the cache."""
+        """An attachment that has begun is in the journal and not in the cache."""
         self.attachments.begin(ENTRY)
-        again = Attachments(self.world.path("journal"), self.world.path("cache"))
-        self.assertEqual(again.journaled(ID), ENTRY)
+        again = Attachments(self.plugins.path("journal"), self.plugins.path("cache"))
+        self.assertEqual(again.find_in_journal(ID), ENTRY)
         self.assertEqual(self._cache(), [])
 
-    def test_stands(self) -> None:
-        """What stands is in both, and the cache file is what libcni reads."""
+    def test_complete(self) -> None:
+        """A complete attachment is in both, and libcni can read the cache file."""
         self.attachments.begin(ENTRY)
-        self.attachments.stands(STANDING)
-        self.assertEqual(self.attachments.journaled(ID), STANDING)
+        self.attachments.complete(COMPLETE)
+        self.assertEqual(self.attachments.find_in_journal(ID), COMPLETE)
         self.assertEqual(self._cache(), [f"pods-{ID}-eth0"])
-        with open(self.world.path("cache", "results", f"pods-{ID}-eth0"), "rb") as file:
+        with open(self.plugins.path("cache", "results", f"pods-{ID}-eth0"), "rb") as file:
             self.assertEqual(read_cached(file.read()), Cached("pods", NETWORK.text, ENTRY.attachment, RESULT))
 
-    def test_forget(self) -> None:
-        """What is released is in neither, whatever older shims left of its loopback; twice is no error."""
-        self.attachments.stands(STANDING)
+    def test_remove(self) -> None:
+        """A removed attachment is in neither, nor its loopback of an older shim; removing twice succeeds."""
+        self.attachments.complete(COMPLETE)
         self._put(f"cni-loopback-{ID}-eth0", "{}")
-        self.attachments.forget(STANDING)
-        self.attachments.forget(STANDING)
+        self.attachments.remove(COMPLETE)
+        self.attachments.remove(COMPLETE)
         self.assertEqual((self._cache(), self.attachments.sandbox_ids()), ([], []))
 
-    def test_facts(self) -> None:
-        """An entry tells its addresses in order and its host ports."""
-        self.assertEqual((ENTRY.addresses, STANDING.addresses), ((), ("10.1.0.2", "fd00::2")))
+    def test_properties(self) -> None:
+        """An entry has its addresses in order, and its host ports."""
+        self.assertEqual((ENTRY.addresses, COMPLETE.addresses), ((), ("10.1.0.2", "fd00::2")))
         self.assertEqual(ENTRY.port_mappings, (PortMapping("tcp", 80, 8080, "10.0.0.1"),))
 
     def test_document(self) -> None:
-        """An entry survives as JSON in a sandbox's record; anything else there is refused."""
-        self.assertEqual(read_entry(json.loads(json.dumps(entry_document(STANDING)))), STANDING)
-        for document in ({}, {**entry_document(STANDING), "list": "{}"}, {**entry_document(STANDING), "list": 7}):
+        """An entry can be written as JSON and read again; other documents are rejected."""
+        self.assertEqual(read_entry(json.loads(json.dumps(entry_document(COMPLETE)))), COMPLETE)
+        for document in ({}, {**entry_document(COMPLETE), "list": "{}"}, {**entry_document(COMPLETE), "list": 7}):
             self.assertRaises(ValueError, read_entry, document)
 
     def test_damaged(self) -> None:
         """A damaged entry is logged and set aside."""
-        Documents(self.world.path("journal"), 1).write(ID, {"list": "?"})
-        self.assertIsNone(self.attachments.journaled(ID))
+        Documents(self.plugins.path("journal"), 1).write(ID, {"list": "?"})
+        self.assertIsNone(self.attachments.find_in_journal(ID))
         self.assertEqual(self.attachments.sandbox_ids(), [])
         self.assertEqual(len(self.logged), 1)
 
     def test_full_disk(self) -> None:
-        """What cannot be written is an error with a name, before any plugin runs."""
-        with open(self.world.path("journal"), "w", encoding="utf-8"):
+        """A journal that cannot be written raises Internal, before any plugin runs."""
+        with open(self.plugins.path("journal"), "w", encoding="utf-8"):
             self.assertRaises(Internal, self.attachments.begin, ENTRY)
 
-    def test_cached_by_another(self) -> None:
-        """A pod of cri-dockerd is known from the cache, with the list and arguments that it was attached with."""
+    def test_cached_by_another_shim(self) -> None:
+        """The cache has the entry of cri-dockerd's pod, with the list and arguments of its ADD."""
         attachment = evolve(ENTRY.attachment, netns="")
         self._put(f"pods-{ID}-eth0", write_cached(Cached("pods", NETWORK.text, attachment, RESULT)))
         self._put(f"cni-loopback-{ID}-eth0", "{}")
-        entry = self.attachments.cached(ID, None)
+        entry = self.attachments.find_in_cache(ID, None)
         self.assertEqual(entry, Entry(parse_list(NETWORK.text), "1.0.0", attachment, result=RESULT, loopback=True))
-        self.assertIsNone(self.attachments.cached("d" * 64, None))
+        self.assertIsNone(self.attachments.find_in_cache("d" * 64, None))
 
     def test_single_plugin_in_cache(self) -> None:
         """The cached configuration may be a single plugin's."""
         text = json.dumps({"name": "pods", "cniVersion": "0.3.1", "type": "bridge"})
         result = {"cniVersion": "0.3.1", "ips": [{"version": "4", "address": "10.1.0.2/24"}]}
         self._put(f"pods-{ID}-eth0", write_cached(Cached("pods", text, ENTRY.attachment, result)))
-        entry = self.attachments.cached(ID, None)
+        entry = self.attachments.find_in_cache(ID, None)
         self.assertIsNotNone(entry)
         self.assertEqual(entry and (entry.version, entry.addresses), ("0.3.1", ("10.1.0.2",)))
 
     def test_bare_result_in_cache(self) -> None:
-        """The oldest cache files hold a result alone: the configuration of that name in force is believed."""
+        """The oldest cache files have a result alone: the active configuration of that name is used."""
         self._put(f"pods-{ID}-eth0", json.dumps(RESULT))
-        self.assertIsNone(self.attachments.cached(ID, None))
-        entry = self.attachments.cached(ID, NETWORK)
+        self.assertIsNone(self.attachments.find_in_cache(ID, None))
+        entry = self.attachments.find_in_cache(ID, NETWORK)
         self.assertEqual(entry and entry.addresses, ("10.1.0.2", "fd00::2"))
 
-    def test_rubbish_in_cache(self) -> None:
-        """Whatever else is in the cache directory is passed over."""
+    def test_malformed_cache(self) -> None:
+        """A malformed file in the cache directory is skipped."""
         for content in ("", "{", "[]", json.dumps({"kind": "cniCacheV1", "config": "e30="})):
             self._put(f"pods-{ID}-eth0", content)
-            self.assertIsNone(self.attachments.cached(ID, NETWORK))
+            self.assertIsNone(self.attachments.find_in_cache(ID, NETWORK))
 
     def test_valid(self) -> None:
-        """Every attachment to a network that anybody knows of is valid, other networks' are not spoken of."""
+        """Every attachment to a network in journal or cache is valid; those to other networks are left out."""
         self.attachments.begin(ENTRY)
         self._put("pods-d1-eth0", "")
         self._put("pods-d1-net1", "")
         self._put("storage-d2-eth0", "")
-        self.assertEqual(self.attachments.valid("pods"), [(ID, "eth0"), ("d1", "eth0"), ("d1", "net1")])
+        self.assertEqual(self.attachments.valid_attachments("pods"), [(ID, "eth0"), ("d1", "eth0"), ("d1", "net1")])
 
 
 class PodCIDRTests(SynchronousTestCase):
@@ -159,9 +159,9 @@ class PodCIDRTests(SynchronousTestCase):
         for text in ("10.1.0.1/24", "10.1.0.0", "10.1.0.0/24,10.2.0.0/24", "pods"):
             self.assertRaises(InvalidArgument, read_pod_cidrs, text, "f")
 
-    def test_memory(self) -> None:
-        """What kubelet told last is known after a restart, unless the operator configured another."""
-        world = PluginWorld()
+    def test_restart(self) -> None:
+        """After a restart the CIDR that kubelet sent last is used, unless the operator configured another."""
+        world = FakePlugins()
         self.addCleanup(world.close)
         documents = Documents(world.path("state"), 1)
         self.assertEqual(PodCIDRs(documents).load(), ())

@@ -1,4 +1,4 @@
-"""The two networks that are the engine's business or nobody's."""
+"""The two networks without CNI: Docker's bridge and the host's."""
 
 from __future__ import annotations
 
@@ -56,11 +56,11 @@ class BridgeTests(SynchronousTestCase):
         self.assertEqual(network.addresses, ("172.17.0.2", "fd00::2"))
 
     def test_no_address(self) -> None:
-        """A pause without an address is an error, not a pod without one."""
+        """A pause without an address fails the set-up."""
         self.failureResultOf(ensureDeferred(self.network.set_up(REQUEST, pause(none={"IPAddress": ""}))), EngineFailure)
 
     def test_annotations(self) -> None:
-        """An address that an annotation asks for is refused, for the engine would not give it."""
+        """An annotation that asks for an address is rejected, since the engine would ignore it."""
         request = evolve(REQUEST, annotations={"network.criwist/ips": "172.17.0.9"})
         inspected = pause(bridge={"IPAddress": "172.17.0.2"})
         failure = self.failureResultOf(ensureDeferred(self.network.set_up(request, inspected)), FailedPrecondition)
@@ -69,22 +69,22 @@ class BridgeTests(SynchronousTestCase):
         )
 
     def test_recall(self) -> None:
-        """An adopted pod has the addresses that the engine still says, or none."""
+        """An adopted pod has the engine's present addresses, or none."""
         self.assertEqual(
             self.network.recall(REQUEST, pause(bridge={"IPAddress": "172.17.0.2"})), PodNetwork(("172.17.0.2",))
         )
         self.assertIsNone(self.network.recall(REQUEST, {}))
 
-    def test_iptables_see_the_bridge(self) -> None:
-        """The bridge filter is switched on before the first pod, as dockershim did; once it is, nothing is written."""
+    def test_bridge_filter(self) -> None:
+        """The bridge filter is enabled before the first pod, as in dockershim; one that is enabled is not written."""
         path = self._sysctl("bridge-nf-call-iptables", "0\n")
         self._set_up(pause(bridge={"IPAddress": "172.17.0.2"}))
         with open(path, encoding="ascii") as setting:
             self.assertEqual(setting.read(), "1\n")
         self.assertEqual({event["log_level"].name for event in self.logged}, {"debug"})
 
-    def test_teardown_needs_nothing(self) -> None:
-        """Tearing down is no error, whatever is gone."""
+    def test_teardown(self) -> None:
+        """A teardown without record and pause succeeds."""
         self.successResultOf(ensureDeferred(self.network.tear_down(REQUEST, None, None)))
 
 
@@ -92,7 +92,7 @@ class HostTests(SynchronousTestCase):
     """The host's network."""
 
     def test_interface(self) -> None:
-        """It is a pod network that reports no addresses, as the CRI wants of the host's network."""
+        """It is a pod network without addresses, as the CRI requires for the host's network."""
         network = HostNetwork()
         verifyObject(IPodNetwork, network)
         self.assertEqual(self.successResultOf(ensureDeferred(network.set_up(REQUEST, {}))).addresses, ())
@@ -111,11 +111,11 @@ class EngineAddressTests(SynchronousTestCase):
         self.assertEqual(engine_addresses(inspected), ("172.17.0.2", "10.0.0.5", "10.0.0.9"))
 
     def test_old_form(self) -> None:
-        """An engine that names the addresses at the top alone is understood."""
+        """The addresses of an engine that has them at the top level alone are found."""
         self.assertEqual(
             engine_addresses({"NetworkSettings": {"IPAddress": "172.17.0.2", "Networks": None}}), ("172.17.0.2",)
         )
 
-    def test_nothing(self) -> None:
-        """Whatever is missing, there is no error."""
+    def test_missing_members(self) -> None:
+        """Missing members of the document raise no error."""
         self.assertEqual(engine_addresses({"NetworkSettings": {"Networks": {"bridge": None}}}), ())

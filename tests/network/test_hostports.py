@@ -23,14 +23,14 @@ class HostPortTests(SynchronousTestCase):
         self.ports = HostPorts()
 
     def test_conflict(self) -> None:
-        """The second pod is refused in words that name port and holder; the first keeps it."""
+        """The second pod is rejected with an error that names port and holder; the first keeps the port."""
         self.ports.reserve("a", [port(8080)])
         problem = self.assertRaises(FailedPrecondition, self.ports.reserve, "b", [port(8081), port(8080)])
         self.assertEqual(str(problem), "host port 8080/tcp is held by sandbox a")
         self.ports.reserve("c", [port(8081)])
 
     def test_release(self) -> None:
-        """A released port can be had; releasing twice is no error."""
+        """A released port can be reserved again; releasing twice succeeds."""
         self.ports.reserve("a", [port(8080), port(8081)])
         self.ports.release("a")
         self.ports.release("a")
@@ -42,7 +42,7 @@ class HostPortTests(SynchronousTestCase):
         self.ports.reserve("a", [port(8080)])
 
     def test_no_host_port(self) -> None:
-        """Ports without a host port are everybody's."""
+        """Mappings without a host port never conflict."""
         self.ports.reserve("a", [port(0)])
         self.ports.reserve("b", [port(0)])
 
@@ -68,8 +68,8 @@ class HostPortTests(SynchronousTestCase):
             ports.reserve("a", [port(80, address=first)])
             self.assertEqual(ports.conflict("b", [port(80, address=second)]) is None, free, (first, second))
 
-    def test_what_stands(self) -> None:
-        """Pods found at start hold their ports even if two hold one; it is free when both are gone."""
+    def test_hold(self) -> None:
+        """Pods that exist at start hold their ports even if two hold the same; it is free when both are gone."""
         self.ports.hold("a", [port(80)])
         self.ports.hold("b", [port(80)])
         self.ports.release("a")
@@ -85,7 +85,7 @@ _mapping = st.builds(port, st.integers(1, 3), st.sampled_from(["tcp", "udp"]), _
 @settings(max_examples=80, deadline=None)
 @given(_mapping, _mapping)
 def test_symmetric(one: PortMapping, other: PortMapping) -> None:
-    """Who comes first makes no difference to whether two pods can stand beside each other."""
+    """Whether two pods conflict does not depend on their order."""
     forward, backward = HostPorts(), HostPorts()
     forward.reserve("a", [one])
     backward.reserve("a", [other])
@@ -95,7 +95,7 @@ def test_symmetric(one: PortMapping, other: PortMapping) -> None:
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.lists(_mapping, max_size=2)), max_size=6))
 def test_nothing_stays(requests: list[tuple[str, list[PortMapping]]]) -> None:
-    """Whatever was asked for, when all pods are gone every port is free."""
+    """When all pods are released, every port is free."""
     ports = HostPorts()
     for sandbox, mappings in requests:
         if ports.conflict(sandbox, mappings) is None:

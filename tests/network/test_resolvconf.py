@@ -29,7 +29,7 @@ class TextTests(SynchronousTestCase):
         )
 
     def test_parts(self) -> None:
-        """What is not asked for has no line."""
+        """An empty setting has no line."""
         self.assertEqual(resolv_conf_text(["1.1.1.1"], [], []), "nameserver 1.1.1.1\n")
         self.assertEqual(resolv_conf_text([], ["x"], []), "search x\n")
         self.assertEqual(resolv_conf_text([], [], []), "")
@@ -42,34 +42,34 @@ class TextTests(SynchronousTestCase):
 
 
 class FileTests(SynchronousTestCase):
-    """Our file and the engine's."""
+    """criwist's file and the engine's."""
 
     def setUp(self) -> None:
         directory = tempfile.TemporaryDirectory()
         self.addCleanup(directory.cleanup)
         self.root = directory.name
-        self.engines = os.path.join(self.root, "engine-resolv.conf")
-        with open(self.engines, "w", encoding="utf-8") as stream:
+        self.engine_path = os.path.join(self.root, "engine-resolv.conf")
+        with open(self.engine_path, "w", encoding="utf-8") as stream:
             stream.write("nameserver 192.0.2.1\nsearch node.example\noptions a-long-line-that-must-not-remain\n")
         self.logged: list[dict[str, Any]] = []
         self.confs = ResolvConfs(os.path.join(self.root, "sandboxes"), log=Logger(observer=self.logged.append))
-        self.pause = {"Id": ID, "ResolvConfPath": self.engines}
+        self.pause = {"Id": ID, "ResolvConfPath": self.engine_path}
 
     def _read(self, path: str) -> str:
         with open(path, encoding="utf-8") as stream:
             return stream.read()
 
     def test_write(self) -> None:
-        """Both files hold what was asked for and nothing of the node's, readable by all; the engine's inode stays."""
-        inode = os.stat(self.engines).st_ino
+        """Both files have the requested settings and none of the node's, readable by all; the engine's inode stays."""
+        inode = os.stat(self.engine_path).st_ino
         self.confs.write(DNS, self.pause)
         path = self.confs.path(ID)
-        self.assertEqual((self._read(path), self._read(self.engines)), (TEXT, TEXT))
+        self.assertEqual((self._read(path), self._read(self.engine_path)), (TEXT, TEXT))
         self.assertEqual(os.stat(path).st_mode & 0o777, 0o644)
-        self.assertEqual(os.stat(self.engines).st_ino, inode)
+        self.assertEqual(os.stat(self.engine_path).st_ino, inode)
 
     def test_write_again(self) -> None:
-        """A second write changes the content that containers have mounted: the inode stays."""
+        """A second write changes the content and keeps the inode, which containers have mounted."""
         self.confs.write(DNS, self.pause)
         inode = os.stat(self.confs.path(ID)).st_ino
         self.confs.write(pb.DNSConfig(servers=["9.9.9.9"]), self.pause)
@@ -77,27 +77,27 @@ class FileTests(SynchronousTestCase):
         self.assertEqual(self._read(self.confs.path(ID)), "nameserver 9.9.9.9\n")
 
     def test_empty(self) -> None:
-        """A pod that asks for nothing keeps the node's, and there is nothing to mount."""
+        """A pod without DNS configuration keeps the node's settings, and has no file to mount."""
         self.confs.write(pb.DNSConfig(), self.pause)
         self.assertEqual(self.confs.path(ID), "")
-        self.assertIn("192.0.2.1", self._read(self.engines))
+        self.assertIn("192.0.2.1", self._read(self.engine_path))
 
     def test_engine_file_missing(self) -> None:
-        """An engine's file that is missing is logged and not made; ours is there."""
-        os.unlink(self.engines)
+        """A missing file of the engine is logged and not created; criwist's is written."""
+        os.unlink(self.engine_path)
         self.confs.write(DNS, self.pause)
         self.assertEqual(self._read(self.confs.path(ID)), TEXT)
-        self.assertFalse(os.path.exists(self.engines))
+        self.assertFalse(os.path.exists(self.engine_path))
         self.assertEqual([event["log_level"].name for event in self.logged], ["warn"])
 
-    def test_ours_cannot_be_written(self) -> None:
-        """A pod does not start without its DNS configuration."""
+    def test_unwritable(self) -> None:
+        """If criwist's file cannot be written, the call fails, so that no pod starts without its DNS configuration."""
         with open(os.path.join(self.root, "sandboxes"), "w", encoding="utf-8"):
             pass
         self.assertRaises(Internal, self.confs.write, DNS, self.pause)
 
     def test_forget(self) -> None:
-        """A removed sandbox leaves neither file nor directory, also the second time."""
+        """A removed sandbox leaves neither file nor directory; a second call succeeds."""
         self.confs.write(DNS, self.pause)
         self.confs.forget(ID)
         self.confs.forget(ID)

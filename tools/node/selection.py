@@ -50,7 +50,7 @@ ON_A_NODE: Mapping[str, tuple[str, tuple[str, ...]]] = {
         (
             *("test_pods_reach_each_other_and_the_host", "test_host_ports", "test_dual_stack", "test_bandwidth"),
             *("test_udp_host_port", "test_host_ports_are_known_after_a_restart"),
-            "test_namespace_is_held_while_the_pod_stands",
+            "test_namespace_is_mounted_while_the_pod_exists",
         ),
     ),
     "test_network_configuration.py": (

@@ -1,4 +1,4 @@
-"""Tar archives of directories, written whole or not at all."""
+"""Tar archives of directories, written atomically."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from collections.abc import Mapping
 def write_archive(location: str, directory: str, prefix: str, texts: Mapping[str, bytes]) -> None:
     """Write a tar of *directory*, under the name *prefix*, and of *texts* by name.  Blocking.
 
-    It replaces a file at *location*.  The tar is written under another name beside it, readable by its owner alone, and
+    The tar replaces a file at *location*.  It is written under another name beside it, readable by its owner alone, and
     renamed when it is on disk.
 
-    :raises OSError: a file that was at *location* is unchanged.
+    :raises OSError: *location* is unchanged then, and the partial file is removed.
     """
     head, tail = os.path.split(location)
     partial = os.path.join(head, f".{tail}.{secrets.token_hex(8)}")

@@ -61,8 +61,8 @@ class NodeStatus:
         :raises NotReady: right after the start, before the first check of the network.  A kubelet takes the node out of
             service when NetworkReady is false once.
         """
-        if self._network.undecided:
-            raise NotReady("the state of the network", self._network.first_look, _NETWORK_WITHIN)
+        if self._network.condition_pending:
+            raise NotReady("the state of the network", self._network.wait_for_condition, _NETWORK_WITHIN)
         facts: EngineFacts | None = self._docker.facts
         response = pb.StatusResponse(
             status=pb.RuntimeStatus(conditions=[self._runtime_ready(), self._network_ready()]),

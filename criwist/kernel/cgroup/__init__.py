@@ -1,3 +1,3 @@
-"""Control groups, version 1, version 2 and hybrid."""
+"""Control groups: version 1, version 2 and hybrid."""
 
 from __future__ import annotations

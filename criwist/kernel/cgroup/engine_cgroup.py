@@ -1,9 +1,9 @@
-"""The engine's processes in a cgroup of their own, for ``--runtime-cgroups``.
+"""``--runtime-cgroups``: a cgroup for the engine's processes.
 
-A kubelet accounts for the runtime by a cgroup (its ``--runtime-cgroups``); dockershim and cri-dockerd moved dockerd
-and containerd there.  They also capped its memory at 70 % of the machine's, unasked, which is not done here.  The
-containers stay where they are: only the two daemons are moved, and what they start later inherits it unless it is
-put elsewhere, as containers are.
+kubelet accounts for the runtime by a cgroup (its own ``--runtime-cgroups``); dockershim and cri-dockerd moved dockerd
+and containerd there.  They also limited its memory to 70 % of the machine's, without an option for it; criwist does
+not.  Only the two daemons are moved.  Their later children inherit the cgroup unless they are put elsewhere, as
+containers are.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from criwist.kernel.procfs import PROC, read_text
 
 
 def move_engine(docker_endpoint: str, cgroup: str, proc: str = PROC) -> list[int]:
-    """Move dockerd and its containerd into *cgroup* of every hierarchy, which is made.  Idempotent.
+    """Move dockerd and its containerd into *cgroup* of every hierarchy; create it if it is missing.  Idempotent.
 
     :param cgroup: a path from the root of the hierarchies.
-    :returns: the processes moved; empty if the engine is on another machine, or away.
-    :raises FailedPrecondition: a cgroup cannot be made, or refuses a process.
+    :returns: the pids of the moved processes; empty if the engine is on another machine, or does not run.
+    :raises FailedPrecondition: a cgroup cannot be created, or refuses a process.
     """
     engine = engine_pid(docker_endpoint, proc)
     if engine is None:
@@ -51,9 +51,9 @@ def _enter(directory: str, processes: list[int]) -> None:
 
 
 def _inherit_cpuset(directory: str) -> None:
-    """A new cpuset of cgroup v1 has neither CPUs nor memory nodes, and takes no process until it has."""
+    """Copy the parent's cpuset: a new one of cgroup v1 has no CPUs and no memory nodes, and refuses every process."""
     for name in ("cpuset.cpus", "cpuset.mems"):
-        path, above = os.path.join(directory, name), os.path.join(os.path.dirname(directory), name)
-        if read_text(path) == "\n" and (inherited := read_text(above)):
+        path, parent = os.path.join(directory, name), os.path.join(os.path.dirname(directory), name)
+        if read_text(path) == "\n" and (inherited := read_text(parent)):
             with open(path, "w", encoding="ascii") as file:
                 file.write(inherited)

@@ -6,12 +6,12 @@ import errno
 import os
 import re
 
-#: The file was never there; the cgroup went while the file was open; the controller is off for this cgroup.
+#: The file does not exist; the cgroup was removed while the file was open; the controller is off for this cgroup.
 _ABSENT = frozenset({errno.ENOENT, errno.ENODEV, errno.EOPNOTSUPP})
 
 
 def read_value(directory: str, name: str) -> str:
-    """The file's text without the newline, ``""`` if the kernel does not have it or the cgroup is gone."""
+    """Return the file's text without the newline, ``""`` if the kernel does not have it or the cgroup is gone."""
     if not directory:
         return ""
     try:
@@ -24,7 +24,7 @@ def read_value(directory: str, name: str) -> str:
 
 
 def read_hugepages(directory: str, suffix: str) -> dict[str, str]:
-    """Page size to the text of ``hugetlb.<page size><suffix>``."""
+    """Return page size to the text of ``hugetlb.<page size><suffix>``."""
     try:
         names = os.listdir(directory) if directory else []
     except FileNotFoundError:

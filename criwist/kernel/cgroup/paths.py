@@ -1,12 +1,12 @@
-"""Where a container's cgroup is, on hosts with cgroup v1, v2 or both.
+"""Directories of a container's cgroup, on hosts with cgroup v1, v2 or both.
 
-``/proc/<pid>/cgroup`` names one path per hierarchy, ``mountinfo`` where each hierarchy is mounted.  A line
-``4:memory:/docker/ID`` belongs to the v1 hierarchy that holds ``memory``; the line ``0::/docker/ID`` to the v2
-hierarchy, which exists beside v1 ones on hybrid hosts, without any controllers of use.  A container runs under v1
-if any resource controller of it does; that is runc's rule too, which never mixes the two.
+``/proc/<pid>/cgroup`` has one path per hierarchy, ``mountinfo`` the mount point of each hierarchy.  A line
+``4:memory:/docker/ID`` belongs to the v1 hierarchy with the controller ``memory``; the line ``0::/docker/ID`` to the v2
+hierarchy, which exists beside v1 hierarchies on hybrid hosts, without useful controllers.  A container runs under v1
+if any of its resource controllers does; this is runc's rule too, which never mixes the two.
 
-A container may put its processes into cgroups of its own below the one that the engine made (systemd does).  Limits
-and keys belong to the engine's cgroup, so a path is cut behind the component that carries the container's id:
+A container may move its processes into its own cgroups below the one that the engine created (systemd does).  Limits
+and keys belong to the engine's cgroup, so a path is cut behind the component that contains the container's id:
 ``<id>`` with the cgroupfs driver, ``docker-<id>.scope`` with systemd's.
 """
 
@@ -38,11 +38,11 @@ class Cgroup:
         return 1 if any(not name.startswith("name=") for name in self.v1) else 2
 
     def directory(self, controller: str) -> str:
-        """The directory that holds the controller's files, ``""`` if there is none."""
+        """Return the directory of the controller's files, ``""`` if there is none."""
         return self.v1.get(controller, "") if self.version == 1 else self.v2
 
     def directories(self) -> list[str]:
-        """Every directory once: several v1 controllers may share one."""
+        """Return every directory once: several v1 controllers may share one."""
         return sorted({*self.v1.values(), self.v2} - {""})
 
 
@@ -51,13 +51,13 @@ class Hierarchy:
     """A mounted cgroup hierarchy."""
 
     mount_point: str
-    #: Path of the cgroup that is seen at the mount point; not ``/`` inside containers.
+    #: Path of the cgroup that is visible at the mount point; not ``/`` inside containers.
     root: str
     #: v1 controllers and ``name=``; empty for v2.
     controllers: frozenset[str]
 
     def directory(self, path: str) -> str | None:
-        """Where the cgroup *path* is seen, None if the mount does not show it."""
+        """Return the directory of the cgroup *path*, None if it is outside of the mount."""
         if self.root == "/":
             return os.path.join(self.mount_point, path.lstrip("/")).rstrip("/")
         if path == self.root or path.startswith(self.root + "/"):
@@ -66,7 +66,7 @@ class Hierarchy:
 
 
 def hierarchies(mounts: list[Mount]) -> list[Hierarchy]:
-    """The cgroup hierarchies among these mounts, in mount order."""
+    """Return the cgroup hierarchies among these mounts, in mount order."""
     found = []
     for mount in mounts:
         if mount.type == "cgroup2":
@@ -86,15 +86,15 @@ _V1_FLAGS = frozenset(
 
 
 def locate(membership: str, mounted: list[Hierarchy], container: str = "") -> Cgroup:
-    """The cgroup that a ``/proc/<pid>/cgroup`` text tells of.
+    """Return the cgroup of a ``/proc/<pid>/cgroup`` text.
 
-    :param container: the 64-digit id; paths that carry it are cut behind it.
+    :param container: the 64-digit id; paths that contain it are cut behind it.
     """
     v1: dict[str, str] = {}
     v2 = ""
     for line in membership.splitlines():
         _, names, path = line.split(":", 2)
-        path = _engine_cgroup(path, container)
+        path = _cut_behind(path, container)
         controllers = frozenset(names.split(",")) - {""}
         for hierarchy in mounted:
             if bool(controllers) != bool(hierarchy.controllers) or not controllers <= hierarchy.controllers:
@@ -109,7 +109,7 @@ def locate(membership: str, mounted: list[Hierarchy], container: str = "") -> Cg
     return Cgroup(v1, v2)
 
 
-def _engine_cgroup(path: str, container: str) -> str:
+def _cut_behind(path: str, container: str) -> str:
     if not container or container not in path:
         return path
     head, _, tail = path.partition(container)
@@ -117,7 +117,7 @@ def _engine_cgroup(path: str, container: str) -> str:
 
 
 def process_cgroup(pid: int, container: str = "", proc: str = PROC) -> Cgroup:
-    """The cgroup of a process of the host.
+    """Return the cgroup of a process of the host.
 
     :param container: see :func:`locate`.
     :raises NotFound: the process is gone.
@@ -130,23 +130,23 @@ def process_cgroup(pid: int, container: str = "", proc: str = PROC) -> Cgroup:
 
 @functools.cache
 def _mounted_hierarchies(proc: str) -> list[Hierarchy]:
-    """Read once: on a node cgroup mounts stay what they are, and mountinfo grows with the number of containers."""
+    """Return the hierarchies; read once: a node's cgroup mounts do not change, and mountinfo grows with containers."""
     return hierarchies(parse_mountinfo(read_text(f"{proc}/self/mountinfo") or ""))
 
 
 def belongs_to(pid: int, container: str, proc: str = PROC) -> bool:
-    """Whether one of the process's cgroups carries the container's id."""
+    """Return whether the path of one of the process's cgroups contains the container's id."""
     return container in (read_text(f"{proc}/{pid}/cgroup") or "")
 
 
 def processes_below(directory: str) -> set[int] | None:
-    """All processes in the cgroup and those below it, None if they cannot be told (a threaded v2 cgroup)."""
+    """Return the pids in the cgroup and those below it, None if they cannot be read (a threaded v2 cgroup)."""
     found: set[int] = set()
     for parent, _, _ in os.walk(directory):
         try:
             with open(os.path.join(parent, "cgroup.procs"), encoding="ascii") as file:
                 found.update(map(int, file.read().split()))
-        except FileNotFoundError:  # removed while we walked
+        except FileNotFoundError:  # removed during the walk
             continue
         except OSError:
             return None

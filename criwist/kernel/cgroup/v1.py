@@ -14,7 +14,7 @@ HUGEPAGE_FILES = ("hugetlb.{size}.limit_in_bytes", "hugetlb.{size}.rsvd.limit_in
 
 
 def read_limits(cgroup: Cgroup) -> Limits:
-    """The limits in force."""
+    """Return the present limits."""
     cpu, cpuset, memory = (cgroup.directory(name) for name in ("cpu", "cpuset", "memory"))
     pids = read_value(cgroup.directory("pids"), "pids.max")
     hugepages = read_hugepages(cgroup.directory("hugetlb"), ".limit_in_bytes")

@@ -1,9 +1,9 @@
-"""Limits in the files of cgroup v2 (Documentation/admin-guide/cgroup-v2.rst), told in the units of v1.
+"""Limits in the files of cgroup v2 (Documentation/admin-guide/cgroup-v2.rst), in the units of v1.
 
-Shares become a weight on their way into the kernel, and the way back is not unique.  Two formulas are in use: the
-linear one of runc before 1.3.2 and crun before 1.23, and the one with logarithms of later releases, which maps the
-default of 1024 to the default of 100.  Whoever knows the shares that the engine was asked for passes them: if
-either formula turns them into the weight that is in force, they are what is in force.
+runc and crun convert CPU shares to a weight, and the inverse is not unique.  Two formulas are in use: the linear one of
+runc before 1.3.2 and crun before 1.23, and the logarithmic one of later releases, which maps the default of 1024 to the
+default of 100.  So callers pass the shares of the request: if either formula converts them to the present weight, they
+are the present shares.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _SHARES = range(2, 262144 + 1)
 
 
 def read_limits(cgroup: Cgroup, asked_shares: int = 0) -> Limits:
-    """The limits in force.
+    """Return the present limits.
 
-    :param asked_shares: the engine's ``HostConfig.CpuShares``; 0: none were asked for, or it is not known.
+    :param asked_shares: the engine's ``HostConfig.CpuShares``; 0: the request had none, or it is unknown.
     """
     directory = cgroup.v2
     quota, _, period = read_value(directory, "cpu.max").partition(" ")
@@ -46,10 +46,10 @@ def read_limits(cgroup: Cgroup, asked_shares: int = 0) -> Limits:
 
 
 def shares_of_weight(weight: int, asked: int = 0) -> int:
-    """The cgroup v1 shares that a weight stands for.
+    """Return the cgroup v1 shares of a weight.
 
-    Without *asked*, or if it does not fit, the default weight is the default shares, and any other is taken to
-    come from the linear formula, as kubelet does.
+    Without *asked*, or if it does not match, the default weight becomes the default shares; any other weight is
+    converted by the linear formula, as in kubelet.
     """
     if asked and weight in (linear_weight(asked), logarithmic_weight(asked)):
         return asked
@@ -59,12 +59,12 @@ def shares_of_weight(weight: int, asked: int = 0) -> int:
 
 
 def linear_weight(shares: int) -> int:
-    """The weight that runc before 1.3.2 sets for these shares."""
+    """Return the weight that runc before 1.3.2 sets for these shares."""
     return 1 + (_clamped(shares) - 2) * 9999 // 262142
 
 
 def logarithmic_weight(shares: int) -> int:
-    """The weight that runc since 1.3.2 sets: 2 → 1, 1024 → 100, 262144 → 10000, and a smooth curve between."""
+    """Return the weight that runc since 1.3.2 sets: 2 → 1, 1024 → 100, 262144 → 10000, and a smooth curve between."""
     magnitude = math.log2(_clamped(shares))
     exponent = (magnitude * magnitude + 125 * magnitude) / 612 - 7 / 34
     return max(1, min(10000, math.ceil(10**exponent)))

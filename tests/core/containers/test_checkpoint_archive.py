@@ -1,4 +1,4 @@
-"""Archives that are there whole or not at all."""
+"""Archives that are written atomically."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class ArchiveTests(SynchronousTestCase):
     """Archives of a directory with a file."""
 
     def setUp(self) -> None:
-        """The directory, and a place for the archive."""
+        """Create the directory, and one for the archive."""
         directory = tempfile.TemporaryDirectory()
         self.addCleanup(directory.cleanup)
         self.source = f"{directory.name}/source"
@@ -27,7 +27,7 @@ class ArchiveTests(SynchronousTestCase):
         self.location = f"{self.place}/archive.tar"
 
     def test_contents(self) -> None:
-        """Files below the prefix, and texts beside it."""
+        """An archive has the directory's files below the prefix, and the texts beside it."""
         write_archive(self.location, self.source, "prefix", {"text": b"said"})
         with tarfile.open(self.location) as tar:
             read = {member.name: (tar.extractfile(member) or self.fail()).read() for member in tar if member.isfile()}
@@ -35,7 +35,7 @@ class ArchiveTests(SynchronousTestCase):
         self.assertEqual(os.listdir(self.place), ["archive.tar"])
 
     def test_replaces(self) -> None:
-        """What was there is replaced; a link there is replaced itself, and what it led to is not touched."""
+        """An existing file is replaced; a symbolic link is replaced itself, and its target is not touched."""
         os.symlink(f"{self.source}/below/file", self.location)
         write_archive(self.location, self.source, "prefix", {})
         self.assertFalse(os.path.islink(self.location))
@@ -43,7 +43,7 @@ class ArchiveTests(SynchronousTestCase):
             self.assertEqual(file.read(), "content")
 
     def test_failure(self) -> None:
-        """If it cannot be written, what was there stays and nothing else is left."""
+        """If the archive cannot be written, the existing file stays and nothing else is left."""
         with open(self.location, "w") as file:
             file.write("old")
         self.assertRaises(OSError, write_archive, self.location, f"{self.source}/none", "prefix", {})

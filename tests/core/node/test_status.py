@@ -23,7 +23,7 @@ class StatusTests(NodeTestCase):
 
     def test_before_the_first_check_of_the_network(self) -> None:
         """Before the first check of the network Status is NotReady, whose ``until`` waits for the check."""
-        self.node.network.undecided = True
+        self.node.network.condition_pending = True
         error = self.assertRaises(NotReady, self.conditions)
         self.successResultOf(self.node.run(error.until()))
         self.assertTrue(self.conditions()["NetworkReady"])

@@ -1,4 +1,4 @@
-"""Finding a process's cgroup on v1, v2 and hybrid hosts, from the texts that real kernels show."""
+"""The cgroup of a process on v1, v2 and hybrid hosts, from texts of real kernels."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class LocateTests(SynchronousTestCase):
     """``/proc/<pid>/cgroup`` and mountinfo to directories."""
 
     def locate(self, mounts: str, membership: str, container: str = ID) -> Cgroup:
-        """The cgroup for these two texts."""
+        """Return the cgroup for these two texts."""
         return locate(membership, hierarchies(parse_mountinfo(mounts)), container)
 
     def test_v1(self) -> None:
@@ -42,7 +42,7 @@ class LocateTests(SynchronousTestCase):
         self.assertEqual(found.directory("pids"), "")
 
     def test_v2(self) -> None:
-        """With cgroup v2 all controllers are in one directory; the systemd driver's scope carries the id."""
+        """With cgroup v2 all controllers are in one directory; the systemd driver's scope contains the id."""
         scope = f"/kubepods.slice/kubepods-pod1.slice/docker-{ID}.scope"
         found = self.locate(V2_MOUNTS, f"0::{scope}\n")
         self.assertEqual(found, Cgroup({}, f"/sys/fs/cgroup{scope}"))
@@ -58,36 +58,36 @@ class LocateTests(SynchronousTestCase):
         self.assertEqual(found.directory("cpu"), "")
 
     def test_systemd_named_hierarchy_alone(self) -> None:
-        """A v1 hierarchy that only names processes does not make the host a v1 one."""
+        """A v1 hierarchy without controllers does not make the host a v1 host."""
         mounts = V2_MOUNTS + "30 25 0:26 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd\n"
         self.assertEqual(self.locate(mounts, "1:name=systemd:/a\n0::/a\n").version, 2)
 
     def test_nested_cgroup_is_cut(self) -> None:
-        """A container that runs systemd moves its PID 1 below; limits are looked for in the engine's own cgroup."""
+        """A container that runs systemd moves its PID 1 to a cgroup below; limits are those of the engine's cgroup."""
         found = self.locate(V2_MOUNTS, f"0::/system.slice/docker-{ID}.scope/init.scope\n")
         self.assertEqual(found.v2, f"/sys/fs/cgroup/system.slice/docker-{ID}.scope")
 
     def test_mount_of_a_part(self) -> None:
-        """A hierarchy whose mount shows a cgroup other than the top one has paths relative to that."""
+        """If a mount shows another cgroup than the root, paths are relative to that cgroup."""
         mounts = "34 25 0:30 /docker /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"
         found = self.locate(mounts, f"4:memory:/docker/{ID}\n")
         self.assertEqual(found.directory("memory"), f"/sys/fs/cgroup/memory/{ID}")
         self.assertEqual(self.locate(mounts, "4:memory:/dockerless\n").directory("memory"), "")
 
     def test_top_cgroup(self) -> None:
-        """A process in the top cgroup is at the mount point itself."""
+        """The directory of the root cgroup is the mount point."""
         self.assertEqual(self.locate(V2_MOUNTS, "0::/\n").v2, "/sys/fs/cgroup")
 
     def test_unmounted_hierarchy(self) -> None:
-        """A hierarchy that the kernel has but that nobody mounted has no directory."""
+        """A hierarchy that is not mounted has no directory."""
         self.assertEqual(self.locate(V2_MOUNTS, "7:misc:/x\n"), Cgroup())
 
 
 class ProcessCgroupTests(SynchronousTestCase):
-    """From a pid, on a tree of files."""
+    """The cgroup of a pid, in a temporary tree."""
 
     def setUp(self) -> None:
-        """A ``/proc`` with one process of one container, and its cgroup."""
+        """Create a ``/proc`` with one process of one container, and its cgroup."""
         self.top = directory_of(self)
         self.cgroup = f"{self.top}/cgroup/docker/{ID}"
         for directory in (f"{self.top}/proc/7", f"{self.top}/proc/self", f"{self.cgroup}/inner"):
@@ -101,7 +101,7 @@ class ProcessCgroupTests(SynchronousTestCase):
             file.write(text)
 
     def test_found(self) -> None:
-        """The directory comes from the process's and from our own mountinfo."""
+        """The directory comes from the process's cgroup file and criwist's own mountinfo."""
         self.assertEqual(process_cgroup(7, ID, f"{self.top}/proc").v2, self.cgroup)
         self.assertEqual(process_cgroup(7, proc=f"{self.top}/proc").v2, f"{self.cgroup}/inner")
 
@@ -110,14 +110,14 @@ class ProcessCgroupTests(SynchronousTestCase):
         self.assertRaises(NotFound, process_cgroup, 8, ID, f"{self.top}/proc")
 
     def test_belongs_to(self) -> None:
-        """Only a process whose cgroup carries the id belongs to the container."""
+        """Only a process whose cgroup contains the id belongs to the container."""
         proc = f"{self.top}/proc"
         self.assertTrue(belongs_to(7, ID, proc))
         self.assertFalse(belongs_to(7, "f" * 64, proc))
         self.assertFalse(belongs_to(8, ID, proc))
 
     def test_processes_below(self) -> None:
-        """The processes of cgroups below count as the cgroup's own."""
+        """The processes of cgroups below are included."""
         for path, text in (("", "7\n9\n"), ("/inner", "11\n")):
             self.write(f"cgroup/docker/{ID}{path}/cgroup.procs", text)
         self.assertEqual(processes_below(self.cgroup), {7, 9, 11})

@@ -1,4 +1,4 @@
-"""Limits read from, and keys written to, cgroup files of a tree made for the test."""
+"""Limits that are read from, and keys that are written to, the cgroup files of a temporary tree."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class V1Tests(SynchronousTestCase):
     """cgroup v1."""
 
     def setUp(self) -> None:
-        """One directory for all controllers, with what a container without limits has."""
+        """Create one directory for all controllers, with the files of a container without limits."""
         self.tree = Tree(self)
         for name, text in (
             ("cpu.cfs_period_us", "100000\n"),
@@ -63,12 +63,12 @@ class V1Tests(SynchronousTestCase):
         self.cgroup = Cgroup(dict.fromkeys(["cpu", "cpuset", "memory", "pids", "hugetlb"], self.tree.path))
 
     def test_unlimited(self) -> None:
-        """The kernel's largest numbers, -1 and ``max`` all are no limit; shares and period always have a value."""
+        """The kernel's largest numbers, -1 and ``max`` mean no limit; shares and period always have a value."""
         expected = Limits(cpu_period=100000, cpu_shares=1024, cpuset_cpus="0-1", cpuset_mems="0")
         self.assertEqual(read_limits(self.cgroup), expected)
 
     def test_limited(self) -> None:
-        """Limits are what the files say."""
+        """Limits have the values of the files."""
         for name, text in (
             ("cpu.cfs_quota_us", "150000\n"),
             ("cpu.shares", "512\n"),
@@ -84,24 +84,24 @@ class V1Tests(SynchronousTestCase):
         self.assertEqual(limits.hugepages, {"2MB": 4194304})
 
     def test_controllers_that_the_kernel_lacks(self) -> None:
-        """Without files there are no limits to tell, and that is no error."""
+        """Without files all limits are None."""
         self.assertEqual(read_limits(Cgroup({"memory": "/nonexistent"})), Limits())
 
     def test_no_unified_keys(self) -> None:
-        """v1 has no unified keys: writing them is refused, reading them finds none."""
+        """v1 has no unified keys: a write is rejected, a read returns none."""
         error = self.assertRaises(FailedPrecondition, write_unified, self.cgroup, {"memory.high": "1"})
         self.assertIn("cgroup v1", str(error))
         self.assertEqual(read_unified(self.cgroup, ["cpu.shares"]), {})
         write_unified(self.cgroup, {})
 
     def test_limit_of_processes(self) -> None:
-        """The one key that v1 has under the same name is told while it limits anything."""
+        """The one key that v1 has under the same name is returned while it is a limit."""
         self.assertEqual(read_unified(self.cgroup, []), {})
         self.tree["pids.max"] = "50\n"
         self.assertEqual(read_unified(self.cgroup, []), {"pids.max": "50"})
 
     def test_hugepages(self) -> None:
-        """A hugepage limit goes into the file of its page size, and into that of reservations if there is one."""
+        """A hugepage limit is written to the file of its page size, and to that of reservations if it exists."""
         write_hugepages(self.cgroup, {"2MB": 4194304})
         self.assertEqual(self.tree["hugetlb.2MB.limit_in_bytes"].strip()[:7], "4194304")
         self.tree["hugetlb.2MB.rsvd.limit_in_bytes"] = ""
@@ -109,7 +109,7 @@ class V1Tests(SynchronousTestCase):
         self.assertEqual(self.tree["hugetlb.2MB.rsvd.limit_in_bytes"], "2097152")
 
     def test_hugepages_without_the_controller(self) -> None:
-        """A host without the controller refuses and says what it lacks."""
+        """The error on a host without the controller names the controller."""
         error = self.assertRaises(FailedPrecondition, write_hugepages, Cgroup({"memory": "/x"}), {"2MB": 1})
         self.assertIn("hugetlb", str(error))
         write_hugepages(Cgroup({"memory": "/x"}), {})
@@ -119,7 +119,7 @@ class V2Tests(SynchronousTestCase):
     """cgroup v2."""
 
     def setUp(self) -> None:
-        """What a container without limits has."""
+        """Create the files of a container without limits."""
         self.tree = Tree(self)
         for name, text in (
             ("cpu.max", "max 100000\n"),
@@ -138,11 +138,11 @@ class V2Tests(SynchronousTestCase):
         self.cgroup = Cgroup({}, self.tree.path)
 
     def test_unlimited(self) -> None:
-        """``max`` is no limit, and the default weight is told as the default shares."""
+        """``max`` means no limit, and the default weight is returned as the default shares."""
         self.assertEqual(read_limits(self.cgroup), Limits(cpu_period=100000, cpu_shares=1024))
 
     def test_limited(self) -> None:
-        """Swap, which v2 limits by itself, is told with memory added, as v1 and the CRI count it."""
+        """Swap, which v2 limits separately, is returned with memory added, as v1 and the CRI count it."""
         for name, text in (
             ("cpu.max", "50000 200000\n"),
             ("cpu.weight", "77\n"),
@@ -168,18 +168,18 @@ class V2Tests(SynchronousTestCase):
         )
 
     def test_no_swap(self) -> None:
-        """Swap forbidden: memory and swap together are as much as memory alone."""
+        """With a swap limit of 0, memory and swap together are as much as memory alone."""
         self.tree["memory.max"] = "1000\n"
         self.tree["memory.swap.max"] = "0\n"
         self.assertEqual(read_limits(self.cgroup).memory_and_swap, 1000)
 
     def test_write_unified(self) -> None:
-        """A key's value goes to the file of its name and can be read back; unknown keys are left out of that."""
+        """A key's value is written to the file of its name and can be read again; unknown keys are left out."""
         write_unified(self.cgroup, {"memory.high": "4096"})
         self.assertEqual(read_unified(self.cgroup, ["memory.high", "memory.low"]), {"memory.high": "4096"})
 
     def test_keys_that_nobody_remembers(self) -> None:
-        """Kubernetes' own keys are told when they do not hold the kernel's default, the asked ones in any case."""
+        """Kubernetes' own keys are returned when they differ from the kernel's default, requested keys always."""
         self.assertEqual(read_unified(self.cgroup, []), {})
         self.assertEqual(read_unified(self.cgroup, ["memory.high"]), {"memory.high": "max"})
         for name in ("memory.low", "memory.min", "memory.oom.group"):
@@ -187,18 +187,18 @@ class V2Tests(SynchronousTestCase):
         self.assertEqual(read_unified(self.cgroup, []), {})
         for name, text in (("memory.low", "4096"), ("memory.oom.group", "1"), ("pids.max", "9")):
             self.tree[name] = text
-        told = read_unified(self.cgroup, [])
-        self.assertEqual(told, {"memory.low": "4096", "memory.oom.group": "1", "pids.max": "9"})
+        returned = read_unified(self.cgroup, [])
+        self.assertEqual(returned, {"memory.low": "4096", "memory.oom.group": "1", "pids.max": "9"})
 
     def test_unknown_key(self) -> None:
-        """A key that the kernel does not have is an error that names key and file, and no file is made."""
+        """A key that the kernel does not have is an error with key and file, and no file is created."""
         error = self.assertRaises(FailedPrecondition, write_unified, self.cgroup, {"memory.hihg": "1"})
         self.assertIn("unified[memory.hihg]", str(error))
         self.assertIn(f"{self.tree.path}/memory.hihg", str(error))
         self.assertFalse(os.path.exists(f"{self.tree.path}/memory.hihg"))
 
     def test_bad_keys(self) -> None:
-        """Keys that leave the directory, or name no resource of a controller, are refused before anything is done."""
+        """Keys that leave the directory, or are not a controller's resource, are rejected before a write."""
         for key in (
             "../memory.max",
             "memory/max",
@@ -215,7 +215,7 @@ class V2Tests(SynchronousTestCase):
         self.assertEqual(self.tree["memory.high"], "max\n")
 
     def test_bad_values(self) -> None:
-        """Empty values and values that are no text are refused."""
+        """Empty values and values that are no text are rejected."""
         for value in ("", " \n", "1\0", "ü"):
             self.assertRaises(InvalidArgument, write_unified, self.cgroup, {"memory.high": value})
 
@@ -226,47 +226,47 @@ class V2Tests(SynchronousTestCase):
         self.assertEqual(self.tree["memory.max"], "max\n")
 
     def test_hugepages(self) -> None:
-        """Use and reservation are both limited."""
+        """Usage and reservation are both limited."""
         write_hugepages(self.cgroup, {"2MB": 2097152})
         self.assertEqual(read_limits(self.cgroup).hugepages, {"2MB": 2097152})
         self.assertEqual(self.tree["hugetlb.2MB.rsvd.max"][:7], "2097152")
 
     def test_unknown_page_size(self) -> None:
-        """A page size that the host does not have is told with its file."""
+        """The error for a page size that the host does not have names its file."""
         error = self.assertRaises(FailedPrecondition, write_hugepages, self.cgroup, {"1GB": 1})
         self.assertIn("hugetlb.1GB.max", str(error))
 
     def test_bad_page_size(self) -> None:
-        """A page size that is none is refused."""
+        """A malformed page size is rejected."""
         for size in ("2M", "2mb", "../2MB", "0MB", ""):
             self.assertRaises(InvalidArgument, check_hugepages, {size: 1})
 
 
 class CheckTests(SynchronousTestCase):
-    """Checking alone, before a cgroup exists."""
+    """Checks before a cgroup exists."""
 
     def test_field_is_named(self) -> None:
-        """The error names the field as the caller spells it."""
+        """The error has the field name of the caller."""
         error = self.assertRaises(InvalidArgument, check_unified, {"x": "1"}, 2, "linux.resources.unified")
         self.assertEqual(error.field, "linux.resources.unified[x]")
 
     def test_good_keys(self) -> None:
-        """Keys as people use them pass."""
+        """Usual keys are accepted."""
         check_unified(
             {"memory.min": "0", "hugetlb.2MB.max": "0", "io.max": "8:0 rbps=1\n8:1 rbps=2", "misc.max": "x 1"}, 2
         )
 
 
 class SharesTests(SynchronousTestCase):
-    """Weights told as shares."""
+    """Weights as shares."""
 
     def test_known_points(self) -> None:
-        """The values that releases of runc before and after the change of formula are known to set."""
+        """The formulas give the known weights of runc before and after the change."""
         for shares, linear, logarithmic in ((2, 1, 1), (1024, 39, 100), (2000, 77, 170), (262144, 10000, 10000)):
             self.assertEqual((linear_weight(shares), logarithmic_weight(shares)), (linear, logarithmic))
 
     def test_asked_does_not_fit(self) -> None:
-        """If the weight in force does not come from what was asked for, it counts by itself."""
+        """If the present weight does not come from the requested shares, it is converted alone."""
         self.assertEqual(shares_of_weight(10000, 1024), 262144)
         self.assertEqual(shares_of_weight(1, 1024), 2)
 
@@ -274,7 +274,7 @@ class SharesTests(SynchronousTestCase):
 @settings(max_examples=60)
 @given(st.integers(2, 262144))
 def test_asked_shares_come_back(shares: int) -> None:
-    """Whatever was asked for is told again, whichever formula the engine's runtime uses."""
+    """The requested shares are returned, whichever formula the engine's runtime uses."""
     assert shares_of_weight(linear_weight(shares), shares) == shares
     assert shares_of_weight(logarithmic_weight(shares), shares) == shares
 

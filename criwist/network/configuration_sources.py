@@ -1,7 +1,7 @@
-"""Where a network configuration comes from: the files in ``--cni-conf-dir``, or a list that criwist writes itself.
+"""Sources of a network configuration: the files in ``--cni-conf-dir``, or a list that criwist writes itself.
 
-A list may have plugins added by others: the files ``<directory>/<network name>/*.conf``, in the order of their names,
-unless it says ``loadOnlyInlinedPlugins`` (CNI specification 1.1.0, "Network configuration format").
+Other programs may add plugins to a list: the files ``<directory>/<network name>/*.conf``, in the order of their names,
+unless the list has ``loadOnlyInlinedPlugins`` (CNI specification 1.1.0, "Network configuration format").
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from attrs import frozen
 from criwist.netconf.lists import ADDED_SUFFIX, CONFIGURATION_SUFFIXES, Choice, choose
 from criwist.netconf.plugin_errors import MalformedDocument
 
-#: Bytes of a configuration file; one has a few KiB.
-LARGEST_CONFIGURATION = 1 << 20
+#: Bytes of a configuration file that are accepted; a usual one has a few KiB.
+CONFIGURATION_LIMIT = 1 << 20
 
 
 class ConfigurationSource(Protocol):
-    """Where a network configuration comes from."""
+    """A source of the network configuration."""
 
     def signature(self) -> Hashable:
-        """Changes when :meth:`read` may answer something else."""
+        """Return a value that changes when :meth:`read` may return another result."""
 
     def read(self) -> Choice:
-        """The configuration."""
+        """Return the configuration, if there is a valid one, and the problems of invalid ones."""
 
     def missing(self) -> str:
-        """What to say when there is none: where one is looked for."""
+        """Return the message for operators when there is none, with the place that was searched."""
 
 
 @frozen
@@ -40,14 +40,14 @@ class ConfigurationDirectory:
     directory: str
 
     def signature(self) -> Hashable:
-        """Paths, sizes, times and inodes of the files that count; a change of a file's mode is a change of a time."""
+        """Return paths, sizes, times and inodes of the files that count; a change of a mode changes a time."""
         return tuple(
             (path, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
             for path, status in self._statuses()
         )
 
     def read(self) -> Choice:
-        """The first valid list; a file that cannot be read is a problem like any other."""
+        """Return the first valid list; an unreadable file is skipped like an invalid one."""
         files: dict[str, bytes] = {}
         problems: dict[str, str] = {}
         for entry in _entries(self.directory, CONFIGURATION_SUFFIXES):
@@ -59,7 +59,6 @@ class ConfigurationDirectory:
         return Choice(choice.chosen, {**problems, **choice.problems})
 
     def missing(self) -> str:
-        """What to say when there is none."""
         endings = ", ".join("*" + suffix for suffix in CONFIGURATION_SUFFIXES)
         try:
             os.listdir(self.directory)
@@ -67,10 +66,10 @@ class ConfigurationDirectory:
             pass
         except OSError as problem:
             return f"the directory of network configurations, {self.directory}, cannot be read: {problem.strerror}"
-        return f"no network configuration in {self.directory} (looked for {endings}); is a network add-on installed?"
+        return f"no network configuration in {self.directory} (searched for {endings}); is a network add-on installed?"
 
     def _added(self, network: str) -> Mapping[str, bytes]:
-        """Contents of the files that add plugins to *network*, in order.
+        """Return the contents of the files that add plugins to *network*, in order.
 
         :raises MalformedDocument: one cannot be read.
         """
@@ -90,7 +89,7 @@ class ConfigurationDirectory:
 
 
 def _entries(directory: str, suffixes: tuple[str, ...] = ("",)) -> list[os.DirEntry[str]]:
-    """What is in a directory under names that end so, in their order; nothing if it cannot be read."""
+    """Return the entries of a directory whose names end so, sorted by name; none if it cannot be read."""
     try:
         with os.scandir(directory) as entries:
             return sorted((one for one in entries if one.name.endswith(suffixes)), key=lambda one: one.name)
@@ -106,9 +105,9 @@ def _status(entry: os.DirEntry[str]) -> list[tuple[str, os.stat_result]]:
 
 
 def _content(path: str) -> bytes:
-    """Content of a regular file.
+    """Return the content of a regular file.
 
-    :raises MalformedDocument: it cannot be read, is something else, which could keep us waiting, or is too large.
+    :raises MalformedDocument: it cannot be read, is not a regular file, which could block the reactor, or is too large.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -116,11 +115,11 @@ def _content(path: str) -> bytes:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise MalformedDocument("it is not a regular file")
             with open(descriptor, "rb", closefd=False) as file:
-                content = file.read(LARGEST_CONFIGURATION + 1)
+                content = file.read(CONFIGURATION_LIMIT + 1)
         finally:
             os.close(descriptor)
     except OSError as problem:
         raise MalformedDocument(f"it cannot be read: {problem.strerror}") from problem
-    if len(content) > LARGEST_CONFIGURATION:
-        raise MalformedDocument(f"it is larger than {LARGEST_CONFIGURATION >> 20} MiB")
+    if len(content) > CONFIGURATION_LIMIT:
+        raise MalformedDocument(f"it is larger than {CONFIGURATION_LIMIT >> 20} MiB")
     return content

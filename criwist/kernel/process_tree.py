@@ -1,30 +1,29 @@
-"""Killing a process that Docker started in a container, with all that it started in turn.
+"""Killing an exec's process tree: the process that Docker started in a container, and all its descendants.
 
-Docker cannot kill an exec, and an exec's root is not the whole of it: what it forks lives on, and a child whose
-parent has died is given to the container's PID 1, from where its own children cannot be told by parentage alone.
-The search therefore goes over the processes of the root's cgroup, which are few, and takes a process for the
-exec's own when one of these holds:
+Docker cannot kill an exec, and killing the exec's root is not enough: its children live on.  A child whose parent has
+died is reparented to the container's PID 1, so parentage alone does not show that it belongs to the exec.  So the
+search goes over the processes of the root's cgroup, which are few.  A process is a member of the exec if one of these
+rules holds:
 
-1. it is a child, grandchild… of the root (``PPid``, and the ``children`` files, which also show one that has left
-   the cgroup);
+1. it is a descendant of the root (``PPid``, and the ``children`` files, which list those outside of the cgroup too);
 2. it is in the session that the root leads.  runc makes every exec's root a session leader; a session is inherited
-   and cannot be joined, so this stays true of orphans;
-3. it holds the other end of the root's standard input, output or error: unnamed pipes, sockets or a terminal that
-   were made for this exec.  An orphan that made a session of its own but kept its streams is found by that;
-4. the variable ``CRIWIST_EXEC`` had, when it was exec'd, the value that it has in the root's environment.  Whoever
-   creates the exec puts it there, with a value used once.  This finds daemons that have left session *and* streams.
+   and cannot be joined, so the rule holds for orphans too;
+3. it has the other end of the root's standard input, output or error open: unnamed pipes, sockets or a terminal that
+   were created for this exec.  This rule finds an orphan that created its own session but kept its streams;
+4. the variable ``CRIWIST_EXEC`` had the same value at its last execve(2) as in the root's environment.  The code that
+   creates the exec sets it, to a value that is used once.  The rule finds daemons that have left session *and* streams.
 
-and with them all their descendants.  Rules 3 and 4 are asked only of what is no older than the root.  What escapes
-is a daemon that has left session and streams and has wiped its environment, after its parent is dead.
+All descendants of a member are members too.  Rules 3 and 4 are applied only to processes that are not older than the
+root.  A daemon escapes if it has left session and streams, has cleared its environment, and its parent is dead.
 
-The order makes it free of races.  Every process found is sent SIGSTOP, then the search is repeated until it finds
-nobody new.  A process with a signal pending cannot fork (the kernel restarts the call), so whatever a stopped one
-has forked was there before the next search began; and a stopped parent does not die, so parentage stays visible.
-A search takes time, though, and a chain whose every link forks the next and dies may be nowhere while it lasts.  So
-whoever is found to lead a process group has the whole group stopped with him, which the kernel does in one stroke:
-nobody joins a group from another session, so all in it come from the exec.  Then all get SIGKILL.  Signals to one
-process go through a pidfd, and number and start time are compared after it was opened: a stranger who got the number
-meanwhile is never hit.
+The order of the steps makes it free of races.  Every member gets SIGSTOP, then the search is repeated until it finds no
+new member.  A process with a pending signal cannot fork (the kernel restarts the call), so all children of a stopped
+process existed before the next search began; and a stopped parent does not die, so parentage stays visible.  A search
+takes time, though: in a chain in which each process forks the next and dies, the search may never meet a living
+process.  So if a member leads a process group, the whole group is stopped, which the kernel does atomically.  No
+process joins a group from another session, so all processes of the group come from the exec.  Then all get SIGKILL.
+Signals to one process go through a pidfd, and pid and start time are compared after it was opened: a process that has
+reused the pid is never signalled.
 """
 
 from __future__ import annotations
@@ -55,8 +54,8 @@ from criwist.kernel.procfs import (
     read_variable,
 )
 
-#: Seconds after which the search for new members ends and what is known is killed: only processes that somebody
-#: else keeps waking with SIGCONT, or that fork faster than they are found, get that far.
+#: Seconds after which the search for new members ends and the known members are killed.  Only processes that another
+#: process keeps waking with SIGCONT, or that fork faster than the search, reach it.
 SEARCH_LIMIT = 2.0
 
 _STANDARD_STREAMS = (0, 1, 2)
@@ -64,7 +63,7 @@ _STANDARD_STREAMS = (0, 1, 2)
 
 @frozen
 class Exec:
-    """What tells the processes of one exec from the others of its container."""
+    """The marks by which the processes of one exec differ from the others of its container."""
 
     root: ProcessStat
     streams: frozenset[str]
@@ -72,12 +71,12 @@ class Exec:
 
     @classmethod
     def of(cls, root: ProcessStat, proc: str = PROC) -> Exec:
-        """Read the marks off the living root."""
+        """Read the marks of a running root."""
         streams = open_streams(root.pid, _STANDARD_STREAMS, proc)
         return cls(root, frozenset(streams), read_variable(root.pid, EXEC_MARKER, proc))
 
     def owns(self, process: ProcessStat, proc: str = PROC) -> bool:
-        """Whether rule 2, 3 or 4 holds for a process that is not known to descend from the root."""
+        """Return whether rule 2, 3 or 4 holds for a process that is not a known descendant of the root."""
         if process.start < self.root.start:
             return False
         if process.session == self.root.pid == self.root.session:
@@ -90,7 +89,7 @@ class Exec:
 def kill_tree(
     pid: int, container: str = "", *, proc: str = PROC, monotonic: Callable[[], float] = time.monotonic
 ) -> int:
-    """As ``IProcesses.kill_tree``, blocking; a few milliseconds with tens of processes in the cgroup."""
+    """Do ``IProcesses.kill_tree``, blocking; takes a few milliseconds with tens of processes in the cgroup."""
     root = read_stat(pid, proc)
     if root is None or not root.alive or (container and not belongs_to(pid, container, proc)):
         return 0
@@ -101,11 +100,11 @@ def kill_tree(
         while found and monotonic() < deadline:
             _send(signal.SIGSTOP, found, proc)
             _send_to_groups(signal.SIGSTOP, found, proc)
-            found = search.newcomers()
-    finally:  # nobody is left stopped, also none who is known by his group alone
+            found = search.find_new()
+    finally:  # no process stays stopped, not even one that only the signal to its group has reached
         killed, refused = _kill(search.members.values(), proc)
     if refused:
-        raise PermissionDenied(f"processes that may not be killed: {', '.join(map(str, refused))}")
+        raise PermissionDenied(f"criwist may not kill the processes {', '.join(map(str, refused))}")
     return killed
 
 
@@ -118,23 +117,23 @@ class _Search:
     def __attrs_post_init__(self) -> None:
         self.members[self.exec.root.pid] = self.exec.root
 
-    def newcomers(self) -> list[ProcessStat]:
-        """Members that the last search did not know; from now on they are known."""
-        strangers = [found for found in self._candidates() if found.alive]
-        newcomers = []
-        grown = [stranger for stranger in strangers if self._is_child(stranger) or self.exec.owns(stranger, self.proc)]
-        while grown:
-            newcomers += grown
-            self.members.update((process.pid, process) for process in grown)
-            strangers = [stranger for stranger in strangers if stranger.pid not in self.members]
-            grown = [stranger for stranger in strangers if self._is_child(stranger)]
-        return newcomers
+    def find_new(self) -> list[ProcessStat]:
+        """Search once; add the members that no earlier search found, and return them."""
+        others = [process for process in self._candidates() if process.alive]
+        new = []
+        found = [process for process in others if self._is_child(process) or self.exec.owns(process, self.proc)]
+        while found:
+            new += found
+            self.members.update((process.pid, process) for process in found)
+            others = [process for process in others if process.pid not in self.members]
+            found = [process for process in others if self._is_child(process)]
+        return new
 
-    def _is_child(self, stranger: ProcessStat) -> bool:
-        return stranger.parent in self.members
+    def _is_child(self, process: ProcessStat) -> bool:
+        return process.parent in self.members
 
     def _candidates(self) -> list[ProcessStat]:
-        """Who may yet be a member: the cgroup's processes, and the members' children wherever they are."""
+        """Return the processes that may be members: those of the cgroup, and the members' children in any cgroup."""
         pids = self._cgroup_processes()
         for member in self.members:
             pids |= read_children(member, self.proc)
@@ -146,9 +145,8 @@ class _Search:
             cgroup = process_cgroup(self.exec.root.pid, proc=self.proc)
         except NotFound:
             return set()
-        for directory in sorted(
-            cgroup.directories(), key=lambda path: path.count("/"), reverse=True
-        ):  # narrowest first
+        # The deepest directory first: it has the fewest processes.
+        for directory in sorted(cgroup.directories(), key=lambda path: path.count("/"), reverse=True):
             processes = processes_below(directory)
             if processes is not None and self.exec.root.pid in processes:
                 return processes
@@ -156,19 +154,19 @@ class _Search:
 
 
 def _kill(members: Collection[ProcessStat], proc: str) -> tuple[int, list[int]]:
-    """Kill the members, and those who are known by their group alone; what ``_send`` returns, of the members.
+    """Kill the members, and their process groups; return what ``_send`` returns, for the members.
 
-    The leaders' turn is last: with one of them dies his group, and who is dead and reaped cannot be counted.
+    Group leaders are killed last: their group dies with them, and a process that is dead and reaped is not counted.
     """
-    killed, refused = _send(signal.SIGKILL, [each for each in members if not each.leads], proc)
-    leaders = [each for each in members if each.leads]
+    killed, refused = _send(signal.SIGKILL, [member for member in members if not member.leads], proc)
+    leaders = [member for member in members if member.leads]
     with_group = _send_to_groups(signal.SIGKILL, leaders, proc)
-    alone, refused_leaders = _send(signal.SIGKILL, [each for each in leaders if each.pid not in with_group], proc)
+    alone, refused_leaders = _send(signal.SIGKILL, [leader for leader in leaders if leader.pid not in with_group], proc)
     return killed + len(with_group) + alone, refused + refused_leaders
 
 
 def _send(number: signal.Signals, processes: Iterable[ProcessStat], proc: str) -> tuple[int, list[int]]:
-    """Signal them all; returns how many got it, and the pids of those whom we may not signal."""
+    """Signal all *processes*; return how many got the signal, and the pids of those that criwist may not signal."""
     sent = 0
     refused = []
     for process in processes:
@@ -180,7 +178,7 @@ def _send(number: signal.Signals, processes: Iterable[ProcessStat], proc: str) -
 
 
 def _send_to_groups(number: signal.Signals, processes: Iterable[ProcessStat], proc: str) -> set[int]:
-    """Signal the process groups that some of these lead, who are stopped themselves; returns the leaders' pids."""
+    """Signal the process groups of the leaders among *processes*, which are stopped; return the leaders' pids."""
     leaders = set()
     for process in processes:
         if process.leads and process.same_process(read_stat(process.pid, proc)):
@@ -191,7 +189,7 @@ def _send_to_groups(number: signal.Signals, processes: Iterable[ProcessStat], pr
 
 
 def _send_one(number: signal.Signals, process: ProcessStat, proc: str) -> bool:
-    """Signal this very process; False if it is gone."""
+    """Signal this process and no later one with its pid; return False if it is gone."""
     try:
         descriptor = os.pidfd_open(process.pid)
     except ProcessLookupError:
@@ -210,9 +208,9 @@ def _send_one(number: signal.Signals, process: ProcessStat, proc: str) -> bool:
 @implementer(IProcesses)
 @define
 class Processes:
-    """The host's processes; the search runs in *threadpool*, since it reads a few files per process.
+    """The host's processes.  The search runs in *threadpool*, since it reads a few files per process.
 
-    :param proc: where ``/proc`` of the host is.
+    :param proc: path of the host's ``/proc``.
     """
 
     _reactor: IReactorFromThreads
@@ -221,7 +219,7 @@ class Processes:
     _log = Logger()
 
     async def kill_tree(self, pid: int, container: str = "") -> int:
-        """See IProcesses.  Cancelling leaves the search to end by itself."""
+        """See IProcesses.  Cancelling does not stop the search, which ends by itself."""
         killed: int = await deferToThreadPool(
             self._reactor, self._threadpool, kill_tree, pid, container, proc=self._proc
         )

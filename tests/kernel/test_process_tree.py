@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from criwist.interfaces.kernel import EXEC_MARKER, IProcesses
-from criwist.kernel.processes import Processes, kill_tree
+from criwist.kernel.process_tree import Processes, kill_tree
 from criwist.kernel.procfs import read_stat
 from tests.doubles.memory_threads import MemoryThreads
 
@@ -31,10 +31,10 @@ def fork(body):
         body()
         os._exit(0)
     return pid
-def tell():
+def announce():
     os.write(report, b"%d\\n" % os.getpid())
 def sleeper():
-    tell()
+    announce()
     time.sleep(1000)
 def orphan(body):
     os.waitpid(fork(lambda: fork(body)), 0)
@@ -43,11 +43,11 @@ report = int(sys.argv[1])
 
 
 class KillTreeTests(SynchronousTestCase):
-    """What dies with a root, and what does not."""
+    """The processes that die with a root, and those that do not."""
 
     def run_root(self, script: str, count: int, **environment: str) -> tuple[int, list[int]]:
-        """Start a session leader with pipes of its own, as the engine does an exec, which does as *script* says and
-        then sleeps; the root's pid, and *count* pids that other processes report."""
+        """Start a session leader with its own pipes, as the engine starts an exec, which runs *script* and
+        sleeps; return the root's pid, and *count* pids that other processes report."""
         read, write = os.pipe()
         root = subprocess.Popen(
             [sys.executable, "-S", "-c", f"{_PRELUDE}{script}\nsleeper()", str(write)],
@@ -78,11 +78,11 @@ class KillTreeTests(SynchronousTestCase):
             root.stdout.close()
 
     def assertDead(self, pids: list[int]) -> None:
-        """All end within the tests' patience."""
+        """Wait until all have ended, within a time limit."""
         _wait_until(lambda: not any(map(_runs, pids)))
 
     def test_children_and_grandchildren(self) -> None:
-        """The root, its child and its grandchild are killed, and are the three that are counted."""
+        """The root, its child and its grandchild are killed and counted."""
         root, pids = self.run_root("fork(lambda: (fork(sleeper), sleeper()))", 2)
         self.assertEqual(kill_tree(root), 3)
         self.assertDead([root, *pids])
@@ -108,7 +108,7 @@ class KillTreeTests(SynchronousTestCase):
         self.assertDead([root, *pids])
 
     def test_child_of_an_orphan(self) -> None:
-        """What an orphan has forked since goes with it."""
+        """The children of an orphan are killed with it."""
         child = "lambda: (os.closerange(0, 3), os.setsid(), sleeper())"
         script = f"orphan(lambda: (fork({child}), sleeper()))"
         root, pids = self.run_root(script, 2)
@@ -123,7 +123,7 @@ class KillTreeTests(SynchronousTestCase):
         self.assertDead([root, *pids])
 
     def test_unmarked_daemon_is_left(self) -> None:
-        """Without a marker such a daemon cannot be told from others and is left alone: the limit of the method."""
+        """Without a marker such a daemon is not found and lives on: the limit of the method."""
         script = "orphan(lambda: (os.closerange(0, 3), os.setsid(), sleeper()))"
         root, pids = self.run_root(script, 1)
         self.assertEqual(kill_tree(root), 1)
@@ -140,21 +140,21 @@ class KillTreeTests(SynchronousTestCase):
         self.assertNotIn("T", (_state(other), _state(others[0])))
 
     def assertNobodyIsLeft(self) -> None:
-        """All that the last root has forked end: nobody holds the pipe any more on which they report.
+        """Wait until all processes of the last root have ended: then the pipe on which they report is closed.
 
-        A look at /proc would not do, for a process may fork another where the look has passed, and die.
+        A pass over /proc is not enough: behind it a process may fork another and die.
         """
         deadline = time.monotonic() + _PATIENCE
         while time.monotonic() < deadline:
             readable, _, _ = select.select([self.reports], [], [], _PATIENCE)
             if readable and not os.read(self.reports.fileno(), 1 << 16):
                 return
-        self.fail("somebody still runs")
+        self.fail("a process still runs")
 
     def test_forking_all_the_while(self) -> None:
-        """A chain whose every link forks its successor and dies does not get away."""
+        """A chain in which each process forks the next and dies is killed."""
         script = """
-tell()
+announce()
 while True:
     if os.fork():
         os._exit(0)
@@ -166,21 +166,21 @@ while True:
             self.assertNobodyIsLeft()
 
     def test_companion_of_a_daemon(self) -> None:
-        """Who is known by his process group alone is not left stopped, but goes with the group's leader."""
+        """A process that only its group's signal reaches does not stay stopped; it dies with the group's leader."""
         companion = "orphan(lambda: (os.closerange(0, 3), sleeper()))"
         root, _ = self.run_root(f"orphan(lambda: (os.setsid(), {companion}, sleeper()))", 2)
         self.assertEqual(kill_tree(root), 2)
         self.assertNobodyIsLeft()
 
     def test_count_of_a_group(self) -> None:
-        """Who vanishes as soon as he is dead is counted too, though his group's leader is killed with him."""
+        """A process that is reaped at once is counted too, though its group's leader is killed with it."""
         script = "import signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN); [fork(sleeper) for _ in range(50)]"
         root, pids = self.run_root(script, 50)
         self.assertEqual(kill_tree(root), 51)
         self.assertDead([root, *pids])
 
     def test_gone(self) -> None:
-        """A process that has ended, reaped or not, is no error and nobody is signalled."""
+        """For a process that has ended, reaped or not, no process is signalled, and the call succeeds."""
         child = subprocess.Popen([sys.executable, "-S", "-c", ""], stdin=subprocess.DEVNULL)
         _wait_until(lambda: not _runs(child.pid))
         self.assertEqual(kill_tree(child.pid), 0)
@@ -188,13 +188,13 @@ while True:
         self.assertEqual(kill_tree(child.pid), 0)
 
     def test_other_container(self) -> None:
-        """A process whose cgroup does not carry the container's id is left alone."""
+        """A process whose cgroup does not contain the container's id is not signalled."""
         root, _ = self.run_root("", 0)
         self.assertEqual(kill_tree(root, "f" * 64), 0)
         self.assertTrue(_runs(root))
 
     def test_search_limit(self) -> None:
-        """When the search takes too long, those known by then are killed."""
+        """When the search takes too long, the members found so far are killed."""
         root, pids = self.run_root("fork(sleeper)", 1)
         times = iter([0.0, 1.0, 1000.0])
         self.assertEqual(kill_tree(root, monotonic=lambda: next(times)), 2)
@@ -202,10 +202,10 @@ while True:
 
 
 class ProcessesTests(SynchronousTestCase):
-    """The provider that the core holds."""
+    """The provider of IProcesses."""
 
     def test_contract(self) -> None:
-        """It provides IProcesses and hands back what the thread found."""
+        """It provides IProcesses and returns the thread's result."""
         threads = MemoryThreads()
         processes = Processes(threads, threads)
         verifyObject(IProcesses, processes)

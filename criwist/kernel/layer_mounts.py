@@ -1,24 +1,23 @@
 """Image trees: an image's layers, mounted read-only beneath one directory.
 
-The directory is made a small tmpfs of ours, each tree an overlay mount at ``<directory>/<container>/<number>``.  The
-tmpfs has two uses.  An engine in another mount namespace sees neither it nor what is in it, and so refuses the path
-instead of binding an empty directory; and after a reboot nothing is left to tidy up.  The label of a tree, its
-image's id, is the *source* of the overlay mount, which the kernel shows in mountinfo: what is mounted, and of which
-image, outlives us without a record.
+A small tmpfs is mounted on the directory, and each tree is an overlay mount at ``<directory>/<container>/<number>``.
+The tmpfs has two uses.  An engine in another mount namespace sees neither the tmpfs nor the trees in it, so it rejects
+the path instead of binding an empty directory.  After a reboot nothing is left to clean up.  The label of a tree, its
+image's id, is the *source* of the overlay mount, which the kernel shows in mountinfo.  So a restarted criwist reads
+from the kernel which images are mounted, and needs no record.
 
-Layers are named to the kernel as ``/proc/self/fd/N``.  Mount options have to fit in a page, where the real paths of
-more than some forty layers do not, and a path with a colon or comma could not be written at all.
+Layers are passed to the kernel as ``/proc/self/fd/N``.  Mount options must fit in a page.  The real paths of more than
+about forty layers do not fit, and a path with a colon or a comma cannot be written in the options at all.
 
-Overlay wants two layers at least when nothing is writable; an empty directory is the second of an image with one.
+A read-only overlay needs at least two layers; an image with one layer gets an empty directory as the second.
 
-A tree is mounted nosuid, nodev and noexec, for the sake of the host, whose users may come by.  Containers get it as
-a bind mount, and runc drops those flags from a bind that it makes read-only.
+A tree is mounted nosuid, nodev and noexec to protect the host, whose users can reach it.  Containers get it as a bind
+mount, and runc drops those flags from a bind mount that it makes read-only.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import os
 import stat
@@ -34,35 +33,39 @@ from criwist.errors import FailedPrecondition, InvalidArgument, PermissionDenied
 from criwist.interfaces.kernel import ILayerMounts
 from criwist.kernel.mountinfo import Mount, parse_mountinfo
 from criwist.kernel.procfs import PROC, read_text
+from criwist.syscalls import (
+    MNT_DETACH,
+    MS_NODEV,
+    MS_NOEXEC,
+    MS_NOSUID,
+    MS_RDONLY,
+    UMOUNT_NOFOLLOW,
+    mount,
+    unmount,
+)
 from criwist.threads import run_to_its_end
 
-# linux/mount.h
-_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 1, 2, 4, 8
-_MNT_DETACH, _UMOUNT_NOFOLLOW = 2, 8
-
-#: Bytes of the tmpfs: a directory takes less than 1 KiB, and a node has at most some thousand trees.
+#: Size of the tmpfs: a directory takes less than 1 KiB, and a node has at most a few thousand trees.
 _TMPFS_OPTIONS = "mode=0711,size=16m"
-#: Of directories above a tree: an engine that remaps users binds it as somebody who is not root on the host.
+#: Mode of the directories above a tree: an engine that remaps users binds it as a user who is not the host's root.
 _MODE = 0o711
 _EMPTY = ".empty"
 
-#: Symbolic links followed in one path, as in path_resolution(7).
-_MOST_LINKS = 40
-
-_libc = ctypes.CDLL(None, use_errno=True)
+#: Limit of symbolic links that are followed in one path, as in path_resolution(7).
+_LINK_LIMIT = 40
 
 
 def resolve_within(root: str, path: str) -> str:
-    """The path of a file beneath *root*, free of symbolic links; links and ``..`` are those of a process whose root
-    directory *root* is, so that none leads out.
+    """Return the path, without symbolic links, of a file beneath *root*.
 
-    True only as long as nobody changes the tree, which is read-only.
+    Links and ``..`` resolve as for a process whose root directory is *root*, so none leads out of it.  The result
+    holds only while the tree does not change; an image tree is read-only.
 
     :raises OSError: there is no such file, or there are too many links.
     """
     resolved: list[str] = []
     names = path.split("/")[::-1]
-    links = 0
+    followed = 0
     while names:
         name = names.pop()
         if name == "..":
@@ -72,8 +75,8 @@ def resolve_within(root: str, path: str) -> str:
             if not stat.S_ISLNK(os.lstat(candidate).st_mode):
                 resolved.append(name)
                 continue
-            links += 1
-            if links > _MOST_LINKS:
+            followed += 1
+            if followed > _LINK_LIMIT:
                 raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), candidate)
             target = os.readlink(candidate)
             if target.startswith("/"):
@@ -85,7 +88,7 @@ def resolve_within(root: str, path: str) -> str:
 @implementer(ILayerMounts)
 @define(eq=False)
 class LayerMounts:
-    """Trees beneath *directory*, an absolute path; mounting and unmounting is done in *threadpool*."""
+    """Trees beneath *directory*, an absolute path.  System calls run in *threadpool*."""
 
     _reactor: IReactorFromThreads
     _threadpool: ThreadPool
@@ -93,28 +96,24 @@ class LayerMounts:
     _lock: threading.Lock = field(factory=threading.Lock, init=False)
 
     async def mount(self, place: str, layers: Sequence[str], label: str) -> None:
-        """See ILayerMounts."""
         await run_to_its_end(self._reactor, self._threadpool, self._mount, place, layers, label)
 
     async def unmount(self, place: str) -> None:
-        """See ILayerMounts."""
         await run_to_its_end(self._reactor, self._threadpool, self._unmount, place)
 
     async def resolve(self, place: str, sub_path: str) -> str:
-        """See ILayerMounts."""
         return await run_to_its_end(self._reactor, self._threadpool, self._resolve, place, sub_path)
 
     async def mounted(self) -> dict[str, str]:
-        """See ILayerMounts."""
         return await run_to_its_end(self._reactor, self._threadpool, self._mounted)
 
     def _mount(self, place: str, layers: Sequence[str], label: str) -> None:
         try:
             with self._lock:
-                directory = self._ready_directory()
-            point = os.path.join(directory, place)
-            _make_directory(os.path.dirname(point))
-            _make_directory(point)
+                directory = self._prepare_directory()
+            target = os.path.join(directory, place)
+            _make_directory(os.path.dirname(target))
+            _make_directory(target)
         except OSError as error:
             raise FailedPrecondition(f"no image can be mounted at {self._directory}: {error}") from error
         if len(layers) == 1:
@@ -122,21 +121,21 @@ class LayerMounts:
         with contextlib.ExitStack() as stack:
             descriptors = [_open_layer(layer, stack) for layer in layers]
             lower = ":".join(f"/proc/self/fd/{descriptor}" for descriptor in descriptors)
-            _mount(label, point, "overlay", _MS_RDONLY | _MS_NOSUID | _MS_NODEV | _MS_NOEXEC, f"lowerdir={lower}")
+            _mount(label, target, "overlay", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, f"lowerdir={lower}")
 
-    def _ready_directory(self) -> str:
+    def _prepare_directory(self) -> str:
         os.makedirs(self._directory, mode=_MODE, exist_ok=True)
         directory = os.path.realpath(self._directory)
         if not any(mount.point == directory and mount.type == "tmpfs" for mount in _mounts()):
-            _mount("criwist", directory, "tmpfs", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC, _TMPFS_OPTIONS)
+            _mount("criwist", directory, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, _TMPFS_OPTIONS)
         _make_directory(os.path.join(directory, _EMPTY))
         return directory
 
     def _unmount(self, place: str) -> None:
-        point = os.path.join(os.path.realpath(self._directory), place)
-        while _unmount(point):
+        target = os.path.join(os.path.realpath(self._directory), place)
+        while _unmount(target):
             pass
-        for directory in (point, os.path.dirname(point)):
+        for directory in (target, os.path.dirname(target)):
             try:
                 os.rmdir(directory)
             except OSError as error:
@@ -160,7 +159,7 @@ def _mounts() -> list[Mount]:
 
 
 def _make_directory(path: str) -> None:
-    """Make it if it is missing, whatever the umask is."""
+    """Make a directory if it is missing, with a mode that does not depend on the umask."""
     with contextlib.suppress(FileExistsError):
         os.mkdir(path)
         os.chmod(path, _MODE)
@@ -170,27 +169,28 @@ def _open_layer(layer: str, stack: contextlib.ExitStack) -> int:
     try:
         descriptor = os.open(layer, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
-        raise FailedPrecondition(f"layer {layer} of the image cannot be opened here: {error.strerror}") from error
+        raise FailedPrecondition(f"image layer {layer} cannot be opened on this machine: {error.strerror}") from error
     stack.callback(os.close, descriptor)
     return descriptor
 
 
-def _mount(source: str, point: str, kind: str, flags: int, options: str) -> None:
-    arguments = (os.fsencode(source), os.fsencode(point), kind.encode(), ctypes.c_ulong(flags), options.encode())
-    if _libc.mount(*arguments) != 0:
-        number = ctypes.get_errno()
-        problem = f"{kind} cannot be mounted at {point}: {os.strerror(number)}"
-        if number in (errno.EPERM, errno.EACCES):
-            raise PermissionDenied(problem)
-        raise FailedPrecondition(problem)
+def _mount(source: str, target: str, filesystem: str, flags: int, options: str) -> None:
+    try:
+        mount(source, target, filesystem, flags, options)
+    except OSError as error:
+        problem = f"{filesystem} cannot be mounted at {target}: {error.strerror}"
+        if error.errno in (errno.EPERM, errno.EACCES):
+            raise PermissionDenied(problem) from error
+        raise FailedPrecondition(problem) from error
 
 
-def _unmount(point: str) -> bool:
-    """Take away the topmost mount at *point*; False if there is none."""
-    if _libc.umount2(os.fsencode(point), _MNT_DETACH | _UMOUNT_NOFOLLOW) == 0:
-        return True
-    number = ctypes.get_errno()
-    if number in (errno.EINVAL, errno.ENOENT):
-        return False
-    problem = f"{point} cannot be unmounted: {os.strerror(number)}"
-    raise PermissionDenied(problem) if number == errno.EPERM else FailedPrecondition(problem)
+def _unmount(target: str) -> bool:
+    """Remove the topmost mount at *target*; return False if there is none."""
+    try:
+        unmount(target, MNT_DETACH | UMOUNT_NOFOLLOW)
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.ENOENT):
+            return False
+        problem = f"{target} cannot be unmounted: {error.strerror}"
+        raise (PermissionDenied if error.errno == errno.EPERM else FailedPrecondition)(problem) from error
+    return True

@@ -1,14 +1,15 @@
-"""Running CNI plugins without holding the reactor, and without trusting them.
+"""Processes of CNI plugins, run without blocking the reactor and without trusting the plugin.
 
-A plugin gets a process group of its own, so that it can be ended with all its children, and its configuration as a
-file on standard input, which it may read or not at its own pace.  Its output is read as it comes, up to a limit.
+A plugin gets a process group of its own, so that it can be killed with all its children.  It gets its configuration as
+a file on standard input, which it may read at its own pace or not at all.  Its output is read as it comes, up to a
+limit.
 
-Twisted's ``spawnProcess`` can neither make a process group nor hand over a file, hence ``subprocess``; the end of the
-process is Twisted's business again, by its SIGCHLD watch.
+Twisted's ``spawnProcess`` can neither create a process group nor pass a file, hence ``subprocess``.  Twisted's SIGCHLD
+reaper reaps the process.
 
-A call ends when the plugin's process does, even if a child that it left behind still holds the pipes open.  When
-the time limit is over, or the output is too long, or the caller cancels, the whole group gets SIGKILL; the call then
-ends when the process is gone, so that what follows, a DEL for instance, does not run beside it.
+A call ends when the plugin's process ends, even if a child that it left behind still holds the pipes open.  When the
+time limit is over, the output is too long, or the caller cancels, the whole group gets SIGKILL.  The call then ends
+when the process is gone, so that a following DEL, for instance, does not run beside it.
 """
 
 from __future__ import annotations
@@ -26,47 +27,47 @@ from twisted.internet.process import registerReapProcessHandler, unregisterReapP
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-#: A result has some hundred bytes; what prints this much has lost its way.
+#: Bytes.  A result has some hundred bytes; a plugin that prints this much is broken, and is killed.
 OUTPUT_LIMIT = 256 * 1024
-#: What is kept for the log of a plugin's standard error; the rest is read and dropped.
+#: Bytes of a plugin's standard error that are kept for the log; the rest is read and dropped.
 STDERR_LIMIT = 16 * 1024
-#: Seconds that a killed process may take to be gone.  Longer takes only one that the kernel holds.
-_END_LIMIT = 5.0
+#: Seconds that a killed process may take to end.  Only a process that blocks in the kernel takes longer.
+_KILL_TIME_LIMIT = 5.0
 _CHUNK = 64 * 1024
 
 
 class IPluginReactor(IReactorFDSet, IReactorTime):
-    """What this module asks of a reactor."""
+    """The reactor interfaces that this module needs."""
 
 
 @frozen
 class Output:
-    """What a plugin's process left."""
+    """The exit status and the output of a plugin's process."""
 
-    #: As a shell has it: the exit status, or minus the signal that ended it.
+    #: The exit status, or minus the number of the signal that ended it.
     status: int
     stdout: bytes = b""
     stderr: bytes = b""
-    #: Why we ended it, in words; ``""`` if it ended by itself.
-    cut_short: str = ""
+    #: Why criwist killed it, as a sentence; ``""`` if it ended by itself.
+    kill_reason: str = ""
 
 
 async def run_plugin(
     executable: str, environment: Mapping[str, str], stdin: bytes, time_limit: float, *, reactor: IPluginReactor
 ) -> Output:
-    """Run a plugin to its end.  Cancelling kills it and waits until it is gone.
+    """Run a plugin until it ends.  Cancelling kills it and waits until it is gone.
 
-    :param environment: all of it.
+    :param environment: the whole environment of the process.
     :param time_limit: seconds after which it is killed.
     :raises OSError: it cannot be started.
     """
-    running = _Running.start(executable, environment, stdin, reactor)
-    deadline = reactor.callLater(time_limit, running.cut_short, f"it did not finish within {time_limit:g} s")
+    process = _PluginProcess.start(executable, environment, stdin, reactor)
+    deadline = reactor.callLater(time_limit, process.kill, f"it did not finish within {time_limit:g} s")
     try:
-        return await running.ended()
+        return await process.ended()
     except CancelledError:
-        running.cut_short("the caller went away")
-        await running.ended()
+        process.kill("the caller cancelled")
+        await process.ended()
         raise
     finally:
         if deadline.active():
@@ -74,20 +75,22 @@ async def run_plugin(
 
 
 @define(eq=False)
-class _Running:
+class _PluginProcess:
     """A plugin's process, registered with Twisted's reaper."""
 
     _process: subprocess.Popen[bytes]
     _reactor: IPluginReactor
     _stdout: _Pipe
     _stderr: _Pipe
-    _cut_short: str = field(default="", init=False)
+    _kill_reason: str = field(default="", init=False)
     _output: Output | None = field(default=None, init=False)
     _waiting: list[Deferred[Output]] = field(factory=list, init=False)
-    _giving_up: IDelayedCall | None = field(default=None, init=False)
+    _kill_deadline: IDelayedCall | None = field(default=None, init=False)
 
     @classmethod
-    def start(cls, executable: str, environment: Mapping[str, str], stdin: bytes, reactor: IPluginReactor) -> _Running:
+    def start(
+        cls, executable: str, environment: Mapping[str, str], stdin: bytes, reactor: IPluginReactor
+    ) -> _PluginProcess:
         out_read, out_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         err_read, err_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         try:
@@ -107,54 +110,54 @@ class _Running:
             os.close(out_write)
             os.close(err_write)
         stdout, stderr = _Pipe(out_read, OUTPUT_LIMIT, reactor), _Pipe(err_read, STDERR_LIMIT, reactor)
-        running = cls(process, reactor, stdout, stderr)
-        running._stdout.overflow = lambda: running.cut_short(f"it printed more than {OUTPUT_LIMIT >> 10} KiB")
-        registerReapProcessHandler(process.pid, running)
-        return running
+        plugin = cls(process, reactor, stdout, stderr)
+        plugin._stdout.overflow = lambda: plugin.kill(f"it printed more than {OUTPUT_LIMIT >> 10} KiB")
+        registerReapProcessHandler(process.pid, plugin)
+        return plugin
 
     def ended(self) -> Deferred[Output]:
-        """Fires when the process is gone.  Cancelling stops waiting, no more."""
-        waiter: Deferred[Output] = Deferred(lambda one: self._waiting.remove(one))
+        """Return a Deferred that fires when the process is gone.  Cancelling it only stops waiting."""
+        waiter: Deferred[Output] = Deferred(lambda cancelled: self._waiting.remove(cancelled))
         if self._output is not None:
             waiter.callback(self._output)
         else:
             self._waiting.append(waiter)
         return waiter
 
-    def cut_short(self, reason: str) -> None:
-        """Kill the process and its group, for *reason*.  Nothing if it is gone, or being killed."""
-        if self._output is not None or self._cut_short:
+    def kill(self, reason: str) -> None:
+        """Kill the process and its group, for *reason*.  Does nothing if it is gone or was killed before."""
+        if self._output is not None or self._kill_reason:
             return
-        self._cut_short = reason
+        self._kill_reason = reason
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        self._giving_up = self._reactor.callLater(_END_LIMIT, self._give_up)
+        self._kill_deadline = self._reactor.callLater(_KILL_TIME_LIMIT, self._stop_waiting)
 
     # -- called by Twisted's reaper
 
     def reapProcess(self) -> None:
-        """SIGCHLD came: see whether it was for this one."""
+        """Reap the process if the SIGCHLD was for it."""
         pid, status = os.waitpid(self._process.pid, os.WNOHANG)
         if pid:
             unregisterReapProcessHandler(pid, self)
             self.processEnded(status)
 
     def processEnded(self, status: int) -> None:
-        """The process was waited for."""
-        self._process.returncode = os.waitstatus_to_exitcode(status)  # or it would wait for the process itself
+        # Without a returncode, Popen would wait for the process itself.
+        self._process.returncode = os.waitstatus_to_exitcode(status)
         self._finish(self._process.returncode)
 
-    def _give_up(self) -> None:
-        """The kernel does not let go of the killed process; it stays registered, but nobody waits any longer."""
+    def _stop_waiting(self) -> None:
+        """Fire the callers: the killed process blocks in the kernel.  It stays registered with the reaper."""
         self._finish(-signal.SIGKILL)
 
     def _finish(self, status: int) -> None:
         if self._output is not None:
             return
-        if self._giving_up is not None and self._giving_up.active():
-            self._giving_up.cancel()
+        if self._kill_deadline is not None and self._kill_deadline.active():
+            self._kill_deadline.cancel()
         stdout, stderr = self._stdout.finish(), self._stderr.finish()
-        self._output = Output(status, stdout, stderr, self._cut_short)
+        self._output = Output(status, stdout, stderr, self._kill_reason)
         waiting, self._waiting = self._waiting, []
         for waiter in waiting:
             waiter.callback(self._output)
@@ -163,7 +166,7 @@ class _Running:
 @implementer(IReadDescriptor)
 @define(eq=False)
 class _Pipe:
-    """The reading end of a pipe: keeps the first *limit* bytes, drops the rest and says so once."""
+    """The reading end of a pipe: keeps the first *limit* bytes, drops the rest and calls *overflow* once."""
 
     _descriptor: int
     _limit: int
@@ -185,17 +188,17 @@ class _Pipe:
             self._close()
 
     def connectionLost(self, reason: Failure) -> None:
-        """The reactor ends, or has seen a hang-up: all writers are gone."""
+        """The reactor stops, or it found a hang-up: all writers are gone."""
         self._read_rest()
         if self._descriptor >= 0:
             self._close()
 
     def finish(self) -> bytes:
-        """Read what is there now, up to the limit, stop reading, and return all that was kept.  Repeatable."""
+        """Read what the pipe holds now, up to the limit, stop reading, and return all kept bytes.  Idempotent."""
         self._read_rest()
         if self._descriptor >= 0:
-            # We are called in the turn of another descriptor, and the same turn may bring an event for this one.  Were
-            # it closed now, its number could have a new owner by then, who would get the event.
+            # The reactor calls this for the event of another descriptor, and the same poll may have returned an event
+            # for this one.  If it were closed now, its number could belong to a new file, which would get the event.
             self._reactor.removeReader(self)
             self._reactor.callLater(0, os.close, self._descriptor)
             self._descriptor = -1
@@ -207,7 +210,7 @@ class _Pipe:
                 return
 
     def _read(self) -> int | None:
-        """How many bytes there were; 0: the end; None: none now."""
+        """Read once; return the number of bytes, 0 at the end, None if there are none now."""
         if self._descriptor < 0:
             return None
         try:
@@ -228,10 +231,10 @@ class _Pipe:
 
 
 def stray_plugins(container_ids: set[str], proc: str = "/proc") -> list[int]:
-    """Pids of processes that were started as plugins, or by plugins, for one of these containers.
+    """Return the pids of processes that were started as plugins, or by plugins, for one of these containers.
 
-    They are told by their environment, which their children inherit.  After a crash of ours such a process may still
-    be at work, beside the DEL that is to undo what it does.
+    The environment, which their children inherit, identifies them.  After a crash of criwist such a process may still
+    run, beside the DEL that is to undo what it does.
     """
     wanted = {f"CNI_CONTAINERID={container_id}".encode() for container_id in container_ids}
     found = []

@@ -1,4 +1,4 @@
-"""CNI plugins that are functions: what a test needs to see of calls, and to say of their outcome."""
+"""CNI plugins that are functions: a test reads their calls, and sets their outcomes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from attrs import define, field, frozen
 from twisted.internet.defer import Deferred
 
 from criwist.interfaces.network import PodNetworkRequest
-from criwist.network.plugins import Output
+from criwist.network.plugin_process import Output
 
 VERSIONS = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"]
 
@@ -38,35 +38,35 @@ class Call:
     time_limit: float
 
     @property
-    def what(self) -> str:
-        """``ADD bridge``."""
+    def name(self) -> str:
+        """Command and plugin, as in ``ADD bridge``."""
         return f"{self.command} {self.plugin}"
 
 
 Outcome = Output | Exception | Deferred[Output]
 
 
-def answer(document: object) -> Output:
-    """A success that prints *document*."""
+def success(document: object) -> Output:
+    """Return the output of a plugin that succeeds and prints *document*."""
     return Output(0, json.dumps(document).encode())
 
 
-def complaint(message: str, code: int = 7) -> Output:
-    """A failure as the specification has it."""
+def plugin_error(message: str, code: int = 7) -> Output:
+    """Return the output of a plugin that fails with the specification's error object."""
     return Output(1, json.dumps({"cniVersion": "1.0.0", "code": code, "msg": message}).encode())
 
 
 @define(eq=False)
-class PluginWorld:
-    """A directory for everything, executables that are found, and a runner that calls functions instead.
+class FakePlugins:
+    """A temporary directory with executables that PluginChain finds, and a runner that calls functions instead.
 
-    Unless ``outcomes`` says otherwise plugins succeed: ``bridge`` gives addresses 10.1.0.2 and on, the others hand
-    on what they were given.
+    Plugins without an entry in ``outcomes`` succeed: ``bridge`` assigns the addresses 10.1.0.2 and following, the
+    others return the result that they get.
     """
 
     _temporary: tempfile.TemporaryDirectory[str] = field(factory=tempfile.TemporaryDirectory)
     calls: list[Call] = field(factory=list)
-    #: By ``ADD bridge``: what the next calls come to, and all after that.
+    #: Name of a call, as in ``ADD bridge``, to the outcome of all further calls of this name.
     outcomes: dict[str, Outcome | Callable[[Call], Outcome]] = field(factory=dict)
     addresses: int = 1
 
@@ -81,35 +81,35 @@ class PluginWorld:
         self._temporary.cleanup()
 
     def path(self, *names: str) -> str:
-        """A path in the directory."""
+        """Return a path in the directory."""
         return os.path.join(self._temporary.name, *names)
 
     def install(self, plugin: str) -> None:
-        """Make an executable that can be found."""
+        """Create an executable that PluginChain finds."""
         path = self.path("bin", plugin)
         with open(path, "w", encoding="ascii"):
             os.chmod(path, 0o755)
 
     def configure(self, document: Mapping[str, Any], name: str = "10-pods.conflist") -> None:
-        """Put a configuration in place."""
+        """Write a configuration file."""
         with open(self.path("conf", name), "w", encoding="utf-8") as file:
             json.dump(document, file)
 
     def pod_calls(self) -> list[str]:
-        """Calls so far that were about pods, as ``ADD bridge``."""
-        return [call.what for call in self.calls if call.command in ("ADD", "DEL", "CHECK", "GC")]
+        """Return the names of all calls of ADD, DEL, CHECK and GC so far."""
+        return [call.name for call in self.calls if call.command in ("ADD", "DEL", "CHECK", "GC")]
 
-    def last(self, what: str) -> Call:
-        """The last call of that kind."""
-        return [call for call in self.calls if call.what == what][-1]
+    def last(self, name: str) -> Call:
+        """Return the last call of that name."""
+        return [call for call in self.calls if call.name == name][-1]
 
     async def run(self, executable: str, environment: Mapping[str, str], stdin: bytes, time_limit: float) -> Output:
-        """What ``PluginChains`` calls."""
+        """Record a call of PluginChain and return its outcome, instead of ``run_plugin``."""
         call = Call(
             os.path.basename(executable), environment["CNI_COMMAND"], environment, json.loads(stdin), time_limit
         )
         self.calls.append(call)
-        outcome = self.outcomes.get(call.what, self._succeed)
+        outcome = self.outcomes.get(call.name, self._succeed)
         if callable(outcome):
             outcome = outcome(call)
         if isinstance(outcome, Exception):
@@ -118,13 +118,13 @@ class PluginWorld:
 
     def _succeed(self, call: Call) -> Output:
         if call.command == "VERSION":
-            return answer({"cniVersion": "1.0.0", "supportedVersions": VERSIONS})
+            return success({"cniVersion": "1.0.0", "supportedVersions": VERSIONS})
         if call.command != "ADD":
             return Output(0)
         if call.plugin != "bridge":
-            return answer(call.configuration.get("prevResult") or {"cniVersion": call.configuration["cniVersion"]})
+            return success(call.configuration.get("prevResult") or {"cniVersion": call.configuration["cniVersion"]})
         self.addresses += 1
-        return answer(
+        return success(
             {
                 "cniVersion": call.configuration["cniVersion"],
                 "interfaces": [{"name": "eth0", "sandbox": call.environment["CNI_NETNS"]}],
@@ -134,5 +134,5 @@ class PluginWorld:
 
 
 def pod(name: str = "a", **fields: Any) -> PodNetworkRequest:
-    """A pod whose sandbox id is *name* over and over."""
+    """Return the request of a pod whose sandbox id is *name* 64 times."""
     return PodNetworkRequest(name * 64, f"pod-{name}", "default", f"uid-{name}", **fields)

@@ -1,4 +1,4 @@
-"""Paths inside image trees, and threads that mount; mounting itself takes root and is tested functionally."""
+"""Paths inside image trees, and threads that mount; mounting itself needs root and is tested functionally."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from zope.interface.verify import verifyObject
 
 from criwist.errors import InvalidArgument
 from criwist.interfaces.kernel import ILayerMounts
-from criwist.kernel.mounts import LayerMounts, resolve_within
+from criwist.kernel.layer_mounts import LayerMounts, resolve_within
 from tests.doubles.memory_threads import MemoryThreads
 
 
 class ResolveTests(SynchronousTestCase):
-    """Paths as a process sees them whose root directory the tree is."""
+    """Paths as in a process whose root directory is the tree."""
 
     def setUp(self) -> None:
-        """A tree with files and links, and a secret beside it."""
+        """Create a tree with files and links, and a secret beside it."""
         directory = tempfile.TemporaryDirectory()
         self.addCleanup(directory.cleanup)
         self.root = f"{directory.name}/tree"
@@ -33,15 +33,15 @@ class ResolveTests(SynchronousTestCase):
                 pass
 
     def link(self, name: str, target: str) -> None:
-        """Make a symbolic link in the tree."""
+        """Create a symbolic link in the tree."""
         os.symlink(target, f"{self.root}/{name}")
 
     def assertResolves(self, path: str, expected: str) -> None:
-        """It leads to *expected*, a path relative to the tree."""
+        """Assert that *path* leads to *expected*, a path relative to the tree."""
         self.assertEqual(resolve_within(self.root, path), os.path.join(self.root, expected) if expected else self.root)
 
     def test_plain(self) -> None:
-        """Blank components and dots are nothing; a leading slash is the tree."""
+        """Empty components and dots are ignored; a leading slash is the tree."""
         for path in ("a/b", "/a/b", "a//b/", "./a/./b"):
             self.assertResolves(path, "a/b")
         self.assertResolves("", "")
@@ -66,20 +66,20 @@ class ResolveTests(SynchronousTestCase):
         self.assertResolves("root/../../a", "a")
 
     def test_missing(self) -> None:
-        """What is not there, or beneath a file, is an error, dangling links too."""
+        """A path that does not exist, or is beneath a file, is an error; so is a dangling link."""
         self.link("dangling", "nowhere")
         for path in ("x", "a/x", "dangling"):
             self.assertRaises(FileNotFoundError, resolve_within, self.root, path)
         self.assertRaises(NotADirectoryError, resolve_within, self.root, "a/b/file/x")
 
     def test_loop(self) -> None:
-        """Links in a circle are an error, not a hang."""
+        """A loop of links is an error."""
         self.link("x", "y")
         self.link("y", "x")
         self.assertRaises(OSError, resolve_within, self.root, "x")
 
     def test_error_of_the_provider(self) -> None:
-        """The provider tells of a missing sub path as a wrong request."""
+        """The provider reports a missing sub path as an invalid argument."""
         pool = MemoryThreads(held=True)
         mounts = LayerMounts(Reactor(), pool, self.root)
         resolving = Deferred.fromCoroutine(mounts.resolve("a", "x"))
@@ -94,7 +94,7 @@ _NAMES = st.sampled_from(["a", "b", "..", ".", "", "link", "/"])
 @settings(max_examples=50, deadline=None)
 @given(st.lists(_NAMES, max_size=8).map("/".join), st.lists(_NAMES, max_size=8).map("/".join))
 def test_never_out(path: str, target: str) -> None:
-    """Whatever path and link, what it resolves to is in the tree and has no link in it."""
+    """Every path resolves to one in the tree, without a link in it."""
     with tempfile.TemporaryDirectory() as directory:
         root = os.path.join(os.path.realpath(directory), "tree")
         os.makedirs(f"{root}/a/b")
@@ -109,24 +109,24 @@ def test_never_out(path: str, target: str) -> None:
 
 
 class ThreadTests(SynchronousTestCase):
-    """Work in threads, and callers that give up."""
+    """Work in threads, and callers that cancel."""
 
     def setUp(self) -> None:
-        """A provider on a directory that nothing is mounted in."""
+        """Create a provider on a directory without mounts."""
         directory = tempfile.TemporaryDirectory()
         self.addCleanup(directory.cleanup)
         self.pool = MemoryThreads(held=True)
         self.mounts = LayerMounts(Reactor(), self.pool, directory.name)
 
     def test_contract(self) -> None:
-        """It provides ILayerMounts; where nothing was mounted nothing is found."""
+        """It provides ILayerMounts; without mounts the result is empty."""
         verifyObject(ILayerMounts, self.mounts)
         asking = Deferred.fromCoroutine(self.mounts.mounted())
         self.pool.run()
         self.assertEqual(self.successResultOf(asking), {})
 
     def test_cancelled(self) -> None:
-        """A cancellation, even a repeated one, is told when the thread has ended, not before."""
+        """A cancellation, even a repeated one, is raised when the thread has ended, not before."""
         asking = Deferred.fromCoroutine(self.mounts.mounted())
         asking.cancel()
         asking.cancel()
@@ -136,7 +136,7 @@ class ThreadTests(SynchronousTestCase):
 
 
 class Reactor:
-    """The one call of a reactor that threads need."""
+    """A double of a reactor, with the one method that threads need."""
 
     def callFromThread(self, function: Callable[..., object], *args: Any, **kwargs: Any) -> None:
         """Call at once."""
