@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 from attrs import define
 
@@ -17,6 +17,7 @@ from criwist.rpc.streaming import StreamingUrls
 from criwist.translate.filters import container_filter, sandbox_filter
 from criwist.wire.protobuf import message_field
 
+_T = TypeVar("_T")
 #: Seconds that a verbose status may wait for the engine.
 INSPECT_WITHIN = 10.0
 
@@ -41,7 +42,10 @@ class RuntimeService:
 
     @node_state
     def Status(self, request: pb.StatusRequest) -> pb.StatusResponse:
-        return self._core.node_status.status(verbose=request.verbose)
+        response = self._core.node_status.status()
+        if request.verbose:
+            response.info.update(self._on_reactor(self._core.node_status.info))
+        return response
 
     @immediate
     def RuntimeConfig(self, request: pb.RuntimeConfigRequest) -> pb.RuntimeConfigResponse:
@@ -74,7 +78,7 @@ class RuntimeService:
     def PodSandboxStatus(self, request: pb.PodSandboxStatusRequest) -> bytes | pb.PodSandboxStatusResponse:
         entry = self._core.cache.current().sandbox(request.pod_sandbox_id)
         status = message_field(pb.PodSandboxStatusResponse.STATUS_FIELD_NUMBER, entry.status)
-        return status + self._info(lambda: self._core.verbose_info.sandbox(entry)) if request.verbose else status
+        return status + self._on_reactor(lambda: self._core.verbose_info.sandbox(entry)) if request.verbose else status
 
     @from_snapshot
     def ListPodSandbox(self, request: pb.ListPodSandboxRequest) -> bytes:
@@ -121,7 +125,9 @@ class RuntimeService:
     def ContainerStatus(self, request: pb.ContainerStatusRequest) -> bytes:
         entry = self._core.cache.current().container(request.container_id)
         status = message_field(pb.ContainerStatusResponse.STATUS_FIELD_NUMBER, entry.status)
-        return status + self._info(lambda: self._core.verbose_info.container(entry)) if request.verbose else status
+        return (
+            status + self._on_reactor(lambda: self._core.verbose_info.container(entry)) if request.verbose else status
+        )
 
     @on_reactor()
     async def UpdateContainerResources(
@@ -169,6 +175,6 @@ class RuntimeService:
         result = await self._core.exec_sync.run(request.container_id, request.cmd, request.timeout)
         return pb.ExecSyncResponse(stdout=result.stdout, stderr=result.stderr, exit_code=result.exit_code)
 
-    def _info(self, start: Callable[[], Coroutine[Any, Any, bytes]]) -> bytes:
-        """Make the ``info`` of a verbose status on the reactor; block the calling thread meanwhile."""
+    def _on_reactor(self, start: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+        """Run a coroutine of a verbose status on the reactor; block the calling thread until it returns."""
         return self._dispatcher.wait(start, INSPECT_WITHIN, "inspection")

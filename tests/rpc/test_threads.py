@@ -21,7 +21,7 @@ from criwist.rpc.serving import _MARK
 from tests.core.memory_node import MemoryNode
 
 #: Members of IDocker and IPodNetwork that any thread may use.
-_ANY_THREAD = frozenset({"facts", "condition", "condition_pending", "verbose"})
+_ANY_THREAD = frozenset({"facts", "condition", "condition_pending"})
 
 
 @define(eq=False)

@@ -15,7 +15,7 @@ class StatusTests(NodeTestCase):
 
     def conditions(self) -> dict[str, bool]:
         """Return the conditions by type."""
-        return {each.type: each.status for each in self.status.status(verbose=False).status.conditions}
+        return {each.type: each.status for each in self.status.status().status.conditions}
 
     def test_ready(self) -> None:
         """With the engine connected and the network ready, both conditions are true."""
