@@ -55,7 +55,7 @@ class CgroupWrites:
         return bool(self.unified or self.hugepages or self.no_hugepages)
 
 
-@frozen
+@frozen(kw_only=True)
 class ProcessFacts:
     """A running container's first process, as the kernel reports it."""
 

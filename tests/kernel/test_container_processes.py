@@ -55,7 +55,14 @@ class ContainerProcessesTests(SynchronousTestCase):
 
     def test_facts(self) -> None:
         """The facts are the real ids, the limits in force, the requested files and the oom_score_adj."""
-        facts = ProcessFacts(1000, 100, (4, 20), Limits(memory=1 << 20), {"memory.high": "max"}, 700)
+        facts = ProcessFacts(
+            uid=1000,
+            gid=100,
+            groups=(4, 20),
+            limits=Limits(memory=1 << 20),
+            unified={"memory.high": "max"},
+            oom_score_adj=700,
+        )
         self.assertEqual(self.read(), facts)
 
     def test_other_processes(self) -> None:
