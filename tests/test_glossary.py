@@ -29,3 +29,12 @@ def test_old_names_are_gone() -> None:
     """No module is at its old path; a package may have taken the name."""
     for old, _ in rows():
         assert not (ROOT / "criwist" / f"{old}.py").exists(), old
+
+
+def test_new_classes_exist() -> None:
+    """Each new name of a class or a mark is defined in the product."""
+    text = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
+    new = re.findall(r"`@?\w+` → `@?(\w+)`", text)
+    assert new
+    sources = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "criwist").rglob("*.py"))
+    assert set(new) <= set(re.findall(r"\b(?:class|def) (\w+)", sources)), new

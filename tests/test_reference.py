@@ -42,7 +42,22 @@ class ParseTests(SynchronousTestCase):
 
     def test_what_is_no_reference_is_refused_with_the_field(self) -> None:
         """The error for a malformed text names the field and the problem."""
-        bad = ("", " ", "a b", "App", "a//b", "/a", "a/", "a:", "a:-x", "a@", "a@sha256:12", "a@b@c", "-a/b", "a\0b")
+        bad: tuple[str, ...] = (
+            "",
+            " ",
+            "a b",
+            "App",
+            "a//b",
+            "/a",
+            "a/",
+            "a:",
+            "a:-x",
+            "a@",
+            "a@sha256:12",
+            "a@b@c",
+            "-a/b",
+            "a\0b",
+        )
         bad += ("host:port/a", "é", "a" * 2000, "a:" + "t" * 129, "x/" * MAX_PATH + "y", DIGEST, DIGEST[7:], "a_/b")
         for text in bad:
             error = self.assertRaises(InvalidArgument, parse, text, "image.image")

@@ -37,8 +37,8 @@ class Runner:
     def __init__(self, endpoint: str, output: TextIO) -> None:
         self._output = output
         self._channel = grpc.insecure_channel(endpoint, options=_OPTIONS)
-        self._runtime = api_pb2_grpc.RuntimeServiceStub(self._channel)  # type: ignore[no-untyped-call]  # generated
-        self._images = api_pb2_grpc.ImageServiceStub(self._channel)  # type: ignore[no-untyped-call]  # generated
+        self._runtime = api_pb2_grpc.RuntimeServiceStub(self._channel)
+        self._images = api_pb2_grpc.ImageServiceStub(self._channel)
 
     def close(self) -> None:
         """Close the connection."""

@@ -95,4 +95,4 @@ class UntilCloseTests(SynchronousTestCase):
         protocol.dataReceived(b"hello")
         protocol.connectionLost(Failure(ConnectionDone()))
         self.assertEqual(body.data, b"5\r\nhello")
-        self.assertTrue(body.closedReason.check(PotentialDataLoss))
+        self.assertTrue(body.closedReason.check(PotentialDataLoss))  # type: ignore[union-attr]

@@ -141,8 +141,8 @@ class RequestTests(ScriptedCase):
     def test_warnings_are_logged(self) -> None:
         """The engine's warnings about a new container are logged."""
         seen: list[Any] = []
-        globalLogPublisher.addObserver(seen.append)
-        self.addCleanup(globalLogPublisher.removeObserver, seen.append)
+        globalLogPublisher.addObserver(seen.append)  # type: ignore[arg-type]
+        self.addCleanup(globalLogPublisher.removeObserver, seen.append)  # type: ignore[arg-type]
         self.request_of(self.docker.create_container("n", {}), {"Id": "1", "Warnings": ["no swap"]})
         self.assertIn("no swap", [event.get("warning") for event in seen])
 

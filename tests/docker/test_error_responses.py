@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError
@@ -62,7 +64,7 @@ class ErrorResponseTests(SynchronousTestCase):
             ("no such image: y: No such image: y", "image", "y"),
             ("No such exec instance: x", "container", "x"),
         ):
-            error = error_from_response(404, text, "container", "x")
+            error: Any = error_from_response(404, text, "container", "x")
             expected = "exec" if "exec" in text else kind
             self.assertEqual((error.kind, error.name), (expected, name))
         error = error_from_response(404, "network n not found", "container", "x")
@@ -73,11 +75,13 @@ class ErrorResponseTests(SynchronousTestCase):
         """Conflicts and refusals that the core acts on are subclasses, which carry what it needs."""
         taken = f'Conflict. The container name "/x" is already in use by container "{ID}". You have to remove'
         conflict = error_from_response(409, taken, "container", "x")
-        self.assertEqual((type(conflict), conflict.holder, str(conflict)), (NameConflict, ID, taken))
+        assert isinstance(conflict, NameConflict)
+        self.assertEqual((conflict.holder, str(conflict)), (ID, taken))
         in_use = "conflict: unable to delete 456 (cannot be forced) - image is being used by running container 123"
         self.assertIs(type(error_from_response(409, in_use, "image", "x")), ImageInUse)
         refusal = error_from_response(400, 'invalid CapDrop: unknown capability: "CAP_BPF"', "container", "x")
-        self.assertEqual((type(refusal), refusal.capability), (CapabilityUnavailable, "CAP_BPF"))
+        assert isinstance(refusal, CapabilityUnavailable)
+        self.assertEqual(refusal.capability, "CAP_BPF")
 
     def test_pulls_that_the_registry_fails(self) -> None:
         """The error of a failed pull blames the registry if its text does; the text stays."""

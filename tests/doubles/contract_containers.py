@@ -1,4 +1,4 @@
-"""Containers as every provider of ``IDocker`` treats them."""
+"""The contract of ``IDocker`` for containers."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from tests.doubles.contract_situation import FAIL, MISSING, SPEAK, STUBBORN, Sce
 
 
 class ContainerScenarios(Scenarios):
-    """Life of containers, and lists of them."""
+    """The life of containers, and lists of them."""
 
     @scenario
     async def test_a_container_is_created_and_inspected(self, situation: Situation) -> None:
-        """Name, labels and state of a new container are what was asked for."""
+        """A new container has the name and the labels of the request, and has never started."""
         container = await situation.created("one", Labels={"a": "b"})
         document = await situation.docker.inspect_container(container)
         self.assertEqual(document["Id"], container)
@@ -27,7 +27,7 @@ class ContainerScenarios(Scenarios):
 
     @scenario
     async def test_starting_twice_is_success(self, situation: Situation) -> None:
-        """A running container can be started, to no effect."""
+        """Starting a running container succeeds and changes nothing."""
         container = await situation.running("one")
         before = await situation.docker.inspect_container(container)
         await situation.docker.start_container(container)
@@ -38,13 +38,13 @@ class ContainerScenarios(Scenarios):
 
     @scenario
     async def test_an_exit_code_is_kept(self, situation: Situation) -> None:
-        """A container that ends by itself is exited, with its code."""
+        """A container whose process exits keeps the exit code."""
         state = await situation.exited(await situation.running("one", FAIL))
         self.assertEqual((state["ExitCode"], state["Pid"], state["Running"]), (3, 0, False))
 
     @scenario
     async def test_a_stop_without_grace_kills(self, situation: Situation) -> None:
-        """A grace of 0 does not wait for a process that ignores the stop signal; the container is down after it."""
+        """A stop with a grace of 0 kills a process that ignores the stop signal; the container has exited then."""
         container = await situation.running("one", STUBBORN)
         await situation.docker.stop_container(container, 0)
         state = (await situation.docker.inspect_container(container))["State"]
@@ -52,14 +52,14 @@ class ContainerScenarios(Scenarios):
 
     @scenario
     async def test_stopping_twice_is_success(self, situation: Situation) -> None:
-        """A stopped container can be stopped."""
+        """Stopping an exited container succeeds."""
         container = await situation.running("one", SPEAK)
         await situation.exited(container)
         await situation.docker.stop_container(container, 0)
 
     @scenario
     async def test_kill_needs_a_running_container(self, situation: Situation) -> None:
-        """A created or exited container cannot be killed, and the error can be told."""
+        """Killing an exited container fails with an error that the client recognises."""
         container = await situation.running("one")
         await situation.docker.kill_container(container, "SIGKILL")
         await situation.exited(container)
@@ -68,7 +68,7 @@ class ContainerScenarios(Scenarios):
 
     @scenario
     async def test_a_running_container_is_removed_by_force_alone(self, situation: Situation) -> None:
-        """Removal refuses a running container unless forced; then it is gone."""
+        """Removal of a running container fails without force, and succeeds with it."""
         docker, container = situation.docker, await situation.running("one")
         await self.raises(errors.FailedPrecondition, docker.remove_container(container, force=False, volumes=True))
         await docker.remove_container(container, force=True, volumes=True)
@@ -77,7 +77,7 @@ class ContainerScenarios(Scenarios):
 
     @scenario
     async def test_unknown_containers_are_not_found(self, situation: Situation) -> None:
-        """Every call about a container says so if there is none."""
+        """Every call for an unknown container raises NotFound with its name."""
         docker = situation.docker
         for call in (
             docker.inspect_container("absent"),
@@ -96,14 +96,14 @@ class ContainerScenarios(Scenarios):
 
     @scenario
     async def test_a_container_of_an_unknown_image(self, situation: Situation) -> None:
-        """The image is what is not found, not the container."""
+        """Creating a container of an unknown image raises NotFound for the image, not for the container."""
         call = situation.docker.create_container("one", {"Image": "criwist.test/absent:1", "Cmd": ["true"]})
         error = await self.raises(errors.NotFound, call)
         self.assertEqual((error.kind, error.name), ("image", "criwist.test/absent:1"))
 
     @scenario
-    async def test_a_taken_name_tells_its_holder(self, situation: Situation) -> None:
-        """Creation and renaming conflict with the container that has the name."""
+    async def test_a_name_conflict_names_the_holder(self, situation: Situation) -> None:
+        """The error of a create or a rename to a used name has the id of the container with that name."""
         holder = await situation.created("one")
         error = await self.raises(errors.FailedPrecondition, situation.created("one"))
         self.assertEqual(name_holder(error), holder)
@@ -113,15 +113,15 @@ class ContainerScenarios(Scenarios):
 
     @scenario
     async def test_a_renamed_container_has_its_new_name(self, situation: Situation) -> None:
-        """And its old one is free."""
+        """A rename gives the container its new name and frees the old one."""
         container = await situation.created("one")
         await situation.docker.rename_container(container, "two")
         self.assertEqual((await situation.docker.inspect_container("two"))["Id"], container)
         await situation.created("one")
 
     @scenario
-    async def test_an_update_shows(self, situation: Situation) -> None:
-        """Changed resources are in the next inspect."""
+    async def test_an_update_is_inspected(self, situation: Situation) -> None:
+        """The next inspect returns updated resources."""
         container = await situation.running("one")
         await situation.docker.update_container(container, {"CpuShares": 77})
         document = await situation.docker.inspect_container(container)
@@ -129,7 +129,7 @@ class ContainerScenarios(Scenarios):
 
     @scenario
     async def test_a_missing_program_fails_the_start(self, situation: Situation) -> None:
-        """The start raises the runtime's words; the container stays created, with code and words."""
+        """The start raises the runtime's error text; the container stays created and keeps code and text."""
         container = await situation.created("one", MISSING)
         error = await self.raises(errors.CriwistError, situation.docker.start_container(container))
         self.assertIn("no such file or directory", str(error))
@@ -139,7 +139,7 @@ class ContainerScenarios(Scenarios):
 
     @scenario
     async def test_containers_are_listed_by_label(self, situation: Situation) -> None:
-        """Filters by label with and without value; stopped containers are listed too."""
+        """Lists filter by label, with and without a value, and by id; they have containers that do not run too."""
         one = await situation.created("one", Labels={"kind": "a", "x": "1"})
         two = await situation.running("two", Labels={"kind": "b", "x": "1"})
 

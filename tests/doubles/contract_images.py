@@ -1,4 +1,4 @@
-"""Images as every provider of ``IDocker`` treats them."""
+"""The contract of ``IDocker`` for images."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from tests.doubles.contract_situation import Feed, Scenarios, Situation, scenari
 
 
 class ImageScenarios(Scenarios):
-    """Names of images, and their events."""
+    """The names of images, and their events."""
 
     @scenario
     async def test_images_are_tagged_and_untagged(self, situation: Situation) -> None:
-        """A second tag is in inspect and list; removing it leaves the image with its first."""
+        """Inspect and list return a second tag; removing it leaves the image with its first."""
         docker = situation.docker
         await docker.tag_image(situation.image, repository="criwist.test/second", tag="2")
         document = await docker.inspect_image("criwist.test/second:2")
@@ -25,7 +25,7 @@ class ImageScenarios(Scenarios):
 
     @scenario
     async def test_unknown_images_are_not_found(self, situation: Situation) -> None:
-        """Every call about an image says so if there is none."""
+        """Every call for an unknown image raises NotFound with its name."""
         docker, absent = situation.docker, "criwist.test/absent:1"
         for call in (
             docker.inspect_image(absent),
@@ -38,7 +38,7 @@ class ImageScenarios(Scenarios):
 
     @scenario
     async def test_an_image_s_last_reference_is_kept_while_it_is_used(self, situation: Situation) -> None:
-        """Removing it needs force, and the error can be told."""
+        """Removing the last reference of a used image fails without force, with an error that the client recognises."""
         await situation.created("one")
         call = situation.docker.remove_image(situation.image, force=False, prune=True)
         error = await self.raises(errors.FailedPrecondition, call)
@@ -46,7 +46,7 @@ class ImageScenarios(Scenarios):
 
     @scenario
     async def test_image_events(self, situation: Situation) -> None:
-        """Tagging and untagging are told with the image's id."""
+        """Tagging and untagging publish events with the image's id."""
         docker = situation.docker
         image = (await docker.inspect_image(situation.image))["Id"]
         feed = Feed(docker)

@@ -1,4 +1,4 @@
-"""What the scenarios of the Docker contract are written with: an engine, an image, and ways to wait and to listen."""
+"""The vocabulary of the Docker contract: an engine with an image, commands, and ways to wait and to follow events."""
 
 from __future__ import annotations
 
@@ -31,53 +31,53 @@ MISSING = ("/no/such/program",)
 
 @frozen
 class Situation:
-    """An engine, and what a scenario needs beside it."""
+    """An engine that a scenario starts with."""
 
     docker: IDocker
     clock: IReactorTime
-    #: A reference of an image that is there and has ``sh``.
+    #: A reference of an image in the engine that has ``sh``.
     image: str
 
-    async def eventually(self, look: Callable[[], Any]) -> Any:
-        """What *look* returns or comes to return, when it is true."""
+    async def eventually(self, poll: Callable[[], Any]) -> Any:
+        """Poll until *poll*, a function or a coroutine function, returns a true result, and return it."""
         for _ in range(_ATTEMPTS):
-            result = look()
+            result = poll()
             if isinstance(result, Coroutine):
                 result = await result
             if result:
                 return result
             await deferLater(self.clock, _PAUSE, lambda: None)
-        raise AssertionError(f"{look} did not come true")
+        raise AssertionError(f"{poll} did not come true")
 
     async def created(self, name: str, command: tuple[str, ...] = SLEEP, **body: Any) -> str:
-        """The id of a new container."""
+        """Create a container, and return its id."""
         return await self.docker.create_container(name, {"Image": self.image, "Cmd": list(command), **body})
 
     async def running(self, name: str, command: tuple[str, ...] = SLEEP, **body: Any) -> str:
-        """The id of a new, started container."""
+        """Create and start a container, and return its id."""
         container = await self.created(name, command, **body)
         await self.docker.start_container(container)
         return container
 
     async def exited(self, container: str) -> JSONObject:
-        """The container's State when it has exited."""
+        """Wait until the container has exited, and return its State."""
 
-        async def look() -> JSONObject | None:
+        async def poll() -> JSONObject | None:
             state: JSONObject = (await self.docker.inspect_container(container))["State"]
             return state if state["Status"] == "exited" else None
 
-        found: JSONObject = await self.eventually(look)
-        return found
+        exited: JSONObject = await self.eventually(poll)
+        return exited
 
     async def exec(self, container: str, command: tuple[str, ...], **body: Any) -> str:
-        """The id of a new exec with output attached."""
+        """Create an exec with attached output, and return its id."""
         return await self.docker.create_exec(
             container, {"Cmd": list(command), "AttachStdout": True, "AttachStderr": True, **body}
         )
 
 
 class Output(Protocol):
-    """Collects what a hijacked stream brings; ``ended`` fires when it ends."""
+    """Collects the output of a hijacked stream; ``ended`` fires at its end."""
 
     def __init__(self, stream: IHijackedStream) -> None:
         self.ended: Deferred[None] = Deferred()
@@ -91,7 +91,6 @@ class Output(Protocol):
         return self.transport
 
     def dataReceived(self, data: bytes) -> None:
-        """Sort it by stream."""
         if self._frames is None:
             self.text[Stream.STDOUT] = self.text.get(Stream.STDOUT, b"") + data
             return
@@ -99,12 +98,11 @@ class Output(Protocol):
             self.text[chunk.stream] = self.text.get(chunk.stream, b"") + bytes(chunk.data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The end."""
         self.ended.callback(None)
 
 
 class Feed:
-    """Follows the events of containers and images whose attributes name the scenario's."""
+    """Collects the events of an engine; ``connected`` fires when the subscription is in force."""
 
     def __init__(self, docker: IDocker, since: str = "") -> None:
         self.seen: list[JSONObject] = []
@@ -114,11 +112,11 @@ class Feed:
         )
 
     def actions(self, container: str) -> list[str]:
-        """What befell the container so far."""
+        """Return the actions of the container's or image's events so far."""
         return [event["Action"] for event in self.seen if event["Actor"]["ID"] == container]
 
     async def stop(self) -> None:
-        """Follow no more."""
+        """Cancel the subscription."""
         self.end.cancel()
         try:
             await self.end
@@ -137,10 +135,10 @@ def scenario(method: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., 
 
 
 class Scenarios(TestCase):
-    """What scenarios are methods of; the case that carries them out is mixed in, see ``docker_contract``."""
+    """Base of the scenarios' classes; ``docker_contract`` mixes in the test case that runs them."""
 
     def raises(self, kind: type[Exception], call: Coroutine[Any, Any, Any]) -> Deferred[Any]:
-        """Fires with the exception that *call* raises."""
+        """Return a Deferred that fires with the exception that *call* raises, or fails if it raises none."""
 
         def raised(failure: Failure) -> Any:
             failure.trap(kind)

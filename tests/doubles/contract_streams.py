@@ -1,4 +1,4 @@
-"""Events, attach and exec as every provider of ``IDocker`` treats them."""
+"""The contract of ``IDocker`` for events, attach and exec."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from tests.doubles.contract_situation import ECHO, SPEAK, Feed, Output, Scenario
 
 
 class StreamScenarios(Scenarios):
-    """What goes on for a while."""
+    """The event feed, and the streams of processes."""
 
     @scenario
-    async def test_events_tell_a_container_s_life(self, situation: Situation) -> None:
-        """Created, started, killed, died, destroyed, in that order, with labels and exit code."""
+    async def test_events_of_a_container_s_life(self, situation: Situation) -> None:
+        """The feed has create, start, kill, die and destroy in that order, with labels and exit code."""
         feed = Feed(situation.docker)
         await feed.connected
         container = await situation.running("one", Labels={"my": "label"})
@@ -29,7 +29,7 @@ class StreamScenarios(Scenarios):
 
     @scenario
     async def test_a_feed_is_resumed(self, situation: Situation) -> None:
-        """``since`` brings the events from that moment on, and those that follow."""
+        """A feed with ``since`` has the events from that moment on, and all that follow."""
         feed = Feed(situation.docker)
         await feed.connected
         container = await situation.created("one")
@@ -46,7 +46,7 @@ class StreamScenarios(Scenarios):
 
     @scenario
     async def test_an_exec_s_output_and_exit_code(self, situation: Situation) -> None:
-        """stdout and stderr come apart, the stream ends with the process, the code is kept, the event names it."""
+        """An exec's stream separates stdout from stderr and ends with the process; inspect and event have the end."""
         docker, container = situation.docker, await situation.running("one")
         feed = Feed(docker)
         await feed.connected
@@ -64,7 +64,7 @@ class StreamScenarios(Scenarios):
 
     @scenario
     async def test_an_exec_s_input_ends_with_our_half(self, situation: Situation) -> None:
-        """What is written comes to the process; closing our half ends its input, and output still comes."""
+        """The process reads the bytes that are written; closing our half ends its input, not its output."""
         container = await situation.running("one")
         exec_id = await situation.exec(container, ECHO, AttachStdin=True)
         output = Output(await situation.docker.start_exec(exec_id, tty=False))
@@ -76,7 +76,7 @@ class StreamScenarios(Scenarios):
 
     @scenario
     async def test_a_terminal_s_output_is_raw(self, situation: Situation) -> None:
-        """With a terminal the bytes are not in frames."""
+        """The output of a terminal has no frames."""
         container = await situation.running("one")
         exec_id = await situation.exec(container, SPEAK, Tty=True)
         stream = await situation.docker.start_exec(exec_id, tty=True)
@@ -87,20 +87,20 @@ class StreamScenarios(Scenarios):
 
     @scenario
     async def test_an_exec_needs_a_running_container(self, situation: Situation) -> None:
-        """Otherwise it cannot be created, and the error can be told."""
+        """Creating an exec in a container that does not run fails with an error that the client recognises."""
         error = await self.raises(errors.FailedPrecondition, situation.exec(await situation.created("one"), SPEAK))
         self.assertTrue(is_not_running(error))
 
     @scenario
     async def test_unknown_execs_are_not_found(self, situation: Situation) -> None:
-        """Inspect and start say so."""
+        """Inspect and start of an unknown exec raise NotFound with its id."""
         for call in (situation.docker.inspect_exec("absent"), situation.docker.start_exec("absent", tty=False)):
             error = await self.raises(errors.NotFound, call)
             self.assertEqual((error.kind, error.name), ("exec", "absent"))
 
     @scenario
-    async def test_an_attached_client_hears_the_container(self, situation: Situation) -> None:
-        """Output from then on, input if the container takes it, and the end when it ends."""
+    async def test_an_attached_client_has_the_container_s_streams(self, situation: Situation) -> None:
+        """An attached client writes input, reads the output from then on, and loses its stream at the exit."""
         container = await situation.running("one", ECHO, OpenStdin=True, StdinOnce=True, AttachStdin=True)
         stream = await situation.docker.attach_container(container, stdin=True, stdout=True, stderr=True, tty=False)
         output = Output(stream)
@@ -112,7 +112,7 @@ class StreamScenarios(Scenarios):
 
     @scenario
     async def test_a_stream_can_be_aborted_before_its_start(self, situation: Situation) -> None:
-        """And the container lives on."""
+        """Aborting a stream before its start, and twice, leaves the container running."""
         container = await situation.running("one")
         stream = await situation.docker.attach_container(container, stdin=False, stdout=True, stderr=True, tty=False)
         stream.abort()

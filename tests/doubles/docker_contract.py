@@ -1,7 +1,7 @@
-"""What every provider of ``IDocker`` keeps: the tests that the memory engine and a real one both pass.
+"""The contract of ``IDocker``: the tests that the client passes on the memory engine and on a real one.
 
-:func:`docker_contract` makes a test case of them.  A scenario is a coroutine; who makes the case says how it is
-carried out, on a memory clock or on a running reactor.
+:func:`docker_contract` makes a test case of them.  A scenario is a coroutine; the test case runs it on a memory clock
+or on a running reactor.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from tests.doubles.contract_streams import StreamScenarios
 
 
 class EngineScenarios(Scenarios):
-    """The provider itself."""
+    """The provider and its connection."""
 
     @scenario
     async def test_it_provides_the_interface(self, situation: Situation) -> None:
-        """All methods are there with their arguments."""
+        """The provider has all methods of the interface with their arguments."""
         verifyObject(IDocker, situation.docker)
 
     @scenario
-    async def test_connecting_tells_the_facts(self, situation: Situation) -> None:
-        """connect() gives what facts then holds, and can be repeated."""
+    async def test_connecting_returns_the_facts(self, situation: Situation) -> None:
+        """connect() returns the facts that ``facts`` has from then on, and can be repeated."""
         facts = await situation.docker.connect()
         self.assertEqual(facts, situation.docker.facts)
         self.assertEqual(facts, await situation.docker.connect())
@@ -37,11 +37,11 @@ class EngineScenarios(Scenarios):
 
 
 def docker_contract(case: type) -> type:
-    """A test case with all scenarios.
+    """Return a test case with all scenarios.
 
-    :param case: a trial test case with ``situation()``, which gives a :class:`Situation` without containers, and
-        ``carry_out(coroutine)``, the result of which a test returns.
+    :param case: a trial test case with ``situation()``, which returns a :class:`Situation` without containers, and
+        ``carry_out(coroutine)``, which returns the result of the test.
     """
     scenarios = (EngineScenarios, ContainerScenarios, StreamScenarios, ImageScenarios)
-    # Named and placed like the case, by which test runners know it.
+    # Test runners know the new class by the name and the module of the case.
     return type(case.__name__, (*scenarios, case), {"__module__": case.__module__, "__doc__": case.__doc__})

@@ -1,7 +1,7 @@
-"""HTTP as an engine serves it: requests in, JSON out, streams, and connections that leave HTTP.
+"""The engine's side of HTTP: JSON responses, streams, and connections that are upgraded to raw streams.
 
-:class:`EngineProtocol` is the server's end of a connection, over h11.  Each request becomes an :class:`Exchange`, given
-to the *serve* function, which answers it now or later, whole or in parts, or takes the connection over.
+:class:`EngineProtocol` is the server's end of a connection, over h11.  It passes each request as an :class:`Exchange`
+to the *serve* function, which responds now or later, whole or in parts, or takes the connection over.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-#: RFC 9110, 6.4.1: answers that have no body.
+#: RFC 9110, 6.4.1: responses without a body.
 _BODILESS = frozenset({204, 304})
 
 
 @frozen
 class Refusal(Exception):
-    """Raised by who serves a request: an error answer, in the engine's form."""
+    """Raised by the *serve* function: an error response in the engine's form."""
 
     status: int
     message: str
@@ -32,7 +32,7 @@ class Refusal(Exception):
 
 @define(eq=False)
 class Exchange:
-    """A request and its answer."""
+    """A request and its response."""
 
     method: str
     #: Without the API version.
@@ -41,7 +41,7 @@ class Exchange:
     headers: dict[str, str]
     body: bytes
     _connection: EngineProtocol
-    #: Called if the client goes away before the answer is whole.
+    #: Called if the client disconnects before the response is complete.
     on_abandoned: list[Callable[[], None]] = field(factory=list)
     finished: bool = False
 
@@ -54,7 +54,10 @@ class Exchange:
         return json.loads(self.body) if self.body else {}
 
     def reply(self, status: int, document: Any = None) -> None:
-        """Answer whole; a document is sent as JSON, bytes as they are, None as nothing; nobody there: not at all."""
+        """Send the complete response, unless the client has gone.
+
+        A document is sent as JSON, bytes as they are, None as an empty body.
+        """
         if self.finished:
             return
         headers = [("Content-Type", "application/json")]
@@ -70,34 +73,34 @@ class Exchange:
         self.end()
 
     def refuse(self, refusal: Refusal) -> None:
-        """Answer with an error."""
+        """Respond with an error."""
         self.reply(refusal.status, {"message": refusal.message})
 
     def begin(self, content_type: str = "application/json") -> None:
-        """Answer in parts: the headers."""
+        """Send the headers of a response that is sent in parts."""
         self._connection.send(h11.Response(status_code=200, headers=[("Content-Type", content_type)]))
 
     def write(self, data: Any) -> None:
-        """Answer in parts: bytes, or a document on a line of its own.  Nothing is sent once the client is gone."""
+        """Send a part of the response, bytes or a document on its own line, unless the client has gone."""
         if not self.finished:
             self._connection.send(
                 h11.Data(data=data if isinstance(data, bytes) else json.dumps(data).encode() + b"\r\n")
             )
 
     def end(self) -> None:
-        """The answer is whole."""
+        """Complete the response."""
         if not self.finished:
             self.finished = True
             self._connection.send(h11.EndOfMessage())
             self._connection.next_request()
 
     def upgrade(self, protocol: IProtocol) -> None:
-        """Leave HTTP: the connection is *protocol*'s from here."""
+        """Upgrade the connection: *protocol* owns it from now on."""
         self.finished = True
         self._connection.upgrade(protocol)
 
     def abandoned(self) -> None:
-        """The client is gone."""
+        """Call the callbacks of a client that has disconnected."""
         if not self.finished:
             self.finished = True
             for callback in self.on_abandoned:
@@ -106,11 +109,11 @@ class Exchange:
 
 @implementer(IHalfCloseableProtocol)
 class EngineProtocol(Protocol):
-    """One connection."""
+    """The server's end of one connection."""
 
-    def __init__(self, serve: Callable[[Exchange], None], gone: Callable[[EngineProtocol], None]) -> None:
+    def __init__(self, serve: Callable[[Exchange], None], on_lost: Callable[[EngineProtocol], None]) -> None:
         self._serve = serve
-        self._gone = gone
+        self._on_lost = on_lost
         self._http = h11.Connection(h11.SERVER)
         self._request: h11.Request | None = None
         self._body = bytearray()
@@ -122,17 +125,17 @@ class EngineProtocol(Protocol):
         return self.transport
 
     def drop(self) -> None:
-        """As when the engine dies."""
+        """Abort the connection, as an engine that dies does."""
         self._transport.abortConnection()
 
     def send(self, event: h11.Event) -> None:
-        """Send an event of the answer."""
+        """Send an event of the response."""
         data = self._http.send(event)
         if data:
             self._transport.write(data)
 
     def next_request(self) -> None:
-        """The answer is whole: on to the next request, or the end."""
+        """Read the next request after a complete response, or close the connection if the client wants that."""
         self._exchange = None
         if self._http.our_state is h11.MUST_CLOSE:
             self._transport.loseConnection()
@@ -141,7 +144,7 @@ class EngineProtocol(Protocol):
             self._read_events()
 
     def upgrade(self, protocol: IProtocol) -> None:
-        """Answer 101 and hand over."""
+        """Send status 101 and hand the connection to *protocol*."""
         self.send(h11.InformationalResponse(status_code=101, headers=[("Connection", "Upgrade"), ("Upgrade", "tcp")]))
         self._upgraded = protocol
         self._exchange = None
@@ -151,7 +154,6 @@ class EngineProtocol(Protocol):
             protocol.dataReceived(trailing)
 
     def dataReceived(self, data: bytes) -> None:
-        """Requests, or whatever follows them."""
         if self._upgraded is not None:
             self._upgraded.dataReceived(data)
             return
@@ -159,18 +161,17 @@ class EngineProtocol(Protocol):
         self._read_events()
 
     def readConnectionLost(self) -> None:
-        """The client says no more: a request under way is abandoned, a taken-over connection half closed."""
+        """Close the connection, which abandons a request; pass the half-close on if the connection is upgraded."""
         if self._upgraded is None:
             self._transport.loseConnection()
         elif IHalfCloseableProtocol.providedBy(self._upgraded):
             self._upgraded.readConnectionLost()
 
     def writeConnectionLost(self) -> None:
-        """Our half is closed."""
+        pass
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The end."""
-        self._gone(self)
+        self._on_lost(self)
         if self._upgraded is not None:
             self._upgraded.connectionLost(reason)
         elif self._exchange is not None:

@@ -1,4 +1,4 @@
-"""Containers of the memory engine: their states, their documents, and the engine's words when it refuses.
+"""Containers of the memory engine: their states, their JSON documents and the engine's error texts.
 
 Texts and status codes are those of Docker 20.10, which the contract tests compare with a real one.
 """
@@ -45,12 +45,12 @@ class Container:
 
     @property
     def running(self) -> bool:
-        """Whether its first process lives."""
+        """Whether its first process is running."""
         return self.process is not None and self.process.running
 
     @property
     def labels(self) -> dict[str, str]:
-        """Its labels, the image's included."""
+        """Its labels, including those of the image."""
         return dict(self.config.get("Labels") or {})
 
     @property
@@ -59,11 +59,11 @@ class Container:
         return (*(self.config.get("Entrypoint") or ()), *(self.config.get("Cmd") or ()))
 
     def attributes(self, **more: str) -> dict[str, str]:
-        """Of its events."""
+        """Return the attributes of its events, with *more*."""
         return {**self.labels, "image": str(self.config.get("Image", "")), "name": self.name, **more}
 
     def inspect(self) -> Document:
-        """``GET /containers/{id}/json``."""
+        """Return the document of ``GET /containers/{id}/json``."""
         running = self.running
         argv = self.argv
         return {
@@ -105,7 +105,7 @@ class Container:
         }
 
     def summary(self) -> Document:
-        """Its entry in ``GET /containers/json``."""
+        """Return its entry of ``GET /containers/json``."""
         return {
             "Id": self.id,
             "Names": [f"/{self.name}"],
@@ -125,20 +125,20 @@ class Container:
 
 @define(eq=False)
 class Containers:
-    """All containers.  Raises :class:`Refusal` as the engine refuses."""
+    """All containers.  Methods raise :class:`Refusal` where the engine responds with an error."""
 
     _clock: IReactorTime
     _times: Times
     _events: Events
     _images: Images
-    #: What commands do, by their command line; ``programs[()]`` is for all others.
+    #: The scripts of commands, by command line; ``programs[()]`` stands for all others.
     programs: dict[tuple[str, ...], Program]
     all: dict[str, Container] = field(factory=dict, init=False)
     _numbers: count[int] = field(factory=lambda: count(1), init=False)
     pids: count[int] = field(factory=lambda: count(1000), init=False)
 
     def find(self, name: str) -> Container:
-        """By id, name, or beginning of an id."""
+        """Return the container of this id, name or unambiguous id prefix."""
         for container in self.all.values():
             if name in (container.id, container.name, f"/{container.name}"):
                 return container
@@ -148,12 +148,12 @@ class Containers:
         return found[0]
 
     def listed(self, filters: Mapping[str, Sequence[str]]) -> list[Container]:
-        """Newest first, those that pass all filters."""
+        """Return the containers that pass all filters, newest first."""
         newest_first = sorted(self.all.values(), key=lambda container: -container.created)
         return [container for container in newest_first if _passes(container, filters)]
 
     def create(self, name: str, body: Document) -> Container:
-        """Create."""
+        """Create a container from the body of ``POST /containers/create``."""
         config = {key: value for key, value in body.items() if key not in ("HostConfig", "NetworkingConfig")}
         image = self._images.find(str(config.get("Image", "")), missing=_as_tagged)
         config.setdefault("Labels", {})
@@ -174,11 +174,11 @@ class Containers:
             raise Refusal(400, "No command specified")
         self._claim(container.name)
         self.all[container.id] = container
-        self._tell(container, "create")
+        self._publish(container, "create")
         return container
 
     def start(self, container: Container) -> Callable[[], None]:
-        """Start; the answer goes out before what is returned is called, which lets the program run."""
+        """Start a container, and return the function that runs its program, to be called after the response."""
         mode = str(container.host_config.get("NetworkMode", ""))
         if mode.startswith("container:") and not self.find(mode.removeprefix("container:")).running:
             raise Refusal(409, f"cannot join network of a non running container: {mode.removeprefix('container:')}")
@@ -187,41 +187,41 @@ class Containers:
             container.exit_code, container.error = 127, program.refusal
             raise Refusal(400, program.refusal)
         process = Process(
-            next(self.pids), program, lambda *said: container.log.append((self._times.nanoseconds(), *said))
+            next(self.pids), program, lambda *output: container.log.append((self._times.nanoseconds(), *output))
         )
         container.process, container.status = process, "running"
         container.exit_code, container.error, container.finished_at = 0, "", NEVER
         container.started_at = self._times.text()
         process.when_ended(lambda code: self._ended(container, code))
-        self._tell(container, "start")
+        self._publish(container, "start")
         return process.run
 
     def stop(self, container: Container, grace: int | None, done: Callable[[], None]) -> None:
-        """Stop; *done* is called when it is down."""
+        """Stop a container, and call *done* when it has exited."""
         process = container.process
         if process is None or not process.running:
             raise Refusal(304, "")
 
         def stopped(code: int) -> None:
-            self._tell(container, "stop")
-            if overdue.active():
-                overdue.cancel()
+            self._publish(container, "stop")
+            if kill.active():
+                kill.cancel()
             done()
 
         signal = str(container.config.get("StopSignal") or "SIGTERM")
-        overdue = self._clock.callLater(_DEFAULT_GRACE if grace is None else grace, self.kill, container, "SIGKILL")
+        kill = self._clock.callLater(_DEFAULT_GRACE if grace is None else grace, self.kill, container, "SIGKILL")
         process.when_ended(stopped)
         self.kill(container, signal)
 
     def kill(self, container: Container, signal: str) -> None:
-        """Signal."""
+        """Send *signal* to the first process."""
         if not container.running or container.process is None:
             raise Refusal(409, f"Cannot kill container: {container.id}: Container {container.id} is not running")
-        self._tell(container, "kill", signal=signal)
+        self._publish(container, "kill", signal=signal)
         container.process.signal(signal)
 
     def remove(self, container: Container, *, force: bool) -> None:
-        """Remove."""
+        """Remove a container; with *force* a running one too."""
         if container.running and not force:
             raise Refusal(
                 409,
@@ -231,31 +231,31 @@ class Containers:
         if container.running:
             self.kill(container, "KILL")
         del self.all[container.id]
-        self._tell(container, "destroy")
+        self._publish(container, "destroy")
 
     def rename(self, container: Container, name: str) -> None:
-        """Rename."""
+        """Give the container another name."""
         old = container.name
         self._claim(name, "Error when allocating new name: ")
         container.name = name
-        self._tell(container, "rename", oldName=f"/{old}")
+        self._publish(container, "rename", oldName=f"/{old}")
 
     def update(self, container: Container, body: Document) -> None:
-        """Change resources."""
+        """Change the members of its HostConfig that *body* has."""
         container.host_config.update(body)
-        self._tell(container, "update")
+        self._publish(container, "update")
 
     def oom_kill(self, container: Container) -> None:
-        """The kernel does."""
+        """Kill the first process as the kernel's OOM killer does."""
         container.oom_killed = True
-        self._tell(container, "oom")
+        self._publish(container, "oom")
         if container.process is not None:
             container.process.end(137)
 
     def _ended(self, container: Container, code: int) -> None:
         container.status, container.exit_code = "exited", code
         container.finished_at = self._times.text()
-        self._tell(container, "die", exitCode=str(code))
+        self._publish(container, "die", exitCode=str(code))
 
     def _claim(self, name: str, prefix: str = "") -> None:
         for other in self.all.values():
@@ -266,7 +266,7 @@ class Containers:
                     "You have to remove (or rename) that container to be able to reuse that name.",
                 )
 
-    def _tell(self, container: Container, action: str, **attributes: str) -> None:
+    def _publish(self, container: Container, action: str, **attributes: str) -> None:
         self._events.publish("container", action, container.id, container.attributes(**attributes))
 
 
@@ -284,7 +284,7 @@ def _passes(container: Container, filters: Mapping[str, Sequence[str]]) -> bool:
 
 
 def _as_tagged(reference: str) -> str:
-    """How the engine names an image in the refusal of a create."""
+    """Return the engine's error text for a create whose image does not exist."""
     tagged = "@" in reference or ":" in reference.rpartition("/")[2]
     return f"No such image: {reference if tagged else reference + ':latest'}"
 

@@ -1,4 +1,4 @@
-"""The event feed of the memory engine, and its sense of time."""
+"""The event feed of the memory engine, and its clock."""
 
 from __future__ import annotations
 
@@ -12,38 +12,38 @@ from twisted.internet.interfaces import IReactorTime
 
 from tests.doubles.engine_server import Exchange
 
-#: When the test's clock shows 0: 14 November 2023.
+#: The time at which the test's clock shows 0: 14 November 2023.
 EPOCH = 1_700_000_000
-#: What an engine remembers for ``since``.
+#: Events that an engine remembers for ``since``.
 REMEMBERED = 256
 NEVER = "0001-01-01T00:00:00Z"
 
 
 @define(eq=False)
 class Times:
-    """The engine's clock: the test's, with a nanosecond more at each look, so that no two times are equal."""
+    """The engine's clock: the test's, plus a nanosecond at each reading, so that no two times are equal."""
 
     _clock: IReactorTime
     _ticks: count[int] = field(factory=count, init=False)
 
     def nanoseconds(self) -> int:
-        """Since the epoch."""
+        """Return the nanoseconds since the epoch."""
         return EPOCH * 10**9 + round(self._clock.seconds() * 10**9) + next(self._ticks)
 
     def text(self) -> str:
-        """RFC 3339 with nanoseconds, in UTC."""
+        """Return the time in RFC 3339 with nanoseconds, in UTC."""
         return time_text(self.nanoseconds())
 
 
 def time_text(nanoseconds: int) -> str:
-    """RFC 3339 with nanoseconds, in UTC."""
+    """Return a time in RFC 3339 with nanoseconds, in UTC."""
     seconds, rest = divmod(nanoseconds, 10**9)
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
 
 
 @define(eq=False)
 class Events:
-    """What happened, and who wants to hear of it."""
+    """The events that the engine remembers, and the feed's subscribers."""
 
     _times: Times
     _remembered: list[dict[str, Any]] = field(factory=list, init=False)
@@ -51,11 +51,11 @@ class Events:
 
     @property
     def subscribers(self) -> int:
-        """How many follow the feed."""
+        """The number of subscribers."""
         return len(self._subscribers)
 
     def publish(self, kind: str, action: str, identifier: str, attributes: Mapping[str, str]) -> None:
-        """Tell everybody."""
+        """Send an event to all subscribers."""
         now = self._times.nanoseconds()
         event = {
             "status": action,
@@ -73,7 +73,7 @@ class Events:
             exchange.write(event)
 
     def subscribe(self, exchange: Exchange) -> None:
-        """``GET /events``."""
+        """Serve ``GET /events``: remembered events since the given time, then all that follow."""
         seconds, _, rest = exchange.query.get("since", "").partition(".")
         exchange.begin()
         if seconds:
@@ -85,5 +85,5 @@ class Events:
         exchange.on_abandoned.append(lambda: self._subscribers.remove(exchange))
 
     def forget(self) -> None:
-        """The engine was restarted: it remembers nothing."""
+        """Forget all events, as a restarted engine does."""
         self._remembered = []

@@ -1,6 +1,6 @@
 """Execs of the memory engine.
 
-An exec's command that no script names ends at once with 0.
+A command without a script exits at once with code 0.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Exec:
     container: Container
     config: Document
     process: Process | None = None
-    #: Height and width, as last told.
+    #: Height and width of the latest resize.
     size: tuple[int, int] | None = None
 
     @property
@@ -38,7 +38,7 @@ class Exec:
         return tuple(self.config.get("Cmd") or ())
 
     def inspect(self) -> Document:
-        """``GET /exec/{id}/json``."""
+        """Return the document of ``GET /exec/{id}/json``."""
         process = self.process
         return {
             "ID": self.id,
@@ -62,7 +62,7 @@ class Exec:
 
 @define(eq=False)
 class Execs:
-    """All execs.  Raises :class:`Refusal` as the engine refuses."""
+    """All execs.  Methods raise :class:`Refusal` where the engine responds with an error."""
 
     _containers: Containers
     _events: Events
@@ -71,13 +71,13 @@ class Execs:
     _numbers: count[int] = field(factory=lambda: count(1), init=False)
 
     def find(self, exec_id: str) -> Exec:
-        """By id."""
+        """Return the exec of this id."""
         if exec_id not in self.all:
             raise Refusal(404, f"No such exec instance: {exec_id}")
         return self.all[exec_id]
 
     def create(self, container: Container, body: Document) -> Exec:
-        """Create."""
+        """Create an exec from the body of ``POST /containers/{id}/exec``."""
         if not container.running:
             raise Refusal(409, f"Container {container.id} is not running")
         if not body.get("Cmd"):
@@ -86,7 +86,7 @@ class Execs:
         made = Exec(identifier, container, dict(body))
         self.all[identifier] = made
         container.execs.append(identifier)
-        self._tell(made, f"exec_create: {' '.join(made.argv)}")
+        self._publish(made, f"exec_create: {' '.join(made.argv)}")
         return made
 
     def start(self, one: Exec, exchange: Exchange) -> None:
@@ -97,16 +97,16 @@ class Execs:
         if not container.running or container.process is None:
             raise Refusal(409, f"Container {container.id} is not running")
         process = Process(
-            next(self._containers.pids), self._programs.get(one.argv, Program(exit_code=0)), lambda *said: None
+            next(self._containers.pids), self._programs.get(one.argv, Program(exit_code=0)), lambda *output: None
         )
         one.process = process
         streams = frozenset(stream for member, stream in _STREAMS.items() if one.config.get(member))
-        self._tell(one, f"exec_start: {' '.join(one.argv)}")
+        self._publish(one, f"exec_start: {' '.join(one.argv)}")
         process.when_ended(lambda code: self._ended(one, code))
         container.process.when_ended(lambda _: process.end(137))
         exchange.upgrade(AttachedClient(process, streams=streams, raw=bool(one.config.get("Tty"))))
         if process.program.refusal:
-            # An exec that cannot be started says so to the terminal, and has the shell's exit code for it.
+            # The engine writes the error of an exec that cannot start to its output; the exit code is the shell's.
             process.say(Stream.STDOUT, process.program.refusal.encode())
             process.end(126)
         else:
@@ -115,8 +115,8 @@ class Execs:
     def _ended(self, one: Exec, code: int) -> None:
         if one.id in one.container.execs:
             one.container.execs.remove(one.id)
-        self._tell(one, "exec_die", exitCode=str(code))
+        self._publish(one, "exec_die", exitCode=str(code))
 
-    def _tell(self, one: Exec, action: str, **attributes: str) -> None:
+    def _publish(self, one: Exec, action: str, **attributes: str) -> None:
         attributes = one.container.attributes(execID=one.id, **attributes)
         self._events.publish("container", action, one.container.id, attributes)

@@ -1,4 +1,4 @@
-"""Images of the memory engine, and the registry it pulls from.
+"""Images of the memory engine, and the registry that it pulls from.
 
 Removal follows the rules of Docker 20.10: a reference is untagged while the image has another; the last one is kept
 while a container uses the image, unless forced; an id removes the image if all its references are of one repository.
@@ -39,7 +39,7 @@ class Image:
         return [*self.tags, *self.digests]
 
     def summary(self) -> Document:
-        """Its entry in ``GET /images/json``."""
+        """Return its entry of ``GET /images/json``."""
         return {
             "Containers": -1,
             "Created": self.created // 10**9,
@@ -54,7 +54,7 @@ class Image:
         }
 
     def inspect(self) -> Document:
-        """``GET /images/{name}/json``."""
+        """Return the document of ``GET /images/{name}/json``."""
         return {
             "Id": self.id,
             "RepoTags": list(self.tags),
@@ -74,7 +74,7 @@ class Image:
         }
 
     def history(self) -> list[Document]:
-        """``GET /images/{name}/history``."""
+        """Return the document of ``GET /images/{name}/history``."""
         created = self.created // 10**9
         layer = {"Comment": "", "Created": created, "CreatedBy": "ADD", "Id": self.id, "Size": self.size}
         return [{**layer, "Tags": list(self.tags) or None}]
@@ -82,24 +82,24 @@ class Image:
 
 @frozen
 class RemoteImage:
-    """What a registry has under a reference, and how a pull of it goes."""
+    """An image in a registry, and the script of its pull."""
 
-    #: Names the image: equal contents are equal images.
+    #: Images of equal content are the same image.
     content: str = "content"
     config: Document = field(factory=dict)
     size: int = 1000
-    #: Seconds to wait before each message, and the message; None: the usual ones at once.
+    #: Each message of the pull with the seconds to wait before it; None: the usual messages at once.
     script: Sequence[tuple[float, Document]] | None = None
-    #: After the script, the pull goes no further.
+    #: The pull never ends after its script.
     stalls: bool = False
-    #: Whoever pulls must give these; ``""``: anybody may.
+    #: The credentials that a pull needs; ``""``: none.
     username: str = ""
     password: str = ""
-    #: The engine answers this instead.
+    #: The engine's response to a pull, instead of the script.
     refusal: Refusal | None = None
 
     def messages(self, reference: references.Reference) -> Iterator[tuple[float, Document]]:
-        """What the engine says of a pull that goes well."""
+        """Return the messages of a successful pull, each with the seconds to wait before it."""
         yield 0, {"status": f"Pulling from {reference.path}", "id": reference.tag or reference.digest}
         if self.script is not None:
             yield from self.script
@@ -112,7 +112,7 @@ class RemoteImage:
         yield 0, {"status": "Pull complete", "progressDetail": {}, "id": layer}
 
     def admits(self, auth: Document) -> bool:
-        """Whether these credentials will do."""
+        """Return whether these credentials allow a pull."""
         if not self.username:
             return True
         plain = (auth.get("username"), auth.get("password"))
@@ -120,31 +120,31 @@ class RemoteImage:
 
     @property
     def manifest_digest(self) -> str:
-        """As a registry names it."""
+        """The digest by which a registry knows the image."""
         return _digest(f"manifest of {self.content}")
 
 
 @define(eq=False)
 class Images:
-    """All images.  Raises :class:`Refusal` as the engine refuses."""
+    """All images.  Methods raise :class:`Refusal` where the engine responds with an error."""
 
     _times: Times
     _events: Events
-    #: Ids of containers that use an image, running ones first, by image id.
+    #: Returns the containers that use an image, by id: each one's id and whether it runs, running ones first.
     users: Callable[[str], Sequence[tuple[str, bool]]] = field(default=lambda _: ())
     all: dict[str, Image] = field(factory=dict, init=False)
     #: Ids of images that the list omits, as engine 26.1 does with some in the containerd image store.
     unlisted: set[str] = field(factory=set, init=False)
 
     def add(self, reference: str, *, content: str = "", config: Document | None = None, size: int = 1000) -> Image:
-        """There is an image of this name, as if built."""
+        """Add an image of this name, as a build does."""
         image = self._stored(content or reference, config or {"Cmd": ["run"]}, size)
         if reference:
             self.tag(image, references.parse(reference).specific())
         return image
 
     def pulled(self, reference: references.Reference, remote: RemoteImage) -> Image:
-        """A pull is complete."""
+        """Add the image of a completed pull."""
         image = self._stored(remote.content, remote.config or {"Cmd": ["run"]}, remote.size)
         digest = f"{reference.familiar_name}@{remote.manifest_digest}"
         if digest not in image.digests:
@@ -152,17 +152,17 @@ class Images:
         if reference.tag:
             self._untag_everywhere(reference.familiar)
             image.tags.append(reference.familiar)
-        self._tell("pull", reference.familiar, reference.familiar_name)
+        self._publish("pull", reference.familiar, reference.familiar_name)
         return image
 
     def tag(self, image: Image, reference: references.Reference) -> None:
-        """Tag."""
+        """Move a tag to *image*."""
         self._untag_everywhere(reference.familiar)
         image.tags.append(reference.familiar)
-        self._tell("tag", image.id, reference.familiar)
+        self._publish("tag", image.id, reference.familiar)
 
     def find(self, name: str, missing: Callable[[str], str] = "No such image: {}".format) -> Image:
-        """By reference, id, or beginning of an id."""
+        """Return the image of this reference, id or unambiguous id prefix."""
         bare = name.removeprefix("sha256:")
         if references.is_identifier(name):
             found = [image for image in self.all.values() if image.id[7:].startswith(bare)]
@@ -178,7 +178,7 @@ class Images:
         raise Refusal(404, missing(name))
 
     def remove(self, name: str, *, force: bool) -> list[Document]:
-        """Untag, and remove what is then without a name."""
+        """Remove a name of an image, and the image if it was the last one; return the records of the response."""
         image = self.find(name)
         if references.is_identifier(name) and image.id[7:].startswith(name.removeprefix("sha256:")):
             return self._remove_by_id(image, force)
@@ -197,7 +197,7 @@ class Images:
             gone += [digest for digest in image.digests if _repository(digest) == repository]
             image.digests = [digest for digest in image.digests if _repository(digest) != repository]
         for _ in gone:
-            self._tell("untag", image.id, image.id)
+            self._publish("untag", image.id, image.id)
         records = [{"Untagged": text} for text in gone]
         if image.references or any(running for _, running in using) or (using and not force):
             return records
@@ -212,21 +212,21 @@ class Images:
             )
         for user, running in self.users(image.id):
             if running or not force:
-                how = ("cannot be forced", "running") if running else ("must be forced", "stopped")
+                remedy, state = ("cannot be forced", "running") if running else ("must be forced", "stopped")
                 raise Refusal(
                     409,
-                    f"conflict: unable to delete {image.id[7:19]} ({how[0]}) - "
-                    f"image is being used by {how[1]} container {user[:12]}",
+                    f"conflict: unable to delete {image.id[7:19]} ({remedy}) - "
+                    f"image is being used by {state} container {user[:12]}",
                 )
         records = [{"Untagged": text} for text in image.references]
         for _ in records:
-            self._tell("untag", image.id, image.id)
+            self._publish("untag", image.id, image.id)
         image.tags, image.digests = [], []
         return [*records, self._delete(image)]
 
     def _delete(self, image: Image) -> Document:
         del self.all[image.id]
-        self._tell("delete", image.id, image.id)
+        self._publish("delete", image.id, image.id)
         return {"Deleted": image.id}
 
     def _stored(self, content: str, config: Document, size: int) -> Image:
@@ -240,19 +240,19 @@ class Images:
             if tag in image.tags:
                 image.tags.remove(tag)
 
-    def _tell(self, action: str, identifier: str, name: str) -> None:
+    def _publish(self, action: str, identifier: str, name: str) -> None:
         self._events.publish("image", action, identifier, {"name": name})
 
 
 def given_credentials(headers: dict[str, str]) -> Document:
-    """What ``X-Registry-Auth`` holds."""
+    """Return the document in ``X-Registry-Auth``."""
     header = headers.get("x-registry-auth", "")
     document: Document = json.loads(base64.urlsafe_b64decode(header)) if header else {}
     return document
 
 
 def _single(image: Image) -> bool:
-    """At most one tag, and all references in one repository: whoever removes the last one removes the image."""
+    """Return whether the image has at most one tag, and all its references are of one repository."""
     repositories = {_repository(text) for text in image.references}
     return len(image.tags) <= 1 and len(repositories) <= 1
 

@@ -1,4 +1,4 @@
-"""Image trees without a kernel: what is mounted is remembered, and the files of a tree are what the test says."""
+"""Mounted image trees without a kernel: the double remembers its mounts, and a test names the files of a layer."""
 
 from __future__ import annotations
 
@@ -16,19 +16,18 @@ from criwist.interfaces.kernel import ILayerMounts
 class MemoryLayerMounts:
     """A double of ``kernel.layer_mounts.LayerMounts``.
 
-    :param directory: what resolved paths begin with.
-    :param files: for each layer, the paths that it has.
+    :param directory: the prefix of resolved paths.
+    :param files: the paths in each layer.
     """
 
     directory: str
     files: Mapping[str, frozenset[str]] = field(factory=dict)
-    #: Place to layers and label.
+    #: Mount point to layers and label.
     trees: dict[str, tuple[tuple[str, ...], str]] = field(factory=dict)
     #: Raised by the next mounts, if set.
     fault: CriwistError | None = None
 
     async def mount(self, place: str, layers: Sequence[str], label: str) -> None:
-        """See ILayerMounts."""
         if self.fault is not None:
             raise self.fault
         if place in self.trees:
@@ -39,16 +38,13 @@ class MemoryLayerMounts:
         self.trees[place] = tuple(layers), label
 
     async def unmount(self, place: str) -> None:
-        """See ILayerMounts."""
         self.trees.pop(place, None)
 
     async def resolve(self, place: str, sub_path: str) -> str:
-        """See ILayerMounts."""
         layers, _ = self.trees[place]
         if sub_path and not any(sub_path in self.files[layer] for layer in layers):
             raise InvalidArgument("image_sub_path", f"{sub_path!r} is not in the image")
         return "/".join(part for part in (self.directory, place, sub_path) if part)
 
     async def mounted(self) -> Mapping[str, str]:
-        """See ILayerMounts."""
         return {place: label for place, (_, label) in self.trees.items()}

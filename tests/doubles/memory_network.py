@@ -1,9 +1,9 @@
-"""Connections within the process: real protocols on both ends, no sockets, and nothing happens by itself.
+"""Connections within the process: real protocols on both ends, no sockets, and deliveries at known moments.
 
 A write puts bytes into the peer's inbox.  :meth:`MemoryNetwork.settle` delivers, one item at a time and never within
-a write, until every inbox is empty; it is called at the end of whatever starts something (a connection, a request,
-a timer, an act of a test) and, should a test forget to, by the clock at its next advance.  So in a synchronous test
-a call's answer is there when the call returns.
+a write, until every inbox is empty.  A connection, a request, a timer and an act of a test each end with a call of
+it; if a test forgets, the clock calls it at its next advance.  So in a synchronous test a call has its response when
+it returns.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from zope.interface import implementer
 
 #: Bytes in a paused peer's inbox above which a producer is paused.
 HIGH_WATER = 64 << 10
-#: Turns of one settle; two ends that answer each other for ever are a fault of the test.
+#: Deliveries of one settle; two ends that respond to each other for ever are an error of the test.
 MAX_TURNS = 1_000_000
 
 _END = object()
@@ -44,7 +44,7 @@ _END = object()
 
 @define(eq=False)
 class MemoryNetwork:
-    """Where connections of one test live."""
+    """The connections of one test."""
 
     _clock: IReactorTime
     _ready: deque[MemoryTransport] = field(factory=deque, init=False)
@@ -52,14 +52,14 @@ class MemoryNetwork:
     _later: IDelayedCall | None = field(default=None, init=False)
 
     def connect(self, client: IProtocol, server: IProtocol) -> None:
-        """Join the two; both get ``makeConnection``, the server first."""
+        """Connect the two; both get ``makeConnection``, the server first."""
         ours, theirs = MemoryTransport(self, client), MemoryTransport(self, server)
         ours.peer, theirs.peer = theirs, ours
         server.makeConnection(theirs)
         client.makeConnection(ours)
 
     def settle(self) -> None:
-        """Deliver until there is nothing to deliver.  Called from within a delivery it does nothing."""
+        """Deliver until all inboxes are empty.  A call from within a delivery does nothing."""
         if self._settling:
             return
         self._settling = True
@@ -69,7 +69,7 @@ class MemoryNetwork:
                     break
                 self._ready.popleft().deliver()
             else:
-                raise RuntimeError("the two ends of a memory connection answer each other for ever")
+                raise RuntimeError("the two ends of a memory connection respond to each other for ever")
         finally:
             self._settling = False
             if self._later is not None and self._later.active():
@@ -77,7 +77,7 @@ class MemoryNetwork:
             self._later = None
 
     def wake(self, transport: MemoryTransport) -> None:
-        """There is something in *transport*'s inbox."""
+        """Schedule a delivery from *transport*'s inbox."""
         self._ready.append(transport)
         if self._later is None and not self._settling:
             self._later = self._clock.callLater(0, self.settle)
@@ -104,13 +104,13 @@ class MemoryTransport:
     # -- Deliveries
 
     def post(self, item: bytes | object | Failure) -> None:
-        """Put bytes, the end of the peer's half, or the end of all into the inbox."""
+        """Put bytes, the end of the peer's half, or the loss of the connection into the inbox."""
         if self.connected:
             self._inbox.append(item)
             self._network.wake(self)
 
     def deliver(self) -> None:
-        """Hand the oldest item of the inbox to the protocol, unless reading is paused."""
+        """Pass the oldest item of the inbox to the protocol, unless reading is paused."""
         if not self.connected or not self._inbox or (self._paused and not isinstance(self._inbox[0], Failure)):
             return
         item = self._inbox.popleft()
@@ -134,18 +134,17 @@ class MemoryTransport:
             producer.stopProducing()
         self._protocol.connectionLost(reason)
 
-    def _end(self, reason: Exception, told: Exception | None = None) -> None:
-        """Leave: the peer hears of it after what was written, our own protocol in its turn."""
+    def _end(self, reason: Exception, peer_reason: Exception | None = None) -> None:
+        """Disconnect: the peer's protocol is notified after all bytes that were written, ours at its next delivery."""
         if self.connected and not self.disconnecting:
             self.disconnecting = True
-            self.peer.post(Failure(told or ConnectionDone()))
+            self.peer.post(Failure(peer_reason or ConnectionDone()))
             self._inbox.appendleft(Failure(reason))
             self._network.wake(self)
 
     # -- ITransport, IHalfCloseableDescriptor
 
     def write(self, data: bytes) -> None:
-        """Into the peer's inbox."""
         if data and self.connected and not self._write_closed and not self.disconnecting:
             self.peer.post(bytes(data))
             if self._producer is not None and self.peer.backlog() > HIGH_WATER and not self._producer_paused:
@@ -153,11 +152,10 @@ class MemoryTransport:
                 self._producer.pauseProducing()
 
     def writeSequence(self, data: Any) -> None:
-        """Write them all."""
         self.write(b"".join(data))
 
     def loseConnection(self, connDone: Failure | None = None) -> None:
-        """Close after what was written; at once if our half is closed already, as reactors do."""
+        """Close after all bytes that were written; at once if our half is closed already, as reactors do."""
         if self._write_closed and self.connected and not self.disconnecting:
             self.disconnecting = True
             self.peer.post(Failure(ConnectionDone()))
@@ -166,7 +164,6 @@ class MemoryTransport:
             self._end(ConnectionDone())
 
     def abortConnection(self) -> None:
-        """Close now."""
         if not self.disconnecting:
             self.peer._inbox.clear()
         self._end(ConnectionLost(), ConnectionLost())
@@ -174,7 +171,7 @@ class MemoryTransport:
     def loseWriteConnection(self) -> None:
         """Close our half.
 
-        :raises ValueError: the connection is lost; with a reactor there is no descriptor any more.
+        :raises ValueError: the connection is lost; a reactor has no descriptor then.
         """
         if not self.connected:
             raise ValueError("the connection is lost: it has no half to close")
@@ -183,27 +180,25 @@ class MemoryTransport:
             self.peer.post(_END)
 
     def readConnectionLost(self, reason: Failure) -> None:
-        """For reactors, of which there is none here."""
+        """Do nothing: only reactors call this."""
 
     def writeConnectionLost(self, reason: Failure) -> None:
-        """For reactors, of which there is none here."""
+        """Do nothing: only reactors call this."""
 
     def getPeer(self) -> IAddress:
-        """A name."""
         return UNIXAddress(b"memory")
 
     def getHost(self) -> IAddress:
-        """A name."""
         return UNIXAddress(b"memory")
 
     # -- IConsumer, IPushProducer
 
     def backlog(self) -> int:
-        """Bytes that wait in the inbox."""
+        """Return the number of bytes in the inbox."""
         return sum(len(item) for item in self._inbox if isinstance(item, bytes))
 
     def refill(self) -> None:
-        """The peer has taken something."""
+        """Resume the producer once the peer has room again."""
         if self._producer is None or self.peer.backlog() > HIGH_WATER:
             return
         if self._producer_paused or not self._streaming:
@@ -211,7 +206,6 @@ class MemoryTransport:
             self._producer.resumeProducing()
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
-        """Ask *producer* for data while the peer takes it."""
         if self._producer is not None:
             raise RuntimeError("a producer is registered already")
         self._producer = producer
@@ -223,22 +217,18 @@ class MemoryTransport:
             producer.resumeProducing()
 
     def unregisterProducer(self) -> None:
-        """No more from the producer."""
         self._producer = None
 
     def pauseProducing(self) -> None:
-        """Deliver nothing until resumed."""
         self._paused = True
 
     def resumeProducing(self) -> None:
-        """Deliver again."""
         if self._paused:
             self._paused = False
             for _ in self._inbox:
                 self._network.wake(self)
 
     def stopProducing(self) -> None:
-        """Close."""
         self.loseConnection()
 
 
@@ -251,7 +241,7 @@ class MemoryEndpoint:
     _build: Callable[[], IProtocol | None]
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
-        """Connect at once; what the client writes on connecting has been answered when this returns."""
+        """Connect at once; the server has responded to the client's first bytes when this returns."""
         server = self._build()
         if server is None:
             return fail(ConnectionRefusedError("no such engine"))
@@ -266,13 +256,12 @@ class MemoryEndpoint:
 @implementer(IAgent)
 @define(eq=False)
 class SettlingAgent:
-    """An agent whose requests have been delivered, and answered if the server answers at once, on return."""
+    """An agent that delivers a request, and the response if the server sends it at once, before it returns."""
 
     _agent: IAgent
     _network: MemoryNetwork
 
     def request(self, method: bytes, uri: bytes, headers: Any = None, bodyProducer: Any = None) -> Deferred[IResponse]:
-        """As the agent does."""
         response = self._agent.request(method, uri, headers, bodyProducer)
         response.addCallback(_SettlingResponse, self._network)
         self._network.settle()
@@ -280,13 +269,12 @@ class SettlingAgent:
 
 
 class _SettlingResponse(proxyForInterface(IResponse)):  # type: ignore[misc]  # a class made at run time
-    """A response whose body, as far as it was sent, has been delivered when ``deliverBody`` returns."""
+    """A response that delivers its body, as far as the server has sent it, before ``deliverBody`` returns."""
 
     def __init__(self, original: IResponse, network: MemoryNetwork) -> None:
         self.original = original
         self._network = network
 
     def deliverBody(self, protocol: IProtocol) -> None:
-        """As the response does."""
         self.original.deliverBody(protocol)
         self._network.settle()

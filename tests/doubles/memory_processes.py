@@ -1,7 +1,7 @@
-"""Scripted processes: what a container's or an exec's command does, without there being one.
+"""Scripted processes of containers and execs.
 
-A :class:`Program` is what a command does, a :class:`Process` one run of it.  A process without a script of its own
-runs until it is signalled, and says nothing.
+A :class:`Program` is the script of a command, a :class:`Process` one run of it.  The default program writes nothing
+and runs until it is signalled.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ _FATAL = {"HUP": 1, "INT": 2, "QUIT": 3, "ABRT": 6, "KILL": 9, "USR1": 10, "USR2
 
 @frozen
 class Program:
-    """What a command does."""
+    """The script of a command."""
 
-    #: It ends with this code at once, after its output; None: it runs until it is signalled.
+    #: The process exits with this code right after its output; None: it runs until it is signalled.
     exit_code: int | None = None
     stdout: bytes = b""
     stderr: bytes = b""
     #: Signals that do not end it, without ``SIG``.
     ignores: frozenset[str] = frozenset()
-    #: Copies its input to its output and ends with 0 at the end of the input.
+    #: The process copies its input to its output, and exits with 0 at the end of the input.
     echoes: bool = False
-    #: The runtime cannot start it, and says so.
+    #: The runtime cannot start the program, and this is its error text.
     refusal: str = ""
 
 
@@ -50,42 +50,42 @@ class Process:
 
     @property
     def running(self) -> bool:
-        """Whether it has not ended."""
+        """Whether it has not exited."""
         return self.exit_code is None
 
     def when_ended(self, callback: Callable[[int], None]) -> None:
-        """Call *callback* with the exit code when it ends, or now if it has."""
+        """Call *callback* with the exit code when the process exits, or now if it has."""
         if self.exit_code is not None:
             callback(self.exit_code)
         else:
             self._on_exit.append(callback)
 
     def run(self) -> None:
-        """Do what the program does."""
+        """Run the program's script."""
         self.say(Stream.STDOUT, self.program.stdout)
         self.say(Stream.STDERR, self.program.stderr)
         if self.program.exit_code is not None:
             self.end(self.program.exit_code)
 
     def say(self, stream: Stream, data: bytes) -> None:
-        """Output."""
+        """Write output."""
         if data and self.running:
             self.on_output(stream, data)
             for client in list(self.attached):
                 client.say(stream, data)
 
     def stdin(self, data: bytes) -> None:
-        """Input."""
+        """Read input."""
         if self.program.echoes:
             self.say(Stream.STDOUT, data)
 
     def stdin_closed(self) -> None:
-        """The end of input."""
+        """Read the end of the input."""
         if self.program.echoes:
             self.end(0)
 
     def signal(self, name: str) -> None:
-        """A signal, by name with or without ``SIG``, or by number."""
+        """Receive a signal, by name with or without ``SIG``, or by number."""
         name = name.upper().removeprefix("SIG")
         by_number = {str(number): text for text, number in _FATAL.items()}
         name = by_number.get(name, name)
@@ -93,7 +93,7 @@ class Process:
             self.end(128 + _FATAL[name])
 
     def end(self, exit_code: int) -> None:
-        """It ends.  Idempotent."""
+        """Exit.  Idempotent."""
         if not self.running:
             return
         self.exit_code = exit_code
@@ -118,36 +118,33 @@ class AttachedClient(Protocol):
         return self.transport
 
     def connectionMade(self) -> None:
-        """Take part."""
         self._process.attached.append(self)
 
     def say(self, stream: Stream, data: bytes) -> None:
-        """Send output: raw for a terminal, where all is one stream, in frames otherwise."""
+        """Send output: raw for a terminal, which has one stream, in frames otherwise."""
         if self._raw:
             self._transport.write(data)
         elif stream in self._streams:
             self._transport.write(frame(stream, data))
 
     def close(self) -> None:
-        """The process has ended."""
+        """Close the connection when the process has exited."""
         if self in self._process.attached:
             self._process.attached.remove(self)
         self._transport.loseConnection()
 
     def dataReceived(self, data: bytes) -> None:
-        """Input."""
         if Stream.STDIN in self._streams:
             self._process.stdin(data)
 
     def readConnectionLost(self) -> None:
-        """The end of input."""
         if Stream.STDIN in self._streams:
             self._process.stdin_closed()
 
     def writeConnectionLost(self) -> None:
-        """Nothing."""
+        pass
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The client is gone; the process goes on."""
+        """Detach; the process runs on."""
         if self in self._process.attached:
             self._process.attached.remove(self)

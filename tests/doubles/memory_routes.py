@@ -1,23 +1,27 @@
-"""Which call of the Engine API does what in the memory engine."""
+"""The calls of the Engine API, served from the state of the memory engine."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from attrs import frozen
+from twisted.internet.interfaces import IReactorTime
 
 from criwist import reference as references
 from criwist.wire.stdcopy import Stream, frame
 from tests.doubles.engine_server import Exchange, Refusal
-from tests.doubles.memory_events import time_text
-from tests.doubles.memory_images import RemoteImage, given_credentials
+from tests.doubles.memory_containers import Containers
+from tests.doubles.memory_events import Events, time_text
+from tests.doubles.memory_execs import Execs
+from tests.doubles.memory_images import Images, RemoteImage, given_credentials
+from tests.doubles.memory_network import MemoryNetwork
 from tests.doubles.memory_processes import AttachedClient
 
-if TYPE_CHECKING:
-    from tests.doubles.memory_docker import MemoryDocker
-
 _Serve = Callable[..., None]
+_PullMessages = Iterator[tuple[float, dict[str, Any]]]
 
 _VERSION = {
     "Version": "20.10.24",
@@ -46,10 +50,29 @@ _INFO = {
 }
 
 
-class Routes:
-    """Serves exchanges from the engine's state."""
+@frozen(eq=False)
+class EngineState:
+    """The state that the routes read and change."""
 
-    def __init__(self, engine: MemoryDocker) -> None:
+    clock: IReactorTime
+    network: MemoryNetwork
+    events: Events
+    images: Images
+    containers: Containers
+    execs: Execs
+    #: Images that can be pulled, by full reference.
+    registry: dict[str, RemoteImage]
+    #: Members that replace or join those of ``/version`` and ``/info``.
+    version: dict[str, Any]
+    info: dict[str, Any]
+    #: References whose pull the client cancelled.
+    abandoned_pulls: list[str]
+
+
+class Routes:
+    """Finds the route of a call and serves the call."""
+
+    def __init__(self, engine: EngineState) -> None:
         self._engine = engine
         table: dict[str, _Serve] = {
             "GET /_ping": lambda call: call.reply(200, b"OK"),
@@ -145,8 +168,8 @@ class Routes:
 
     def _attach_container(self, call: Exchange, name: str) -> None:
         container = self._engine.containers.find(name)
-        wanted = {"stdin": Stream.STDIN, "stdout": Stream.STDOUT, "stderr": Stream.STDERR}
-        streams = frozenset(stream for name, stream in wanted.items() if call.query.get(name) == "1")
+        parameters = {"stdin": Stream.STDIN, "stdout": Stream.STDOUT, "stderr": Stream.STDERR}
+        streams = frozenset(stream for key, stream in parameters.items() if call.query.get(key) == "1")
         if container.process is None or not container.process.running:
             raise Refusal(409, f"Container {container.id} is not running")
         client = AttachedClient(container.process, streams=streams, raw=bool(container.config.get("Tty")))
@@ -226,13 +249,15 @@ class Routes:
             )
         call.begin()
         call.on_abandoned.append(lambda: self._engine.abandoned_pulls.append(str(reference)))
-        self._say_next(call, reference, remote, iter(remote.messages(reference)))
+        self._send_progress(call, reference, remote, remote.messages(reference))
 
-    def _say_next(self, call: Exchange, reference: references.Reference, remote: RemoteImage, messages: Any) -> None:
-        """Say what is due, and come back for the rest."""
+    def _send_progress(
+        self, call: Exchange, reference: references.Reference, remote: RemoteImage, messages: _PullMessages
+    ) -> None:
+        """Send the messages that are due, and schedule the next one."""
         for delay, message in messages:
             if delay:
-                self._engine.clock.callLater(delay, self._say_later, call, reference, remote, messages, message)
+                self._engine.clock.callLater(delay, self._send_due, call, reference, remote, messages, message)
                 return
             call.write(message)
         if remote.stalls or call.finished:
@@ -242,12 +267,17 @@ class Routes:
         call.write({"status": f"Status: Downloaded newer image for {reference.familiar}"})
         call.end()
 
-    def _say_later(
-        self, call: Exchange, reference: references.Reference, remote: RemoteImage, messages: Any, message: Any
+    def _send_due(
+        self,
+        call: Exchange,
+        reference: references.Reference,
+        remote: RemoteImage,
+        messages: _PullMessages,
+        message: dict[str, Any],
     ) -> None:
         if not call.finished:
             call.write(message)
-            self._say_next(call, reference, remote, messages)
+            self._send_progress(call, reference, remote, messages)
         self._engine.network.settle()
 
 

@@ -1,7 +1,7 @@
-"""A thread pool without threads, which is the reactor that hears of its results too.
+"""A thread pool without threads, which also stands in for the reactor that receives its results.
 
-``deferToThreadPool(threads, threads, function)`` with such a *threads* is over when the call returns, or, if they are
-*held*, when the test says so.
+``deferToThreadPool(threads, threads, function)`` with such a *threads* has finished when the call returns, or, if the
+threads are *held*, when the test calls :meth:`MemoryThreads.run`.
 """
 
 from __future__ import annotations
@@ -12,10 +12,13 @@ from typing import Any
 from attrs import define, field
 from twisted.python.failure import Failure
 
+#: mypy takes the threads below for what a caller expects: a thread pool, or a reactor.
+_Expected: Any = object
+
 
 @define
-class MemoryThreads:
-    """Threads that work in the caller's thread.
+class MemoryThreads(_Expected):  # type: ignore[misc]
+    """Runs all work in the caller's thread.
 
     :param held: the work waits for :meth:`run`.
     """
@@ -26,12 +29,12 @@ class MemoryThreads:
     def callInThreadWithCallback(
         self, onResult: Callable[[bool, object], None], function: Callable[..., object], *args: Any, **kwargs: Any
     ) -> None:
-        """As ``twisted.python.threadpool.ThreadPool`` does, without a thread."""
+        """Do what ``twisted.python.threadpool.ThreadPool`` does, without a thread."""
 
         def work() -> None:
             try:
                 result = function(*args, **kwargs)
-            except Exception:  # noqa: BLE001 - a pool hands on whatever is raised
+            except Exception:  # noqa: BLE001 - a pool passes on any exception
                 onResult(False, Failure())
             else:
                 onResult(True, result)
@@ -41,11 +44,11 @@ class MemoryThreads:
             self.run()
 
     def callFromThread(self, function: Callable[..., object], *args: Any, **kwargs: Any) -> None:
-        """As ``IReactorFromThreads`` does, at once."""
+        """Do what ``IReactorFromThreads`` does, at once."""
         function(*args, **kwargs)
 
     def run(self) -> None:
-        """Do the work that waits."""
+        """Do the waiting work."""
         waiting, self.waiting = self.waiting, []
         for work in waiting:
             work()

@@ -53,6 +53,8 @@ class SpdyClient(Protocol):
     :param versions: offered in X-Stream-Protocol-Version, in a header each.
     """
 
+    transport: Any
+
     def __init__(self, target: str, versions: tuple[str, ...] = ("v4.channel.k8s.io",)) -> None:
         self._target = target
         self._versions = versions
@@ -154,6 +156,8 @@ class WebSocketClient(Protocol):
     :param target: path and query of the URL.
     :param subprotocols: offered, in order.
     """
+
+    transport: Any
 
     def __init__(self, target: str, subprotocols: tuple[str, ...] = ("v5.channel.k8s.io",)) -> None:
         self._request = Request(host="node", target=target, subprotocols=list(subprotocols))

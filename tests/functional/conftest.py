@@ -26,6 +26,7 @@ import pytest
 
 from tests.conftest import engine_of
 from tests.functional.pod_networks import cni_daemon, cni_node, either_runtime, pod_network  # noqa: F401 - used by name
+from tests.functional.pushed_images import clean_images, private_image, pushed_image  # noqa: F401 - used by name
 from tests.harness import images
 from tests.harness.client import CRI
 from tests.harness.containerd import Containerd

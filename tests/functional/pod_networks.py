@@ -111,7 +111,8 @@ def mapping(host_port: int, **fields: Any) -> list[api.PortMapping]:
 
 def network_ready(client: CRI) -> api.RuntimeCondition:
     """Return the condition NetworkReady."""
-    conditions = client.runtime.Status(api.StatusRequest()).status.conditions
+    response: api.StatusResponse = client.runtime.Status(api.StatusRequest())
+    conditions = response.status.conditions
     return next(condition for condition in conditions if condition.type == "NetworkReady")
 
 

@@ -1,4 +1,4 @@
-"""Requests that are wrong in themselves: refused by name, without a trace, and without harm."""
+"""Invalid requests: the error names the field, and nothing is created."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ INVALID = grpc.StatusCode.INVALID_ARGUMENT
 
 @pytest.fixture(autouse=True)
 def nothing_left(cri: CRI, engine: Engine) -> Iterator[None]:
-    """After each test the runtime answers, and has no pod or container that was not there before."""
+    """Check after each test that the runtime responds and has no new pod or container."""
     before = engine.container_names()
     yield
     cri.clean()
@@ -36,7 +36,7 @@ def _pod(change: Callable[[api.PodSandboxConfig], object]) -> Callable[[CRI], ap
     return request
 
 
-#: What is wrong, the field the text has to name, and how to make such a request.
+#: The mistake, the field that the text has to name, and the function that builds the request.
 BAD_PODS: list[tuple[str, str, Callable[[CRI], api.RunPodSandboxRequest]]] = [
     ("nothing", "config", lambda cri: api.RunPodSandboxRequest()),
     ("no metadata", "metadata", _pod(lambda config: config.ClearField("metadata"))),
@@ -74,7 +74,7 @@ BAD_PODS: list[tuple[str, str, Callable[[CRI], api.RunPodSandboxRequest]]] = [
     (
         "unknown protocol",
         "port_mappings",
-        _pod(lambda config: config.port_mappings.add(container_port=1, host_port=2, protocol=77)),  # type: ignore[arg-type]
+        _pod(lambda config: config.port_mappings.add(container_port=1, host_port=2, protocol=77)),
     ),
     (
         "unknown network mode",
@@ -91,7 +91,7 @@ BAD_PODS: list[tuple[str, str, Callable[[CRI], api.RunPodSandboxRequest]]] = [
 
 @pytest.mark.parametrize(("field", "make"), [case[1:] for case in BAD_PODS], ids=[case[0] for case in BAD_PODS])
 def test_bad_pod(cri: CRI, field: str, make: Callable[[CRI], api.RunPodSandboxRequest]) -> None:
-    """A sandbox configuration that is wrong is INVALID_ARGUMENT, and the text names the field."""
+    """An invalid sandbox configuration fails with INVALID_ARGUMENT, and the text names the field."""
     request = make(cri)
     text = refused(lambda: cri.runtime.RunPodSandbox(request), INVALID)
     assert field in text
@@ -132,7 +132,7 @@ BAD_CONTAINERS: list[tuple[str, str, Callable[[CRI], api.ContainerConfig]]] = [
     (
         "unknown propagation",
         "propagation",
-        _container(lambda config: config.mounts.add(host_path="/tmp", container_path="/a", propagation=8)),  # type: ignore[arg-type]
+        _container(lambda config: config.mounts.add(host_path="/tmp", container_path="/a", propagation=8)),
     ),
     ("log path upwards", "log_path", _container(lambda config: setattr(config, "log_path", "../../etc/passwd"))),
     ("NUL in the log path", "log_path", _container(lambda config: setattr(config, "log_path", "a\0b"))),
@@ -164,7 +164,7 @@ BAD_CONTAINERS: list[tuple[str, str, Callable[[CRI], api.ContainerConfig]]] = [
     ("field", "make"), [case[1:] for case in BAD_CONTAINERS], ids=[case[0] for case in BAD_CONTAINERS]
 )
 def test_bad_container(cri: CRI, field: str, make: Callable[[CRI], api.ContainerConfig]) -> None:
-    """A container configuration that is wrong is INVALID_ARGUMENT, and the text names the field."""
+    """An invalid container configuration fails with INVALID_ARGUMENT, and the text names the field."""
     pod = cri.pod()
     pod_id = cri.run_pod(pod)
     request = api.CreateContainerRequest(pod_sandbox_id=pod_id, config=make(cri), sandbox_config=pod)
@@ -174,7 +174,7 @@ def test_bad_container(cri: CRI, field: str, make: Callable[[CRI], api.Container
 
 
 def test_create_in_no_sandbox(cri: CRI) -> None:
-    """CreateContainer without a sandbox id is INVALID_ARGUMENT."""
+    """CreateContainer without a sandbox id fails with INVALID_ARGUMENT."""
     request = api.CreateContainerRequest(config=cri.container(), sandbox_config=cri.pod())
     assert "pod_sandbox_id" in refused(lambda: cri.runtime.CreateContainer(request), INVALID)
 
@@ -194,7 +194,7 @@ def test_create_in_no_sandbox(cri: CRI) -> None:
     ],
 )
 def test_empty_id(cri: CRI, method: str, field: str) -> None:
-    """An empty id is INVALID_ARGUMENT; it is not taken as a prefix of every id."""
+    """An empty id fails with INVALID_ARGUMENT; it does not match as a prefix of every id."""
     cri.run_in_pod()
     request = getattr(api, f"{method}Request")()
     assert field in refused(lambda: getattr(cri.runtime, method)(request), INVALID)
@@ -203,7 +203,7 @@ def test_empty_id(cri: CRI, method: str, field: str) -> None:
 
 @pytest.mark.parametrize("bad_id", ["../../etc", "a/b", "a b", "a\0b", "?force=1", "#", "%2e%2e", "ü" * 20])
 def test_odd_ids_are_not_found_or_refused(cri: CRI, bad_id: str) -> None:
-    """An id that cannot be one does not reach the engine's URL; it is refused or not found."""
+    """An id with illegal characters does not reach the engine's URL; the call is refused or finds nothing."""
     status = api.ContainerStatusRequest(container_id=bad_id)
     codes = (grpc.StatusCode.NOT_FOUND, INVALID)
     refused(lambda: cri.runtime.ContainerStatus(status), *codes)
@@ -212,7 +212,7 @@ def test_odd_ids_are_not_found_or_refused(cri: CRI, bad_id: str) -> None:
 
 
 def test_exec_of_nothing(cri: CRI) -> None:
-    """ExecSync without a command is INVALID_ARGUMENT."""
+    """ExecSync without a command fails with INVALID_ARGUMENT."""
     _, container_id = cri.run_in_pod()
     assert "cmd" in refused(lambda: cri.execute(container_id), INVALID)
 
@@ -221,20 +221,20 @@ def test_exec_of_nothing(cri: CRI) -> None:
     "reference", ["", "team/UPPER", "a b", "a:b:c", "a@sha256:short", "http://a/b", "-a", "a\0b", "a" * 100_000]
 )
 def test_malformed_image_reference(cri: CRI, reference: str) -> None:
-    """A reference that breaks the grammar is INVALID_ARGUMENT for a pull, and is named shortened if it is long."""
+    """Pulling a malformed reference fails with INVALID_ARGUMENT; the text shortens a long one."""
     text = refused(lambda: cri.pull(reference), INVALID)
     assert "image" in text
     assert len(text) < 1000
 
 
 def test_status_and_removal_of_no_image(cri: CRI) -> None:
-    """ImageStatus and RemoveImage without an image are INVALID_ARGUMENT."""
+    """ImageStatus and RemoveImage without an image fail with INVALID_ARGUMENT."""
     refused(lambda: cri.images.ImageStatus(api.ImageStatusRequest()), INVALID)
     refused(lambda: cri.images.RemoveImage(api.RemoveImageRequest()), INVALID)
 
 
 def test_wrong_sizes_of_an_update(cri: CRI) -> None:
-    """UpdateContainerResources with impossible values is refused and changes nothing."""
+    """UpdateContainerResources with impossible values fails with INVALID_ARGUMENT and changes nothing."""
     config = cri.container()
     config.linux.resources.memory_limit_in_bytes = 64 << 20
     pod = cri.pod()
@@ -249,8 +249,8 @@ def test_wrong_sizes_of_an_update(cri: CRI) -> None:
     assert cri.status(container_id).resources.linux.memory_limit_in_bytes == 64 << 20
 
 
-def test_messages_that_are_no_messages(cri: CRI) -> None:
-    """Bytes that are no protobuf message are an error of that call alone."""
+def test_bytes_that_are_no_message(cri: CRI) -> None:
+    """A call whose bytes are no protobuf message fails; the next call works."""
     raw = cri.channel.unary_unary("/runtime.v1.RuntimeService/RunPodSandbox")
     for body in (b"\xff" * 100, b"\x0a\xff\xff\xff\xff\x0f", b"\x0a\x03\xff\xfe\xfd"):
         with pytest.raises(grpc.RpcError):
@@ -259,23 +259,23 @@ def test_messages_that_are_no_messages(cri: CRI) -> None:
 
 
 def test_message_beyond_the_limit(cri: CRI) -> None:
-    """A request of more than 16 MiB is refused, and the next one works."""
+    """A request of more than 16 MiB fails; the next one works."""
     with grpc.insecure_channel(f"unix://{cri.socket}", options=[("grpc.max_send_message_length", -1)]) as channel:
-        stub: Any = api_pb2_grpc.RuntimeServiceStub(channel)  # type: ignore[no-untyped-call]
+        stub: Any = api_pb2_grpc.RuntimeServiceStub(channel)
         request = api.VersionRequest(version="x" * (17 << 20))
         refused(lambda: stub.Version(request, timeout=10), grpc.StatusCode.RESOURCE_EXHAUSTED)
     cri.runtime.Version(api.VersionRequest())
 
 
 def test_unknown_methods_are_unimplemented(cri: CRI) -> None:
-    """kubelet falls back on UNIMPLEMENTED only, so a method that does not exist is that."""
+    """An unknown method fails with UNIMPLEMENTED, the only code on which kubelet falls back."""
     for name in ("/runtime.v1.RuntimeService/NoSuchMethod", "/runtime.v9.RuntimeService/Version"):
         raw = cri.channel.unary_unary(name)
         refused(lambda raw=raw: raw(b"", timeout=10), grpc.StatusCode.UNIMPLEMENTED)  # type: ignore[misc]
 
 
 def test_large_but_legal(cri: CRI) -> None:
-    """A container with a thousand variables, labels and annotations is made and comes back whole."""
+    """A container keeps a thousand variables, labels and annotations."""
     pod = cri.pod()
     many = {f"key-{number}": "v" * 100 for number in range(1000)}
     envs = [api.KeyValue(key=key.replace("-", "_"), value=value.encode()) for key, value in many.items()]

@@ -1,4 +1,4 @@
-"""What ``make run`` and ``make demo`` do, on the tests' engine."""
+"""``make run`` and ``make demo`` on the tests' engine."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EXAMPLES = REPOSITORY / "etc" / "examples"
 
 @pytest.fixture(scope="module")
 def running(session_root: Path, engine: Engine) -> Iterator[tuple[Program, str]]:
-    """``tools/run.py`` with a criwist that serves, and its endpoint."""
+    """A running ``tools/run.py`` whose criwist serves, and its endpoint."""
     directory = session_root / "demo"
     directory.mkdir()
     socket = directory / "criwist.sock"
@@ -50,7 +50,7 @@ def _demo(endpoint: str, engine: Engine, *arguments: str) -> subprocess.Complete
 
 
 def test_hello(running: tuple[Program, str], engine: Engine) -> None:
-    """The example's pod says hello; state, address and log are printed, and nothing is left of it."""
+    """The demo runs the example's pod, prints its state, address and log, and removes it."""
     before = engine.container_names()
     run = _demo(running[1], engine, str(EXAMPLES / "hello.yaml"))
     assert run.returncode == 0, run.stdout + run.stderr
@@ -66,7 +66,7 @@ def test_hello(running: tuple[Program, str], engine: Engine) -> None:
 
 
 def test_two_containers(running: tuple[Program, str], engine: Engine) -> None:
-    """Init container, shared volume, shared network and shared process ids of the other example work together."""
+    """The second example has an init container, a shared volume, a shared network and a shared PID namespace."""
     run = _demo(running[1], engine, str(EXAMPLES / "two-containers.yaml"))
     assert run.returncode == 0, run.stdout + run.stderr
     assert "    It works" in run.stdout
@@ -74,7 +74,7 @@ def test_two_containers(running: tuple[Program, str], engine: Engine) -> None:
 
 
 def test_failing_pod(running: tuple[Program, str], engine: Engine, tmp_path: Path) -> None:
-    """A container that fails makes the demo fail, after its log was shown and the pod removed."""
+    """The demo of a failing container prints its log, removes the pod and fails."""
     before = engine.container_names()
     manifest = tmp_path / "pod.yaml"
     container = {"name": "c", "image": "criwist.example/busybox:1", "command": ["sh", "-c", "echo no luck; exit 3"]}
@@ -87,7 +87,7 @@ def test_failing_pod(running: tuple[Program, str], engine: Engine, tmp_path: Pat
 
 
 def test_errors_are_sentences(running: tuple[Program, str], engine: Engine, tmp_path: Path) -> None:
-    """A manifest that is wrong or a socket where nobody answers is one line, not a traceback."""
+    """A wrong manifest or a socket without a server prints one line, not a traceback."""
     manifest = tmp_path / "pod.yaml"
     manifest.write_text("apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {containers: [{name: c}]}\n")
     wrong = _demo(running[1], engine, str(manifest))
@@ -99,6 +99,6 @@ def test_errors_are_sentences(running: tuple[Program, str], engine: Engine, tmp_
 
 
 def test_run_ends_on_request(running: tuple[Program, str]) -> None:
-    """SIGTERM ends criwist and ``make run`` with it, as a success."""
+    """SIGTERM ends ``make run`` and its criwist with success."""
     program, _ = running
     assert program.stop() == 0

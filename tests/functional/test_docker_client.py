@@ -1,4 +1,4 @@
-"""The client on a real engine that is restarted, killed, or behind TLS."""
+"""The client of an engine that restarts, is killed, or is behind TLS."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ NO_NETWORK = {"HostConfig": {"NetworkMode": "none"}}
 
 @pytest.fixture(scope="module")
 def mortal_engine(engine_factory: Callable[..., Engine]) -> Engine:
-    """An engine that may be ended."""
+    """An engine that tests may stop."""
     return engine_factory(bridge=False)
 
 
 class ClientCase(TestCase):
-    """An engine, and clients of it."""
+    """A test case with an engine and clients of it."""
 
     timeout = scaled(120)
 
     def started(self, engine: Engine) -> Engine:
-        """*engine*, running, with an image and without containers."""
+        """Return *engine*, running, with an image and without containers."""
         if not engine.answers():
             engine.start()
         images.load(engine, images.image(images.BUSYBOX).archive(images.BUSYBOX))
@@ -48,16 +48,16 @@ class ClientCase(TestCase):
         return engine
 
     def client(self, address: str, tls: TLSFiles | None = None) -> Docker:
-        """A client of the engine at this address."""
+        """Return a client of the engine at this address."""
         from twisted.internet import reactor
 
         self.reactor: Any = reactor
-        ways = connections(reactor, address, tls)
-        self.addCleanup(ways.close)
-        return Docker(reactor, ways)
+        engine_connections = connections(reactor, address, tls)
+        self.addCleanup(engine_connections.close)
+        return Docker(reactor, engine_connections)
 
     async def raises(self, kind: type[Exception], call: Any) -> Any:
-        """The exception that *call* raises."""
+        """Return the exception that *call* raises."""
         try:
             result = await call
         except kind as error:
@@ -65,33 +65,33 @@ class ClientCase(TestCase):
         return self.fail(f"{kind.__name__} was not raised, but {result!r} returned")
 
     async def pause(self, seconds: float) -> None:
-        """Let the reactor run."""
+        """Run the reactor for some seconds."""
         await deferLater(self.reactor, seconds, lambda: None)
 
 
 class RestartTests(ClientCase):
-    """The engine comes and goes."""
+    """An engine that stops and starts."""
 
     mortal: Engine
 
     @pytest.fixture(autouse=True)
-    def _take(self, mortal_engine: Engine) -> None:
+    def _take_engine(self, mortal_engine: Engine) -> None:
         self.mortal = mortal_engine
 
     async def test_kept_connections_survive_a_restart(self) -> None:
-        """No call fails after the engine is back, though the connections kept open are dead."""
+        """No call fails after a restart, although all pooled connections are dead."""
         engine = self.started(self.mortal)
         docker = self.client(engine.endpoint)
         await docker.connect()
         for _ in range(3):
-            engine.restart()  # the reactor does not turn meanwhile, so it has not noticed
+            engine.restart()  # the reactor does not run meanwhile, so it has not noticed
             await docker.ping()
             container = await docker.create_container("", {"Image": images.BUSYBOX, "Cmd": ["true"], **NO_NETWORK})
             await docker.remove_container(container, force=False, volumes=True)
             await docker.info()
 
     async def test_an_engine_that_is_down_is_unavailable(self) -> None:
-        """Calls of every kind, and the feed; when it is back they work again."""
+        """Calls and the event feed raise Unavailable while the engine is down, and work again when it is up."""
         engine = self.started(self.mortal)
         docker = self.client(engine.endpoint)
         await docker.connect()
@@ -111,11 +111,11 @@ class RestartTests(ClientCase):
         ):
             error = await self.raises(Unavailable, call)
             self.assertTrue(str(error).startswith("Docker is away"), str(error))
-        engine.start()  # in this thread: the engine is ended when the thread that started it ends
+        engine.start()  # in this thread: the engine dies with the thread that started it
         await docker.connect()
 
     async def test_an_engine_killed_under_a_call(self) -> None:
-        """A stop that waits for its grace, and an exec that runs, are told at once."""
+        """A waiting stop and a running exec fail as soon as the engine is killed."""
         engine = self.started(self.mortal)
         docker = self.client(engine.endpoint)
         body = {"Image": images.BUSYBOX, "Cmd": ["sh", "-c", "trap '' TERM; sleep 1000"], **NO_NETWORK}
@@ -130,7 +130,7 @@ class RestartTests(ClientCase):
         await output.ended
 
     async def test_a_cancelled_call_drops_its_connection(self) -> None:
-        """The engine sees its client go."""
+        """Cancelling a call closes its connection to the engine."""
         engine = self.started(self.mortal)
         docker = self.client(engine.endpoint)
         feed = Feed(docker)
@@ -146,18 +146,18 @@ class RestartTests(ClientCase):
 
 
 class TLSTests(ClientCase):
-    """An engine behind TLS, with certificates on both sides."""
+    """An engine behind TLS with certificates on both sides."""
 
     make_engine: Callable[..., Engine]
     root: Path
 
     @pytest.fixture(autouse=True)
-    def _take(self, engine_factory: Callable[..., Engine], tmp_path: Path) -> None:
+    def _take_engine(self, engine_factory: Callable[..., Engine], tmp_path: Path) -> None:
         self.make_engine = engine_factory
         self.root = tmp_path
 
     async def test_tls(self) -> None:
-        """Calls, events and execs work; the end of input comes to the process; strangers are refused."""
+        """Calls, events and execs work over TLS, with the end of input; wrong certificates are refused."""
         authority, port = Authority(self.root), free_port()
         server, ours = authority.issue("engine.test", "127.0.0.1"), authority.issue("us")
         flags = ["--tlsverify", f"--tlscacert={server.ca}", f"--tlscert={server.certificate}", f"--tlskey={server.key}"]
@@ -169,7 +169,7 @@ class TLSTests(ClientCase):
         await self.check_strangers(port, ours)
 
     async def check_calls(self, docker: Docker) -> None:
-        """The usual."""
+        """Check calls and the event feed."""
         await self.raises(NotFound, docker.inspect_container("absent"))
         feed = Feed(docker)
         await feed.connected
@@ -178,7 +178,7 @@ class TLSTests(ClientCase):
         await feed.stop()
 
     async def check_input(self, docker: Docker) -> None:
-        """A megabyte through ``cat`` and back, then our half's end."""
+        """Check that ``cat`` returns a megabyte and ends with its input."""
         body = {"Cmd": ["cat"], "AttachStdin": True, "AttachStdout": True, "AttachStderr": True}
         exec_id = await docker.create_exec("one", body)
         output = Output(await docker.start_exec(exec_id, tty=False))
@@ -192,7 +192,7 @@ class TLSTests(ClientCase):
         self.assertEqual((await docker.inspect_exec(exec_id))["ExitCode"], 0)
 
     async def check_strangers(self, port: int, ours: TLSFiles) -> None:
-        """An unknown authority, a certificate for another name, and we without a certificate."""
+        """Check an unknown authority, a certificate for another name, and a client without a certificate."""
         address = f"tcp://127.0.0.1:{port}"
         stranger = Authority(self.root, "stranger")
         for call in (
@@ -206,6 +206,6 @@ class TLSTests(ClientCase):
 
 
 def _connections(engine: Engine) -> int:
-    """How many connections the engine's socket has."""
+    """Return the number of connections to the engine's socket."""
     lines = Path("/proc/net/unix").read_text().splitlines()
     return sum(line.endswith(f" {engine.socket}") for line in lines)

@@ -1,4 +1,4 @@
-"""A real engine, behind the client, keeps what IDocker promises: what the memory engine imitates is so."""
+"""The contract of IDocker on real engines, which the memory engine imitates."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.harness.images import BUSYBOX
 
 
 class EngineCase(TestCase):
-    """Carries scenarios out on the reactor, each on an engine without containers."""
+    """Runs scenarios on the reactor, each on an engine without containers."""
 
     timeout = scaled(60)
     #: The name of a newer engine; empty for the shared one.
@@ -32,17 +32,17 @@ class EngineCase(TestCase):
         self.engine = fixture(self.newer) if self.newer else fixture
 
     def situation(self) -> contract.Situation:
-        """The engine, emptied."""
+        """Return the engine without containers."""
         from twisted.internet import reactor
 
         self.engine.remove_containers()
-        ways = connections(reactor, self.engine.endpoint)
-        self.addCleanup(ways.close)
+        engine_connections = connections(reactor, self.engine.endpoint)
+        self.addCleanup(engine_connections.close)
         self.addCleanup(self.engine.remove_containers)
-        return contract.Situation(Docker(reactor, ways), reactor, BUSYBOX)
+        return contract.Situation(Docker(reactor, engine_connections), reactor, BUSYBOX)
 
     def carry_out(self, scenario: Coroutine[Any, Any, None]) -> Deferred[None]:
-        """Run it on the reactor."""
+        """Run a scenario on the reactor."""
         return Deferred.fromCoroutine(scenario)
 
 
@@ -50,13 +50,13 @@ EngineTests = docker_contract(EngineCase)
 
 
 class _On26(EngineCase):
-    """The same on API 1.45."""
+    """The contract on API 1.45."""
 
     newer = "docker-26"
 
 
 class _On28WithContainerd(EngineCase):
-    """The same on API 1.51, where images lie in containerd."""
+    """The contract on API 1.51 with the containerd image store."""
 
     newer = "docker-28-containerd"
 

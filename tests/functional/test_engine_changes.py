@@ -1,4 +1,4 @@
-"""What others do to the engine's containers, and what becomes of us when the engine goes and comes."""
+"""Changes that other clients make in the engine, and engines and criwists that stop and start again."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from tests.harness.counting_proxy import CountingProxy
 from tests.harness.daemon import Daemon
 from tests.harness.engine import Engine, EngineError
 
-#: Within this many seconds a change shows.
+#: Seconds within which a read has a change.
 SOON = 1.0
 
 
-# -- behind our back
+# -- other clients of the engine
 
 
 def test_docker_kill(cri: CRI, engine: Engine) -> None:
@@ -38,7 +38,7 @@ def test_docker_kill(cri: CRI, engine: Engine) -> None:
 
 
 def test_docker_rm(cri: CRI, engine: Engine) -> None:
-    """A container that ``docker rm -f`` removed is gone within a second."""
+    """A container that ``docker rm -f`` removed is unknown within a second."""
     _, container_id = cri.run_in_pod()
     engine.delete(f"/containers/{container_id}", force="1")
     eventually(lambda: cri.container_ids() == [], within=SOON)
@@ -48,7 +48,7 @@ def test_docker_rm(cri: CRI, engine: Engine) -> None:
 
 
 def test_docker_rm_of_a_sandbox(cri: CRI, engine: Engine) -> None:
-    """A sandbox that ``docker rm -f`` removed is gone within a second; its container can be removed."""
+    """A sandbox that ``docker rm -f`` removed is unknown within a second; its container can be removed."""
     pod_id, container_id = cri.run_in_pod()
     engine.delete(f"/containers/{pod_id}", force="1")
     eventually(lambda: pod_id not in cri.pod_ids(), within=SOON)
@@ -67,7 +67,7 @@ def test_kill_of_the_process(cri: CRI, engine: Engine) -> None:
 
 
 def test_out_of_memory(cri: CRI) -> None:
-    """The first answer that says EXITED of a container killed for its memory says OOMKilled too: kubelet looks once."""
+    """The first EXITED status of an OOM-killed container has the reason OOMKilled, because kubelet reads it once."""
     config = cri.container("sh", "-c", "sleep 0.3; tail /dev/zero")
     config.linux.resources.memory_limit_in_bytes = 16 << 20
     pod = cri.pod()
@@ -76,7 +76,7 @@ def test_out_of_memory(cri: CRI) -> None:
 
 
 def test_docker_run_is_not_ours(cri: CRI, engine: Engine) -> None:
-    """A container that somebody starts with Docker alone is neither pod nor container of ours."""
+    """A container that Docker alone started is in no list of pods or containers."""
     created = engine.post("/containers/create", {"Image": images.BUSYBOX, "Cmd": ["sleep", "100"]})["Id"]
     engine.post(f"/containers/{created}/start")
     try:
@@ -90,8 +90,8 @@ def test_docker_run_is_not_ours(cri: CRI, engine: Engine) -> None:
         engine.delete(f"/containers/{created}", force="1")
 
 
-def test_own_writes_show_at_once(cri: CRI) -> None:
-    """What an RPC has done is in the next answer, without any waiting."""
+def test_reads_follow_own_writes(cri: CRI) -> None:
+    """The next read has the change that an RPC made, without a wait."""
     pod = cri.pod()
     running = api.ContainerStateValue(state=api.CONTAINER_RUNNING)
     for _ in range(10):
@@ -112,10 +112,10 @@ def test_own_writes_show_at_once(cri: CRI) -> None:
         assert cri.pod_ids() == []
 
 
-# -- how often the engine is asked
+# -- calls of the engine
 
 
-def test_reads_ask_the_engine_nothing(
+def test_reads_make_no_engine_call(
     criwist_daemon: Callable[..., Daemon], client_of: Callable[[Daemon], CRI], engine: Engine
 ) -> None:
     """List and Status calls make no call to the engine in steady state."""
@@ -142,12 +142,12 @@ def test_reads_ask_the_engine_nothing(
         proxy.close()
 
 
-# -- the engine goes and comes
+# -- stops and starts
 
 
 @pytest.fixture
 def own_engine(engine_factory: Callable[..., Engine]) -> Iterator[Engine]:
-    """An engine of the test's own that leaves its containers running when it ends."""
+    """An engine of the test's own whose containers outlive it."""
     engine = engine_factory(live_restore=True)
     engine.start()
     images.load_all(engine)
@@ -163,7 +163,7 @@ def _ready(cri: CRI) -> bool:
 def test_engine_is_killed_and_comes_back(
     own_engine: Engine, criwist_daemon: Callable[..., Daemon], client_of: Callable[[Daemon], CRI]
 ) -> None:
-    """While the engine is away Status says so and other calls are UNAVAILABLE; after, all is as it is in the engine."""
+    """Without the engine Status is not ready and calls fail with UNAVAILABLE; afterwards all is as in the engine."""
     daemon = criwist_daemon(engine=own_engine)
     daemon.start()
     cri = client_of(daemon)
@@ -189,7 +189,7 @@ def test_engine_is_killed_and_comes_back(
 def test_start_without_an_engine(
     own_engine: Engine, criwist_daemon: Callable[..., Daemon], client_of: Callable[[Daemon], CRI]
 ) -> None:
-    """criwist serves without the engine, says in Status that it is not ready, and finds the engine when it comes."""
+    """criwist serves without the engine, with a Status that is not ready, and connects when the engine starts."""
     own_engine.stop()
     daemon = criwist_daemon(engine=own_engine)
     cri = client_of(daemon)
@@ -203,7 +203,7 @@ def test_start_without_an_engine(
 def test_restart_of_criwist(
     own_engine: Engine, criwist_daemon: Callable[..., Daemon], client_of: Callable[[Daemon], CRI]
 ) -> None:
-    """A criwist that was killed and started again knows all pods as they were, addresses and handlers included."""
+    """A criwist that was killed and started again knows all pods, with their addresses and handlers."""
     daemon = criwist_daemon(engine=own_engine)
     daemon.start()
     cri = client_of(daemon)
@@ -221,7 +221,7 @@ def test_restart_of_criwist(
 def test_container_that_the_engine_cannot_inspect(
     criwist_daemon: Callable[..., Daemon], client_of: Callable[[Daemon], CRI], engine: Engine
 ) -> None:
-    """A container whose layer is lost is shown as the engine lists it, holds up nobody else, and can be removed."""
+    """A container whose layer is lost is listed as in the engine, delays no other container, and can be removed."""
     daemon = criwist_daemon()
     daemon.start()
     client = client_of(daemon)
@@ -248,7 +248,7 @@ def test_container_that_the_engine_cannot_inspect(
 def test_events_missed_while_away(
     own_engine: Engine, criwist_daemon: Callable[..., Daemon], client_of: Callable[[Daemon], CRI]
 ) -> None:
-    """What happened to containers while criwist was not running is known as soon as it serves again."""
+    """criwist knows changes of containers that it missed as soon as it serves again."""
     daemon = criwist_daemon(engine=own_engine)
     daemon.start()
     cri = client_of(daemon)

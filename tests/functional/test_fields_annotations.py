@@ -1,4 +1,4 @@
-"""Annotations, as far as they are the OCI runtime's: Docker passes them on from API 1.43 on."""
+"""Annotations of the OCI specification: Docker passes them to the OCI runtime since API 1.43."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from tests.harness.client import CRI
 from tests.harness.engine import Engine
 
 MARK = {"criwist.test/mark": "ü = 'x'"}
-#: runc, where systemd makes its cgroups, would take the one for a property of the unit, and crun obey the other.
+#: With systemd's cgroups runc would set the first as a property of the unit; crun would obey the second.
 ORDER = {"org.systemd.property.MemoryHigh": "uint64 1048576", "run.oci.handler": "wasm"}
 
 
 def bundled(engine: Engine, container_id: str) -> dict[str, Any]:
-    """The annotations in what the engine tells the OCI runtime of a running container."""
+    """Return the annotations in the OCI specification of a running container."""
     bundle = engine.root / "exec/containerd/daemon/io.containerd.runtime.v2.task/moby" / container_id
     annotations: dict[str, Any] = json.loads((bundle / "config.json").read_text()).get("annotations", {})
     return annotations
@@ -25,7 +25,7 @@ def bundled(engine: Engine, container_id: str) -> dict[str, Any]:
 
 @pytest.mark.newer_engines
 def test_annotations_of_the_oci_runtime(cri: CRI, engine_of_cri: Engine) -> None:
-    """Sandbox and container have their annotations in the bundle if the engine can, but no orders to a runtime."""
+    """The OCI specification has the annotations since API 1.43, except those that a runtime obeys."""
     pod = cri.pod(annotations={**MARK, **ORDER})
     pod_id, container_id = cri.run_in_pod(pod=pod, annotations={**MARK, **ORDER})
     version = tuple(int(part) for part in engine_of_cri.get("/version")["ApiVersion"].split("."))

@@ -1,4 +1,4 @@
-"""Image volumes: an image's files in a container that runs another image.  containerd 1.6 does not know them."""
+"""Image volumes: an image's files in a container that runs another image.  containerd 1.6 does not have them."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ _ON_ALL = pytest.mark.newer_engines("docker-26", "docker-28", "docker-28-contain
 
 
 def volume(image: str = images.USER_NAME, **fields: Any) -> api.Mount:
-    """A mount of an image at /image."""
+    """Return a mount of an image at /image."""
     values = {"container_path": "/image", "readonly": True, "image": api.ImageSpec(image=image)}
     return api.Mount(**{**values, **fields})
 
 
 def container(cri: CRI, *mounts: api.Mount) -> str:
-    """A running container with these mounts."""
+    """Run a container with these mounts, and return its id."""
     return run(cri, cri.container(mounts=mounts))
 
 
 @_ON_ALL
 def test_image(cri: CRI) -> None:
-    """The image's files are there, beside those of the container's own image."""
+    """The container has the files of the mounted image beside those of its own image."""
     container_id = container(cri, volume())
     assert cri.output(container_id, "cat", "/image/data/file") == "from the image\n"
     assert "alice" in cri.output(container_id, "cat", "/image/etc/passwd")
@@ -45,14 +45,14 @@ def test_image(cri: CRI) -> None:
 
 @_ON_ALL
 def test_it_is_read_only(cri: CRI) -> None:
-    """Nothing can be written, also not by root with rights to mount."""
+    """The mount is read-only, for root too."""
     container_id = container(cri, volume())
     assert b"Read-only" in cri.execute(container_id, "touch", "/image/file").stderr
     assert "ro" in mounted(cri, container_id)["/image"][5].split(",")
 
 
 def test_sub_path(cri: CRI) -> None:
-    """A sub path is a directory of the image, or a file."""
+    """A sub path mounts a directory or a file of the image."""
     container_id = container(
         cri, volume(image_sub_path="data"), volume(container_path="/one-file", image_sub_path="etc/group")
     )
@@ -61,21 +61,21 @@ def test_sub_path(cri: CRI) -> None:
 
 
 def test_one_image_twice(cri: CRI) -> None:
-    """The container's own image can be mounted too, and an image more than once."""
+    """A container can mount its own image, and one image twice."""
     container_id = container(cri, volume(images.BUSYBOX), volume(images.BUSYBOX, container_path="/again"))
     assert cri.output(container_id, "cat", "/image/data/file", "/again/data/file") == "from the image\n" * 2
 
 
-def test_it_is_told(cri: CRI) -> None:
-    """ContainerStatus tells the image, by the id that ImageStatus has, and the sub path; no path of the host's."""
+def test_it_is_reported(cri: CRI) -> None:
+    """ContainerStatus reports the mount with the image's id and the sub path, and without a host path."""
     container_id = container(cri, volume(image_sub_path="data"))
-    (told,) = (one for one in cri.status(container_id).mounts if one.container_path == "/image")
+    (reported,) = (one for one in cri.status(container_id).mounts if one.container_path == "/image")
     image = cri.image(images.USER_NAME)
     assert image is not None
-    assert told.image.image == image.id
-    assert told.image_sub_path == "data"
-    assert told.readonly
-    assert not told.host_path
+    assert reported.image.image == image.id
+    assert reported.image_sub_path == "data"
+    assert reported.readonly
+    assert not reported.host_path
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_it_is_told(cri: CRI) -> None:
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_refused(cri: CRI, engine: Engine, fields: dict[str, Any], field: str) -> None:
-    """What an image volume cannot be is refused by the field's name, and nothing is left behind."""
+    """An impossible image volume is refused with the field's name, and nothing is left behind."""
     text = refused(lambda: container(cri, volume(**fields)), grpc.StatusCode.INVALID_ARGUMENT)
     assert field in text
     assert not cri.container_ids()
@@ -101,7 +101,7 @@ def test_refused(cri: CRI, engine: Engine, fields: dict[str, Any], field: str) -
 def test_after_a_crash(
     engine: Engine, criwist_daemon: Callable[..., Daemon], client_of: Callable[[Daemon], CRI]
 ) -> None:
-    """A criwist that was killed finds what it had mounted: what nobody uses any more goes, the rest works on."""
+    """A criwist that starts after a kill unmounts images without a container and keeps the mounts of the others."""
     daemon = criwist_daemon()
     daemon.start()
     cri = client_of(daemon)
@@ -124,7 +124,7 @@ def test_after_a_crash(
 
 @pytest.mark.newer_engines("docker-26-containerd", only=True)
 def test_layers_that_cannot_be_found(cri: CRI) -> None:
-    """Where the engine neither mounts images nor says where their layers are, that is said, and nothing is left."""
+    """An engine that neither mounts images nor reports their layers is refused by name, and nothing is left behind."""
     text = refused(lambda: container(cri, volume()), grpc.StatusCode.FAILED_PRECONDITION)
     assert "image volumes" in text
     assert not cri.container_ids()
@@ -132,18 +132,18 @@ def test_layers_that_cannot_be_found(cri: CRI) -> None:
 
 
 def test_unknown_image(cri: CRI) -> None:
-    """An image that is not there is NOT_FOUND; pulling it is kubelet's business."""
+    """A mount of an absent image fails with NOT_FOUND; kubelet pulls images."""
     assert "absent" in refused(lambda: container(cri, volume("criwist.test/absent:1")), grpc.StatusCode.NOT_FOUND)
 
 
 def trees() -> list[str]:
-    """Where images are mounted for containers, as this session's mount namespace has it."""
+    """Return the mount points of image volumes in this session's mount namespace."""
     points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     return [point for point in points if "/image-volumes/" in point]
 
 
 def test_nothing_is_left(cri: CRI) -> None:
-    """What was mounted for a container goes with it; what another one uses stays."""
+    """Removing a container unmounts its image volume; the volume of another container stays."""
     pod = cri.pod()
     pod_id = cri.run_pod(pod)
     first, second = (cri.run(pod_id, cri.container(mounts=[volume()]), pod) for _ in range(2))
@@ -154,7 +154,7 @@ def test_nothing_is_left(cri: CRI) -> None:
 
 
 def test_image_in_use_stays(cri: CRI) -> None:
-    """An image that is mounted is not removed when kubelet's garbage collection asks for it, only afterwards."""
+    """RemoveImage fails while a container mounts the image, and succeeds afterwards."""
     reference = "criwist.test/volume-in-use:1"
     cri.load(images.variant("volume-in-use").archive(reference))
     container_id = container(cri, volume(reference))

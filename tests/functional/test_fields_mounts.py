@@ -1,4 +1,4 @@
-"""Mounts: read-only, propagation, what may lie at a host path, and what is refused."""
+"""Mounts: kinds of host paths, read-only mounts, propagation, and mounts that are refused."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ PROPAGATIONS = (
 
 
 def tmpfs(path: Path) -> None:
-    """Mount a tmpfs at *path*, which is made."""
+    """Create the directory *path*, and mount a tmpfs there."""
     path.mkdir(exist_ok=True)
     subprocess.run(["mount", "-t", "tmpfs", "criwist-test", path], check=True)
 
 
 @pytest.fixture
 def shared(tmp_path: Path) -> Iterator[Path]:
-    """A directory that is a shared mount, with another mount in it at ``inner``."""
+    """A shared mount with another mount in it at ``inner``."""
     directory = tmp_path / "shared"
     tmpfs(directory)
     subprocess.run(["mount", "--make-shared", directory], check=True)
@@ -41,23 +41,23 @@ def shared(tmp_path: Path) -> Iterator[Path]:
 
 
 def container(cri: CRI, *mounts: api.Mount, **fields: Any) -> str:
-    """A running container with these mounts."""
+    """Run a container with these mounts, and return its id."""
     config = cri.container(mounts=mounts)
     config.linux.MergeFrom(api.LinuxContainerConfig(**fields))
     return run(cri, config)
 
 
 def mount(host_path: Path, container_path: str = "/mnt", **fields: Any) -> api.Mount:
-    """A mount."""
+    """Return a mount of *host_path*."""
     return api.Mount(host_path=str(host_path), container_path=container_path, **fields)
 
 
-# -- what may lie at a host path
+# -- kinds of host paths
 
 
 @pytest.mark.second_opinion
 def test_socket(cri: CRI, tmp_path: Path) -> None:
-    """A socket of the host's can be mounted, and is one in the container."""
+    """A mounted socket of the host is a socket in the container."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "socket"))
         container_id = container(cri, mount(tmp_path / "socket", "/run/socket"))
@@ -66,7 +66,7 @@ def test_socket(cri: CRI, tmp_path: Path) -> None:
 
 @pytest.mark.second_opinion
 def test_link_to_a_link(cri: CRI, tmp_path: Path) -> None:
-    """A host path through several links is the directory at their end, and is told as it was asked for."""
+    """A host path through several links mounts the directory at their end."""
     (tmp_path / "real").mkdir()
     (tmp_path / "first").symlink_to("real")
     (tmp_path / "second").symlink_to(tmp_path / "first")
@@ -77,7 +77,7 @@ def test_link_to_a_link(cri: CRI, tmp_path: Path) -> None:
 
 @pytest.mark.second_opinion
 def test_nested_mounts(cri: CRI, tmp_path: Path) -> None:
-    """A mount inside another is seen whichever was named first."""
+    """A mount inside another is in force, in whichever order they are named."""
     for name in ("outer", "inner"):
         (tmp_path / name).mkdir()
         (tmp_path / name / name).touch()
@@ -87,7 +87,7 @@ def test_nested_mounts(cri: CRI, tmp_path: Path) -> None:
 
 @pytest.mark.second_opinion
 def test_mount_over_shared_memory(cri: CRI, tmp_path: Path) -> None:
-    """A pod's own volume at /dev/shm takes the place of the shared one, as emptyDirs in memory do."""
+    """A mount at /dev/shm, such as an emptyDir in memory, replaces the pod's."""
     (tmp_path / "file").touch()
     container_id = container(cri, mount(tmp_path, "/dev/shm"))
     assert cri.output(container_id, "ls", "/dev/shm") == "file\n"
@@ -96,7 +96,7 @@ def test_mount_over_shared_memory(cri: CRI, tmp_path: Path) -> None:
 @pytest.mark.second_opinion
 @pytest.mark.parametrize("name", ["hosts", "hostname", "resolv.conf"])
 def test_mount_over_what_the_engine_makes(cri: CRI, tmp_path: Path, name: str) -> None:
-    """kubelet's own /etc/hosts wins over the engine's, and so do the others."""
+    """A mount over /etc/hosts, /etc/hostname or /etc/resolv.conf replaces the engine's file."""
     (tmp_path / "file").write_text("from the test\n")
     container_id = container(cri, mount(tmp_path / "file", f"/etc/{name}"))
     assert cri.output(container_id, "cat", f"/etc/{name}") == "from the test\n"
@@ -104,7 +104,7 @@ def test_mount_over_what_the_engine_makes(cri: CRI, tmp_path: Path, name: str) -
 
 @pytest.mark.second_opinion
 def test_odd_names(cri: CRI, tmp_path: Path) -> None:
-    """Colons, commas, spaces and letters beyond ASCII in paths mean themselves."""
+    """Colons, commas, spaces and letters beyond ASCII in paths have no special meaning."""
     path = tmp_path / "a:b,ro ü"
     path.mkdir()
     container_id = container(cri, mount(path, "/c:ro, ü"))
@@ -118,7 +118,7 @@ def test_odd_names(cri: CRI, tmp_path: Path) -> None:
 @pytest.mark.newer_engines
 @pytest.mark.second_opinion
 def test_readonly_is_not_recursive(cri: CRI, shared: Path) -> None:
-    """A read-only mount leaves mounts beneath it as they are."""
+    """A read-only mount leaves the mounts below it writable."""
     container_id = container(cri, mount(shared, readonly=True))
     assert cri.execute(container_id, "touch", "/mnt/file").exit_code != 0
     assert cri.execute(container_id, "touch", "/mnt/inner/file").exit_code == 0
@@ -128,7 +128,7 @@ def test_readonly_is_not_recursive(cri: CRI, shared: Path) -> None:
     "fields", [{}, {"readonly": True, "propagation": api.PROPAGATION_HOST_TO_CONTAINER}], ids=["writable", "slave"]
 )
 def test_rules_of_recursive_readonly(cri: CRI, tmp_path: Path, fields: dict[str, Any]) -> None:
-    """Recursive read-only needs readonly and private propagation (CRI); containerd 1.6 does not know it."""
+    """Recursive read-only needs readonly and private propagation (CRI); containerd 1.6 does not have the field."""
     wrong = mount(tmp_path, recursive_read_only=True, **fields)
     text = refused(lambda: container(cri, wrong), grpc.StatusCode.INVALID_ARGUMENT)
     assert "config.mounts[0].recursive_read_only" in text
@@ -136,7 +136,7 @@ def test_rules_of_recursive_readonly(cri: CRI, tmp_path: Path, fields: dict[str,
 
 @pytest.mark.newer_engines
 def test_recursive_readonly(cri: CRI, shared: Path) -> None:
-    """Where Status says that the runtime can, mounts beneath are read-only too; where not, it is refused."""
+    """A recursive read-only mount covers mounts below it, or is refused where Status does not report the feature."""
     handlers = {one.name: one for one in cri.runtime.Status(api.StatusRequest()).runtime_handlers}
     wanted = mount(shared, readonly=True, recursive_read_only=True)
     if not handlers[""].features.recursive_read_only_mounts:
@@ -154,7 +154,7 @@ def test_recursive_readonly(cri: CRI, shared: Path) -> None:
 @pytest.mark.second_opinion
 @pytest.mark.parametrize("propagation", PROPAGATIONS, ids=["private", "host-to-container", "bidirectional"])
 def test_propagation_from_the_host(cri: CRI, shared: Path, propagation: api.MountPropagation) -> None:
-    """A mount that the host makes later is seen in the container unless propagation is private."""
+    """A later mount of the host appears in the container unless propagation is private."""
     container_id = container(cri, mount(shared, propagation=propagation))
     tmpfs(shared / "later")
     (shared / "later" / "file").touch()
@@ -165,7 +165,7 @@ def test_propagation_from_the_host(cri: CRI, shared: Path, propagation: api.Moun
 @pytest.mark.second_opinion
 @pytest.mark.parametrize("propagation", PROPAGATIONS, ids=["private", "host-to-container", "bidirectional"])
 def test_propagation_to_the_host(cri: CRI, shared: Path, propagation: api.MountPropagation) -> None:
-    """A mount that the container makes is seen on the host with bidirectional propagation only."""
+    """A mount of the container appears on the host with bidirectional propagation only."""
     rights = api.LinuxContainerSecurityContext(
         capabilities=api.Capability(add_capabilities=["SYS_ADMIN"]), apparmor_profile="unconfined"
     )
@@ -177,18 +177,18 @@ def test_propagation_to_the_host(cri: CRI, shared: Path, propagation: api.MountP
 
 @pytest.mark.second_opinion
 @pytest.mark.parametrize("propagation", PROPAGATIONS[1:], ids=["host-to-container", "bidirectional"])
-def test_propagation_is_told(cri: CRI, shared: Path, propagation: api.MountPropagation) -> None:
-    """The kernel's mountinfo and ContainerStatus have the propagation that was asked for."""
+def test_propagation_is_reported(cri: CRI, shared: Path, propagation: api.MountPropagation) -> None:
+    """The kernel's mountinfo and ContainerStatus have the propagation of the configuration."""
     container_id = container(cri, mount(shared, propagation=propagation))
     word = {api.PROPAGATION_HOST_TO_CONTAINER: "master:", api.PROPAGATION_BIDIRECTIONAL: "shared:"}[propagation]
     assert any(field.startswith(word) for field in mounted(cri, container_id)["/mnt"])
-    (told,) = (one for one in cri.status(container_id).mounts if one.container_path == "/mnt")
-    assert told.propagation == propagation
+    (reported,) = (one for one in cri.status(container_id).mounts if one.container_path == "/mnt")
+    assert reported.propagation == propagation
 
 
 @pytest.mark.second_opinion
 def test_bidirectional_needs_a_shared_mount(cri: CRI, tmp_path: Path) -> None:
-    """Bidirectional propagation from a directory that is not on a shared mount is an error that says so."""
+    """Bidirectional propagation of a directory that is not on a shared mount fails with that reason."""
     tmpfs(tmp_path / "private")
     subprocess.run(["mount", "--make-private", tmp_path / "private"], check=True)
     try:
@@ -214,7 +214,7 @@ def test_bidirectional_needs_a_shared_mount(cri: CRI, tmp_path: Path) -> None:
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_refused(cri: CRI, tmp_path: Path, fields: dict[str, Any], code: grpc.StatusCode, field: str) -> None:
-    """What Docker cannot do with a mount, or what contradicts itself, is refused by the field's name."""
+    """A mount that Docker cannot do, or that contradicts itself, is refused with the field's name."""
     wrong = mount(tmp_path)
     for name, value in fields.items():
         if isinstance(value, list):
@@ -225,12 +225,12 @@ def test_refused(cri: CRI, tmp_path: Path, fields: dict[str, Any], code: grpc.St
 
 
 def test_mount_options_are_not_announced(cri: CRI) -> None:
-    """Status does not say that mount options could be kept."""
+    """Status does not report the feature of mount options."""
     assert not cri.runtime.Status(api.StatusRequest()).features.mount_options
 
 
 def test_relabelling_without_selinux(cri: CRI, tmp_path: Path) -> None:
-    """A request to relabel is harmless on a host without SELinux."""
+    """A request to relabel has no effect on a host without SELinux."""
     if Path("/sys/fs/selinux/enforce").exists():
         pytest.skip("the host has SELinux")
     container_id = container(cri, mount(tmp_path, selinux_relabel=True))

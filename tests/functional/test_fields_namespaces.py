@@ -1,6 +1,6 @@
 """Namespaces: hostname, IPC, user namespaces, and engines that remap users.
 
-Sharing of network, IPC and PID namespaces among containers is in ``test_containers``.
+The tests of namespaces that the containers of a pod share are in ``test_container_namespaces``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.harness.inside import run
 
 
 def namespace(cri: CRI, container_id: str, kind: str) -> str:
-    """The namespace of the container's first process."""
+    """Return the namespace of the container's first process."""
     return cri.output(container_id, "readlink", f"/proc/1/ns/{kind}").strip()
 
 
@@ -37,7 +37,7 @@ def test_hostname_of_the_node(cri: CRI) -> None:
 
 
 def test_hostname_on_the_nodes_network(cri: CRI) -> None:
-    """A hostname that is asked for beside the node's network is given; containerd 1.6 drops it."""
+    """A pod on the node's network can have a hostname of its own; containerd 1.6 ignores it."""
     pod = cri.host_network_pod()
     pod.hostname = "of-its-own"
     container_id = run(cri, cri.container(), pod)
@@ -65,14 +65,14 @@ def test_ipc_of_the_node(cri: CRI) -> None:
 
 @pytest.mark.second_opinion
 def test_shared_memory_is_64_mib(cri: CRI) -> None:
-    """The pod's /dev/shm has the size that pods always had."""
+    """The pod's /dev/shm has the size that earlier shims gave it."""
     container_id = run(cri, cri.container())
     assert "65536" in cri.output(container_id, "df", "-k", "/dev/shm").split()
 
 
 @pytest.mark.parametrize("name", ["network", "ipc"])
 def test_container_disagrees_with_its_sandbox(cri: CRI, name: str) -> None:
-    """A container that wants the node's namespace in a pod that is not in it is refused; containerd ignores it."""
+    """A container with mode NODE in a pod without it is refused; containerd ignores the mode."""
     config, pod = cri.container(), cri.pod()
     setattr(config.linux.security_context.namespace_options, name, api.NODE)
     request = api.CreateContainerRequest(pod_sandbox_id=cri.run_pod(pod), config=config, sandbox_config=pod)
@@ -81,7 +81,7 @@ def test_container_disagrees_with_its_sandbox(cri: CRI, name: str) -> None:
 
 
 def test_user_namespace_is_refused(cri: CRI) -> None:
-    """A user namespace of the pod's own is refused, for sandbox and container, with what to do instead."""
+    """A user namespace of the pod's own is refused, for sandbox and container; the text names the field to set."""
     pod = cri.pod()
     own = api.UserNamespace(mode=api.POD, uids=[api.IDMapping(host_id=100000, container_id=0, length=65536)])
     pod.linux.security_context.namespace_options.userns_options.CopyFrom(own)
@@ -92,7 +92,7 @@ def test_user_namespace_is_refused(cri: CRI) -> None:
 
 
 def test_user_namespaces_are_not_announced(cri: CRI) -> None:
-    """Status does not say that any handler could do user namespaces."""
+    """No handler in Status reports the feature of user namespaces."""
     handlers = cri.runtime.Status(api.StatusRequest()).runtime_handlers
     assert handlers
     assert not [handler.name for handler in handlers if handler.features.user_namespaces]
@@ -100,7 +100,7 @@ def test_user_namespaces_are_not_announced(cri: CRI) -> None:
 
 @pytest.mark.second_opinion
 def test_user_namespace_of_the_node(cri: CRI) -> None:
-    """The node's user namespace, which kubelet names for all other pods, is what a pod has."""
+    """A pod has the node's user namespace, which kubelet requests for all pods without one of their own."""
     pod = cri.pod()
     config = cri.container()
     for one in (pod, config):
@@ -113,11 +113,11 @@ def test_user_namespace_of_the_node(cri: CRI) -> None:
 
 @pytest.fixture(scope="module")
 def remapping_engine(engine_factory: Callable[..., Engine], tmp_path_factory: pytest.TempPathFactory) -> Engine:
-    """An engine that maps the root of all its containers to uid 500000, for lack of other wishes."""
+    """An engine that maps the root of its containers to uid 500000 by default."""
     directory = tmp_path_factory.mktemp("subordinate")
     for name in ("subuid", "subgid"):
         (directory / name).write_text("daemon:500000:65536\n")
-        # Seen in the session's own mount namespace alone.
+        # The mount is in the session's own mount namespace alone.
         Path("/etc", name).touch()
         subprocess.run(["mount", "--bind", directory / name, f"/etc/{name}"], check=True)
     engine = engine_factory(flags=["--userns-remap=daemon"])
@@ -137,12 +137,12 @@ def remapped(
 
 
 def uid_of_root(cri: CRI, container_id: str) -> int:
-    """The host's uid of the container's root."""
+    """Return the host's uid of the container's root."""
     return int(cri.output(container_id, "cat", "/proc/1/uid_map").split()[1])
 
 
 def test_pod_on_a_remapping_engine(remapped: CRI) -> None:
-    """An ordinary pod runs in the user namespace that the operator chose for all containers."""
+    """A pod runs in the user namespace that the engine has for all containers."""
     container_id = run(remapped, remapped.container())
     assert uid_of_root(remapped, container_id) == 500000
     assert remapped.status(container_id).user.linux.uid == 0
@@ -150,7 +150,7 @@ def test_pod_on_a_remapping_engine(remapped: CRI) -> None:
 
 @pytest.mark.parametrize("name", ["network", "pid", "ipc"])
 def test_host_namespaces_on_a_remapping_engine(remapped: CRI, name: str) -> None:
-    """A pod in a namespace of the host's runs, outside the engine's user namespace."""
+    """A pod with a namespace of the host runs outside the engine's user namespace."""
     pod, config = remapped.pod(), remapped.container()
     pod.hostname = ""
     for one in (pod, config):

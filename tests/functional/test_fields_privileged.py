@@ -1,7 +1,7 @@
-"""Privileged containers, as the kernel has them.
+"""Privileged containers: their capabilities, file systems and devices.
 
-An engine starts one only if it has every capability itself.  Where the machine of the tests lacks one, the engine is
-given an OCI runtime that leaves that one out and hands the rest to runc.
+An engine starts one only if it has every capability itself.  Where the tests' machine lacks one, the engine has
+an OCI runtime that removes this capability and calls runc for the rest.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.harness.daemon import Daemon
 from tests.harness.engine import Engine
 from tests.harness.inside import RECENT, SYS_RESOURCE, capabilities, mounted, own_capabilities, process_status, run
 
-#: Takes a capability out of what runc is told, then becomes runc.
+#: Removes a capability from the specification, then becomes runc.
 RUNTIME = f"""\
 #!{sys.executable}
 import json, os, sys
@@ -29,12 +29,12 @@ for option, name in (("--bundle", "/config.json"), ("--process", "")):
     if option in words:
         path = words[words.index(option) + 1] + name
         with open(path) as file:
-            told = json.load(file)
-        for names in (told.get("process", told).get("capabilities") or {{}}).values():
+            specification = json.load(file)
+        for names in (specification.get("process", specification).get("capabilities") or {{}}).values():
             if "CAP_SYS_RESOURCE" in names:
                 names.remove("CAP_SYS_RESOURCE")
         with open(path, "w") as file:
-            json.dump(told, file)
+            json.dump(specification, file)
 os.execvp("runc", ["runc", *words])
 """
 
@@ -65,7 +65,7 @@ def capable(capable_engine: Engine, criwist_daemon: Callable[..., Daemon], clien
 
 
 def container(cri: CRI, *, privileged: bool) -> str:
-    """A running container in a pod that allows privileged ones; with what privileged containers have no use for."""
+    """Run a container in a privileged pod, with confinements that a privileged one ignores, and return its id."""
     pod, config = cri.pod(), cri.container()
     pod.linux.security_context.privileged = True
     context = config.linux.security_context
@@ -76,22 +76,22 @@ def container(cri: CRI, *, privileged: bool) -> str:
     return run(cri, config, pod)
 
 
-def test_rights(capable: CRI) -> None:
-    """It has every capability that the engine can give, and no seccomp filter."""
+def test_capabilities_and_seccomp(capable: CRI) -> None:
+    """A privileged container has every capability that the engine has, and no seccomp filter."""
     container_id = container(capable, privileged=True)
     assert capabilities(capable, container_id, "CapEff") | RECENT == own_capabilities() | RECENT
     assert process_status(capable, container_id)["Seccomp"] == "0"
 
 
 def test_file_systems(capable: CRI) -> None:
-    """/sys and /proc/sys can be written to, and nothing is masked."""
+    """A privileged container has a writable /sys and /proc/sys, and no masked paths."""
     points = mounted(capable, container(capable, privileged=True))
     assert "rw" in points["/sys"][5].split(",")
     assert not {"/proc/sys", "/proc/uptime"} & points.keys()
 
 
 def test_devices(capable: CRI) -> None:
-    """The host's devices are there and may be used."""
+    """A privileged container has the host's devices and may use any."""
     container_id = container(capable, privileged=True)
     assert set(capable.output(container_id, "ls", "/dev").split()) >= {
         path.name for path in Path("/dev").iterdir() if path.is_char_device() and not path.is_symlink()
@@ -101,7 +101,7 @@ def test_devices(capable: CRI) -> None:
 
 
 def test_plain_container_beside_it(capable: CRI) -> None:
-    """Another container of the same pod has none of that."""
+    """Another container of the same pod is not privileged."""
     container_id = container(capable, privileged=False)
     assert process_status(capable, container_id)["Seccomp"] == "2"
     assert capabilities(capable, container_id, "CapEff") != own_capabilities()

@@ -19,7 +19,7 @@ MAJOR, MINOR = 7, 77
 
 @pytest.mark.second_opinion
 def test_environment(cri: CRI) -> None:
-    """Variables keep their order and their text: empty ones, line breaks, equal signs, letters beyond ASCII."""
+    """Variables keep their order and values: empty ones, line breaks, equal signs, letters beyond ASCII."""
     config = cri.container()
     wanted = [("ZULU", "1"), ("ALPHA", ""), ("MIKE", "a=b\nc"), ("UMLAUT", "ü $(ZULU)")]
     for key, value in wanted:
@@ -30,7 +30,7 @@ def test_environment(cri: CRI) -> None:
 
 
 def test_environment_that_is_not_text(cri: CRI) -> None:
-    """Bytes that are not UTF-8 cannot go through the Engine API and are refused, not changed."""
+    """A value that is not UTF-8 cannot go through the Engine API and is refused, not changed."""
     config = cri.container()
     config.envs.add(key="BYTES", value=b"\xff\xfe")
     text = refused(lambda: run(cri, config), grpc.StatusCode.INVALID_ARGUMENT)
@@ -39,7 +39,7 @@ def test_environment_that_is_not_text(cri: CRI) -> None:
 
 @pytest.mark.second_opinion
 def test_working_directory_is_made(cri: CRI) -> None:
-    """A working directory that the image lacks is made."""
+    """A working directory that the image lacks is created."""
     container_id = run(cri, cri.container(working_dir="/not/there"))
     assert cri.output(container_id, "readlink", "/proc/1/cwd") == "/not/there\n"
 
@@ -47,7 +47,7 @@ def test_working_directory_is_made(cri: CRI) -> None:
 @pytest.mark.second_opinion
 @pytest.mark.parametrize("tty", [False, True])
 def test_terminal(cri: CRI, tty: bool) -> None:
-    """With tty the first process has a terminal, without it has none."""
+    """The first process has a terminal with tty, and none without."""
     container_id = run(cri, cri.container(tty=tty, stdin=tty))
     assert cri.output(container_id, "readlink", "/proc/1/fd/1").startswith("/dev/") == tty
 
@@ -55,7 +55,7 @@ def test_terminal(cri: CRI, tty: bool) -> None:
 @pytest.mark.second_opinion
 @pytest.mark.parametrize("stdin", [False, True])
 def test_standard_input(cri: CRI, stdin: bool) -> None:
-    """Without stdin a reader meets the end at once, with stdin it waits for somebody to attach."""
+    """Reading standard input ends at once without stdin, and waits for an attached client with it."""
     container_id = run(cri, cri.container("cat", stdin=stdin))
     if stdin:
         assert cri.execute(container_id, "sleep", "0.3").exit_code == 0
@@ -69,7 +69,7 @@ def test_standard_input(cri: CRI, stdin: bool) -> None:
 
 @pytest.fixture
 def device(tmp_path: Path) -> Iterator[Path]:
-    """A block device file of the host's."""
+    """A block device file on the host."""
     path = tmp_path / "device"
     subprocess.run(["mknod", path, "b", str(MAJOR), str(MINOR)], check=True)
     yield path
@@ -77,10 +77,10 @@ def device(tmp_path: Path) -> Iterator[Path]:
 
 
 def _can_open(cri: CRI, container_id: str, path: str, how: str) -> bool:
-    """Whether the device cgroup lets the container open a device; whether a driver answers is another matter."""
+    """Return whether the device cgroup lets the container open a device, even if there is no driver for it."""
     redirection = {"r": "<", "w": ">"}[how]
-    answer = cri.execute(container_id, "sh", "-c", f": {redirection} {path}")
-    return b"not permitted" not in answer.stderr
+    response = cri.execute(container_id, "sh", "-c", f": {redirection} {path}")
+    return b"not permitted" not in response.stderr
 
 
 @pytest.mark.second_opinion
@@ -88,7 +88,7 @@ def _can_open(cri: CRI, container_id: str, path: str, how: str) -> bool:
     ("permissions", "read", "write"), [("rwm", True, True), ("r", True, False), ("w", False, True)]
 )
 def test_device(cri: CRI, device: Path, permissions: str, read: bool, write: bool) -> None:
-    """A device is where it is to be, with the host's numbers, and may be opened as its permissions say."""
+    """A device is at its container path with the host's numbers, and can be opened with its permissions."""
     config = cri.container()
     config.devices.add(host_path=str(device), container_path="/dev/of-the-host", permissions=permissions)
     container_id = run(cri, config)
@@ -99,8 +99,8 @@ def test_device(cri: CRI, device: Path, permissions: str, read: bool, write: boo
 
 
 @pytest.mark.second_opinion
-def test_device_that_is_not_given(cri: CRI) -> None:
-    """A container may make the file of any device, but not open it."""
+def test_device_without_permission(cri: CRI) -> None:
+    """A container can create the file of any device, but not open it."""
     container_id = secured(cri, capabilities=api.Capability(add_capabilities=["MKNOD"]))
     cri.output(container_id, "mknod", "/device", "b", str(MAJOR), str(MINOR))
     assert not _can_open(cri, container_id, "/device", "r")
@@ -108,7 +108,7 @@ def test_device_that_is_not_given(cri: CRI) -> None:
 
 @pytest.mark.second_opinion
 def test_device_by_link(cri: CRI, device: Path, tmp_path: Path) -> None:
-    """A link to a device is that device."""
+    """A link to a device gives the container that device."""
     (tmp_path / "link").symlink_to(device)
     config = cri.container()
     config.devices.add(host_path=str(tmp_path / "link"), container_path="/dev/linked", permissions="r")
@@ -117,7 +117,7 @@ def test_device_by_link(cri: CRI, device: Path, tmp_path: Path) -> None:
 
 @pytest.mark.second_opinion
 def test_missing_device(cri: CRI, tmp_path: Path) -> None:
-    """A device that the host does not have is an error that names it."""
+    """A device that the host does not have fails with its name."""
     config = cri.container()
     path = str(tmp_path / "absent")
     config.devices.add(host_path=path, container_path="/dev/absent", permissions="r")
@@ -125,7 +125,7 @@ def test_missing_device(cri: CRI, tmp_path: Path) -> None:
 
 
 def test_cdi_device(cri: CRI) -> None:
-    """A CDI device that cannot be had is an error, not a container without it; containerd 1.6 ignores the field."""
+    """An unknown CDI device is an error, not a container without it; containerd 1.6 ignores the field."""
     config = cri.container()
     config.CDI_devices.add(name="criwist.test/device=absent")
     text = refused(lambda: run(cri, config))

@@ -1,4 +1,4 @@
-"""Resources as they are in the container's cgroup, on cgroup v1 and v2, at the start and after an update."""
+"""Resources in the container's cgroup, v1 and v2, at the start and after an update."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ V2 = not Path("/sys/fs/cgroup/memory").exists()
 
 
 def cgroup(container_id: str, file: str) -> str:
-    """What a file of the container's cgroup holds, as the host sees it."""
-    # os.walk passes over cgroups of others that vanish meanwhile.
+    """Return the content of a file of the container's cgroup on the host."""
+    # os.walk ignores cgroups that vanish meanwhile.
     walked = ((Path(above), files) for above, _, files in os.walk("/sys/fs/cgroup"))
     found = [above / file for above, files in walked if container_id in above.name and file in files]
     assert found, f"no {file} in a cgroup of {container_id}"
@@ -28,25 +28,25 @@ def cgroup(container_id: str, file: str) -> str:
 
 
 def limited(cri: CRI, **resources: Any) -> str:
-    """A running container with these resources."""
+    """Run a container with these resources, and return its id."""
     config = cri.container()
     config.linux.resources.MergeFrom(api.LinuxContainerResources(**resources))
     return run(cri, config)
 
 
 def update(cri: CRI, container_id: str, **resources: Any) -> None:
-    """UpdateContainerResources."""
+    """Update the resources of a container."""
     linux = api.LinuxContainerResources(**resources)
     cri.runtime.UpdateContainerResources(api.UpdateContainerResourcesRequest(container_id=container_id, linux=linux))
 
 
-def told(cri: CRI, container_id: str) -> api.LinuxContainerResources:
-    """The resources in ContainerStatus."""
+def reported(cri: CRI, container_id: str) -> api.LinuxContainerResources:
+    """Return the resources in ContainerStatus."""
     return cri.status(container_id).resources.linux
 
 
 def cpu(container_id: str) -> tuple[str, str]:
-    """Quota and period in force."""
+    """Return quota and period in force."""
     if V2:
         quota, period = cgroup(container_id, "cpu.max").split()
         return quota, period
@@ -54,7 +54,7 @@ def cpu(container_id: str) -> tuple[str, str]:
 
 
 def memory(container_id: str) -> tuple[int | None, int | None]:
-    """Memory in force, and what of it together with swap; None is no limit."""
+    """Return the limits of memory, and of memory and swap together; None is no limit."""
     if V2:
         alone, swap = cgroup(container_id, "memory.max"), cgroup(container_id, "memory.swap.max")
         limit = None if alone == "max" else int(alone)
@@ -66,7 +66,7 @@ def memory(container_id: str) -> tuple[int | None, int | None]:
 
 @pytest.mark.second_opinion
 def test_cpu(cri: CRI) -> None:
-    """Period, quota, shares and cpuset are the cgroup's, and an update changes what it names."""
+    """The cgroup has the period, quota, shares and cpuset, and an update changes the fields that it has."""
     container_id = limited(cri, cpu_period=50_000, cpu_quota=20_000, cpu_shares=512, cpuset_cpus="0", cpuset_mems="0")
     assert cpu(container_id) == ("20000", "50000")
     assert cgroup(container_id, "cpuset.cpus") == "0"
@@ -78,12 +78,12 @@ def test_cpu(cri: CRI) -> None:
     assert cgroup(container_id, "cpuset.cpus") == "0"
 
 
-def test_what_is_in_force_is_told(cri: CRI) -> None:
-    """ContainerStatus tells what the cgroup holds, at the start and after an update of every field."""
+def test_limits_in_force_are_reported(cri: CRI) -> None:
+    """ContainerStatus reports the cgroup's limits, at the start and after an update of every field."""
     container_id = limited(
         cri, cpu_period=50_000, cpu_quota=20_000, cpu_shares=512, cpuset_cpus="0", memory_limit_in_bytes=64 * MIB
     )
-    resources = told(cri, container_id)
+    resources = reported(cri, container_id)
     assert (resources.cpu_period, resources.cpu_quota, resources.cpu_shares) == (50_000, 20_000, 512)
     assert (resources.memory_limit_in_bytes, resources.memory_swap_limit_in_bytes) == (64 * MIB, 64 * MIB)
     cpus = Path("/sys/fs/cgroup") / ("" if V2 else "cpuset") / ("cpuset.cpus.effective" if V2 else "cpuset.cpus")
@@ -101,7 +101,7 @@ def test_what_is_in_force_is_told(cri: CRI) -> None:
         oom_score_adj=700,
         unified={"pids.max": "40"},
     )
-    resources = told(cri, container_id)
+    resources = reported(cri, container_id)
     assert (resources.cpu_period, resources.cpu_quota, resources.cpu_shares) == (100_000, 90_000, 256)
     assert (resources.cpuset_cpus, resources.cpuset_mems) == (every, "0")
     assert (resources.memory_limit_in_bytes, resources.memory_swap_limit_in_bytes) == (80 * MIB, 128 * MIB)
@@ -111,7 +111,7 @@ def test_what_is_in_force_is_told(cri: CRI) -> None:
 
 
 def test_update_before_the_start(cri: CRI) -> None:
-    """Before the start the engine's own fields can be updated; what it has no field for is refused, not lost."""
+    """Before the start an update changes fields of the Engine API and is refused, not lost, for all others."""
     pod = cri.pod()
     container_id = cri.create(cri.run_pod(pod), cri.container(), pod)
     text = refused(
@@ -121,18 +121,18 @@ def test_update_before_the_start(cri: CRI) -> None:
     update(cri, container_id, cpu_shares=512, memory_limit_in_bytes=64 * MIB)
     cri.start(container_id)
     assert memory(container_id)[0] == 64 * MIB
-    assert told(cri, container_id).cpu_shares == 512
+    assert reported(cri, container_id).cpu_shares == 512
 
 
 @pytest.mark.second_opinion
 def test_memory_without_swap(cri: CRI) -> None:
-    """A memory limit alone allows no swap beside it."""
+    """A memory limit without a swap limit allows no swap."""
     assert memory(limited(cri, memory_limit_in_bytes=64 * MIB)) == (64 * MIB, 64 * MIB)
 
 
 @pytest.mark.second_opinion
 def test_memory_with_swap(cri: CRI) -> None:
-    """The swap limit counts both, at the start and in an update."""
+    """The swap limit is the sum of memory and swap, at the start and in an update."""
     container_id = limited(cri, memory_limit_in_bytes=64 * MIB, memory_swap_limit_in_bytes=96 * MIB)
     assert memory(container_id) == (64 * MIB, 96 * MIB)
     update(cri, container_id, memory_limit_in_bytes=80 * MIB, memory_swap_limit_in_bytes=128 * MIB)
@@ -140,7 +140,7 @@ def test_memory_with_swap(cri: CRI) -> None:
 
 
 def test_unlimited_swap(cri: CRI) -> None:
-    """A swap limit of -1 is none; an update that cannot lift it is refused and changes nothing."""
+    """A swap limit of -1 means unlimited; an update that cannot lift a limit is refused and changes nothing."""
     container_id = limited(cri, memory_limit_in_bytes=64 * MIB, memory_swap_limit_in_bytes=-1)
     assert memory(container_id) == (64 * MIB, None)
     other = limited(cri, memory_limit_in_bytes=64 * MIB)
@@ -156,7 +156,7 @@ def test_unlimited_swap(cri: CRI) -> None:
 
 @pytest.mark.second_opinion
 def test_unlimited(cri: CRI) -> None:
-    """What is not specified is not limited."""
+    """A resource without a limit in the configuration is unlimited."""
     container_id = limited(cri)
     assert memory(container_id)[0] is None
     assert cpu(container_id)[0] in ("-1", "max")
@@ -177,7 +177,7 @@ def test_unlimited(cri: CRI) -> None:
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_senseless_values(cri: CRI, resources: dict[str, Any], field: str) -> None:
-    """What no kernel takes is refused by its field, when it is asked for and when it is updated."""
+    """A value that no kernel takes is refused with its field, in a create and in an update."""
     container_id = limited(cri)
     code = grpc.StatusCode.INVALID_ARGUMENT
     assert f"config.linux.resources.{field}" in refused(lambda: limited(cri, **resources), code)
@@ -185,30 +185,30 @@ def test_senseless_values(cri: CRI, resources: dict[str, Any], field: str) -> No
 
 
 def test_processes(cri: CRI) -> None:
-    """The unified key pids.max limits processes on either version of cgroups, from the start and in an update."""
+    """The unified key pids.max limits processes on both versions of cgroups, at the start and in an update."""
     container_id = limited(cri, unified={"pids.max": "50"})
     assert cgroup(container_id, "pids.max") == "50"
-    assert told(cri, container_id).unified["pids.max"] == "50"
+    assert reported(cri, container_id).unified["pids.max"] == "50"
     update(cri, container_id, unified={"pids.max": "max"})
     assert cgroup(container_id, "pids.max") == "max"
-    assert "pids.max" not in told(cri, container_id).unified
+    assert "pids.max" not in reported(cri, container_id).unified
 
 
 @pytest.mark.skipif(not V2, reason="unified keys are cgroup v2's")
 def test_unified(cri: CRI) -> None:
-    """Other unified keys are written once the container runs, and in an update."""
+    """Other unified keys are written when the container runs, and in an update."""
     container_id = limited(cri, memory_limit_in_bytes=64 * MIB, unified={"memory.high": str(32 * MIB)})
     assert cgroup(container_id, "memory.high") == str(32 * MIB)
     update(cri, container_id, unified={"memory.high": str(48 * MIB), "memory.low": str(MIB)})
     assert cgroup(container_id, "memory.high") == str(48 * MIB)
     assert cgroup(container_id, "memory.low") == str(MIB)
-    unified = told(cri, container_id).unified
+    unified = reported(cri, container_id).unified
     assert (unified["memory.high"], unified["memory.low"]) == (str(48 * MIB), str(MIB))
 
 
 @pytest.mark.skipif(not V2, reason="unified keys are cgroup v2's")
 def test_unified_key_that_the_kernel_refuses(cri: CRI) -> None:
-    """A key that cannot be written is an error at the start, and the container does not run without it."""
+    """A key that cannot be written fails the start; the container does not run without it."""
     config = cri.container()
     config.linux.resources.unified["memory.nonsense"] = "1"
     pod = cri.pod()
@@ -219,13 +219,13 @@ def test_unified_key_that_the_kernel_refuses(cri: CRI) -> None:
 
 @pytest.mark.skipif(V2, reason="the host has cgroup v2")
 def test_unified_on_cgroup_v1(cri: CRI) -> None:
-    """Keys of cgroup v2 are refused on v1 when the container is created, not ignored."""
+    """CreateContainer refuses keys of cgroup v2 on v1."""
     text = refused(lambda: limited(cri, unified={"memory.high": "1000"}), grpc.StatusCode.FAILED_PRECONDITION)
     assert "config.linux.resources.unified[memory.high]" in text
 
 
 def _hugetlb() -> bool:
-    """Whether the kernel limits hugepages of 2 MiB.  On v2 no cgroup has the files until somebody needs them."""
+    """Return whether the kernel limits hugepages of 2 MiB.  On v2 a cgroup has the files only once they are needed."""
     if V2:
         return "hugetlb" in Path("/sys/fs/cgroup/cgroup.controllers").read_text().split()
     return bool(list(Path("/sys/fs/cgroup").glob("**/hugetlb.2MB.*"))[:1])
@@ -233,7 +233,7 @@ def _hugetlb() -> bool:
 
 @pytest.mark.skipif(not _hugetlb(), reason="the kernel has no hugetlb controller")
 def test_hugepages(cri: CRI) -> None:
-    """Hugepage limits are the cgroup's, and an update changes them."""
+    """The cgroup has the hugepage limits, and an update changes them."""
     file = "hugetlb.2MB.max" if V2 else "hugetlb.2MB.limit_in_bytes"
     container_id = limited(cri, hugepage_limits=[api.HugepageLimit(page_size="2MB", limit=4 * MIB)])
     assert cgroup(container_id, file) == str(4 * MIB)
@@ -243,7 +243,7 @@ def test_hugepages(cri: CRI) -> None:
 
 @pytest.mark.skipif(_hugetlb(), reason="the kernel has a hugetlb controller")
 def test_hugepages_that_cannot_be_limited(cri: CRI) -> None:
-    """A limit that cannot be kept is an error; one of 0, which kubelet sends for every size, is not."""
+    """A hugepage limit without a controller is an error, except 0, which kubelet sends for every size."""
     zero = api.HugepageLimit(page_size="2MB", limit=0)
     assert cri.status(limited(cri, hugepage_limits=[zero])).state == api.CONTAINER_RUNNING
     some = api.HugepageLimit(page_size="2MB", limit=4 * MIB)
@@ -252,7 +252,7 @@ def test_hugepages_that_cannot_be_limited(cri: CRI) -> None:
 
 @pytest.mark.second_opinion
 def test_quota_is_enforced(cri: CRI) -> None:
-    """A busy container with a tenth of a CPU gets about that."""
+    """A busy container with a quota of a tenth of a CPU uses about that."""
     config = cri.container("sh", "-c", "while :; do :; done")
     config.linux.resources.cpu_period, config.linux.resources.cpu_quota = 100_000, 10_000
     container_id = run(cri, config)
@@ -265,7 +265,7 @@ def test_quota_is_enforced(cri: CRI) -> None:
 
 
 def test_oom_score_of_a_running_container(cri: CRI) -> None:
-    """An update changes the oom score of every process that runs, and one that does not speak of it keeps it."""
+    """An update changes the oom score of every running process; an update without an oom score keeps it."""
     container_id = limited(cri, oom_score_adj=500)
     update(cri, container_id, oom_score_adj=700)
     assert cri.output(container_id, "cat", "/proc/1/oom_score_adj").strip() == "700"

@@ -1,4 +1,4 @@
-"""Every field of a security context, as the kernel has it: rights, profiles, paths."""
+"""Every field of a security context: capabilities, privileges, paths, seccomp, AppArmor and SELinux."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.harness.inside import (
 
 CHOWN, NET_ADMIN, NET_RAW = 1 << 0, 1 << 12, 1 << 13
 
-#: A profile that allows everything but making directories.
+#: A profile that allows all system calls but mkdir.
 NO_MKDIR = {
     "defaultAction": "SCMP_ACT_ALLOW",
     "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"}],
@@ -38,13 +38,13 @@ Config = TypeVar("Config", api.PodSandboxConfig, api.ContainerConfig)
 
 
 def apparmor() -> bool:
-    """Whether the kernel confines by AppArmor."""
+    """Return whether the kernel has AppArmor."""
     enabled = Path("/sys/module/apparmor/parameters/enabled")
     return enabled.exists() and enabled.read_text().strip() == "Y"
 
 
 def profile(kind: int, reference: str = "") -> api.SecurityProfile:
-    """A SecurityProfile."""
+    """Return a SecurityProfile."""
     return api.SecurityProfile(profile_type=kind, localhost_ref=reference)  # type: ignore[arg-type]
 
 
@@ -53,7 +53,7 @@ def profile(kind: int, reference: str = "") -> api.SecurityProfile:
 
 @pytest.mark.second_opinion
 def test_capability_added(cri: CRI) -> None:
-    """An added capability is in the sets of a root process beside the default ones."""
+    """A root process has an added capability beside the default ones."""
     container_id = secured(cri, capabilities=api.Capability(add_capabilities=["NET_ADMIN"]))
     for name in ("CapBnd", "CapEff", "CapPrm"):
         assert capabilities(cri, container_id, name) & (NET_ADMIN | CHOWN) == NET_ADMIN | CHOWN
@@ -61,7 +61,7 @@ def test_capability_added(cri: CRI) -> None:
 
 @pytest.mark.second_opinion
 def test_capability_dropped(cri: CRI) -> None:
-    """A dropped capability is in no set; CAP_ before the name changes nothing."""
+    """A dropped capability is in no set, with or without CAP_ before its name."""
     container_id = secured(cri, capabilities=api.Capability(drop_capabilities=["NET_RAW"]))
     assert not capabilities(cri, container_id) & NET_RAW
     assert capabilities(cri, container_id) & CHOWN
@@ -69,16 +69,16 @@ def test_capability_dropped(cri: CRI) -> None:
 
 @pytest.mark.second_opinion
 def test_all_capabilities_dropped_but_one(cri: CRI) -> None:
-    """Drop ALL with an addition leaves that one."""
+    """Drop ALL with an added capability leaves that one."""
     capability = api.Capability(drop_capabilities=["ALL"], add_capabilities=["NET_ADMIN"])
     assert capabilities(cri, secured(cri, capabilities=capability)) == NET_ADMIN
 
 
 @pytest.mark.second_opinion
 def test_all_capabilities_added_but_one(cri: CRI) -> None:
-    """Add ALL with a drop is everything else: here but the one that a machine's engine may lack itself.
+    """Add ALL with a dropped capability, here one that the engine itself may lack, gives all others.
 
-    Docker 20.10 does not know the three capabilities that came with Linux 5.8 and 5.9.
+    Docker 20.10 does not have the three capabilities of Linux 5.8 and 5.9.
     """
     capability = api.Capability(add_capabilities=["ALL"], drop_capabilities=["SYS_RESOURCE"])
     given = capabilities(cri, secured(cri, capabilities=capability))
@@ -88,8 +88,8 @@ def test_all_capabilities_added_but_one(cri: CRI) -> None:
 @pytest.mark.newer_engines("docker-26", "docker-28")
 @pytest.mark.second_opinion
 @pytest.mark.parametrize("name", ["BPF", "SYS_RESOURCE"])
-def test_drop_of_what_the_engine_lacks(cri: CRI, name: str) -> None:
-    """A capability that the engine may not have itself is dropped without ado: the container does not have it."""
+def test_drop_of_a_capability_that_the_engine_lacks(cri: CRI, name: str) -> None:
+    """Dropping a capability that the engine itself may lack succeeds: the container does not have it."""
     bit = {"BPF": 1 << 39, "SYS_RESOURCE": SYS_RESOURCE}[name]
     container_id = secured(cri, capabilities=api.Capability(drop_capabilities=[name]))
     assert not capabilities(cri, container_id) & bit
@@ -104,14 +104,14 @@ def test_dropped_capability_is_not_added(cri: CRI) -> None:
 
 @pytest.mark.second_opinion
 def test_capabilities_of_another_user(cri: CRI) -> None:
-    """A process that is not root has an added capability at most in its bounding set, on every runtime."""
+    """A process that is not root has an added capability at most in its bounding set, on both runtimes."""
     container_id = secured(cri, run_as_user=1000, capabilities=api.Capability(add_capabilities=["NET_ADMIN"]))
     assert capabilities(cri, container_id) & NET_ADMIN
     assert capabilities(cri, container_id, "CapEff") == 0
 
 
 def test_ambient_capabilities_are_refused(cri: CRI) -> None:
-    """Docker has no ambient capabilities; the error says so and names the field."""
+    """Ambient capabilities, which Docker does not have, are refused with the field's name."""
     capability = api.Capability(add_ambient_capabilities=["NET_ADMIN"])
     text = refused(lambda: secured(cri, capabilities=capability), grpc.StatusCode.UNIMPLEMENTED)
     assert "config.linux.security_context.capabilities.add_ambient_capabilities" in text
@@ -123,7 +123,7 @@ def test_ambient_capabilities_are_refused(cri: CRI) -> None:
 @pytest.mark.second_opinion
 @pytest.mark.parametrize("wanted", [False, True])
 def test_no_new_privileges(cri: CRI, wanted: bool) -> None:
-    """no_new_privs is the kernel's flag of that name."""
+    """The process has the kernel's flag no_new_privs as configured."""
     assert process_status(cri, secured(cri, no_new_privs=wanted))["NoNewPrivs"] == str(int(wanted))
 
 
@@ -143,7 +143,7 @@ def test_privileged(cri: CRI) -> None:
 
 @pytest.mark.second_opinion
 def test_privileged_needs_a_privileged_sandbox(cri: CRI) -> None:
-    """A privileged container in a sandbox that was not announced as such is refused."""
+    """A privileged container in a sandbox that is not privileged is refused."""
     assert "privileged" in refused(lambda: secured(cri, privileged=True))
 
 
@@ -153,7 +153,7 @@ def test_privileged_needs_a_privileged_sandbox(cri: CRI) -> None:
 @pytest.mark.second_opinion
 @pytest.mark.parametrize("readonly", [False, True])
 def test_readonly_root(cri: CRI, readonly: bool) -> None:
-    """A read-only root file system cannot be written to, /dev/shm can."""
+    """A read-only root file system refuses writes; /dev/shm takes them."""
     container_id = secured(cri, readonly_rootfs=readonly)
     assert (cri.execute(container_id, "touch", "/file").exit_code != 0) == readonly
     assert cri.execute(container_id, "touch", "/dev/shm/file").exit_code == 0
@@ -161,7 +161,7 @@ def test_readonly_root(cri: CRI, readonly: bool) -> None:
 
 @pytest.mark.second_opinion
 def test_masked_and_readonly_paths(cri: CRI) -> None:
-    """Masked paths are covered, read-only ones are mounted so, and no others."""
+    """Exactly the configured paths are masked or read-only."""
     container_id = secured(cri, masked_paths=["/proc/uptime"], readonly_paths=["/proc/sys"])
     points = mounted(cri, container_id)
     assert cri.output(container_id, "cat", "/proc/uptime") == ""
@@ -170,14 +170,14 @@ def test_masked_and_readonly_paths(cri: CRI) -> None:
 
 
 def test_no_masked_paths(cri: CRI) -> None:
-    """Empty lists mask nothing, as procMount Unmasked wants it; containerd 1.6 takes them for absent."""
+    """Empty lists mask no path, which procMount Unmasked needs; containerd 1.6 treats them as absent."""
     points = mounted(cri, secured(cri, no_new_privs=True))
     assert not [point for point in points if point.startswith("/proc/")]
 
 
 @pytest.mark.second_opinion
 def test_default_masked_paths(cri: CRI) -> None:
-    """kubelet's lists for the default procMount take effect; what the kernel does not have is passed over."""
+    """kubelet's lists for the default procMount are in force for all paths that the kernel has."""
     container_id = secured(cri, masked_paths=MASKED, readonly_paths=READONLY)
     points = mounted(cri, container_id)
     assert {path for path in (*MASKED, *READONLY) if Path(path).exists()} <= points.keys()
@@ -201,14 +201,14 @@ def test_default_masked_paths(cri: CRI) -> None:
     ],
 )
 def test_seccomp(cri: CRI, fields: dict[str, Any], mode: str) -> None:
-    """The first process is filtered (mode 2) or not, as either spelling says; SecurityProfile wins over the string."""
+    """The first process has a filter (mode 2) or none, as SecurityProfile or the older string says; the former wins."""
     assert process_status(cri, secured(cri, **fields))["Seccomp"] == mode
 
 
 @pytest.mark.second_opinion
 @pytest.mark.parametrize("spelling", ["message", "string"])
 def test_seccomp_localhost(cri: CRI, tmp_path: Path, spelling: str) -> None:
-    """A profile of the node's takes effect."""
+    """A profile of the node is in force."""
     path = tmp_path / "profile.json"
     path.write_text(json.dumps(NO_MKDIR, indent=2))
     container_id = (
@@ -221,7 +221,7 @@ def test_seccomp_localhost(cri: CRI, tmp_path: Path, spelling: str) -> None:
 
 
 def test_seccomp_localhost_is_passed_as_it_is(cri: CRI, engine: Engine, tmp_path: Path) -> None:
-    """The engine gets the file's text unaltered, byte for byte."""
+    """The engine gets the profile's text byte for byte."""
     text = "\n " + json.dumps(NO_MKDIR | {"comment": "ü"}, indent=3, ensure_ascii=False) + "\n\n"
     (tmp_path / "profile.json").write_text(text, encoding="utf-8")
     container_id = secured(cri, seccomp=profile(api.SecurityProfile.Localhost, str(tmp_path / "profile.json")))
@@ -248,8 +248,8 @@ def test_seccomp_missing_file(cri: CRI, tmp_path: Path) -> None:
         {"apparmor_profile": "localhost/some-profile"},
     ],
 )
-def test_apparmor_that_is_not_there(cri: CRI, fields: dict[str, Any]) -> None:
-    """On a kernel without AppArmor a profile is refused, not ignored."""
+def test_apparmor_without_kernel_support(cri: CRI, fields: dict[str, Any]) -> None:
+    """A kernel without AppArmor refuses a profile; it is not ignored."""
     assert "apparmor" in refused(lambda: secured(cri, **fields)).lower()
 
 
@@ -266,7 +266,7 @@ def test_apparmor_that_is_not_there(cri: CRI, fields: dict[str, Any]) -> None:
     ],
 )
 def test_apparmor(cri: CRI, fields: dict[str, Any], confined: bool) -> None:
-    """The first process is confined by the runtime's default profile unless it is to be unconfined."""
+    """The runtime's default profile confines the first process, unless the configuration is unconfined."""
     container_id = secured(cri, **fields)
     assert (cri.output(container_id, "cat", "/proc/1/attr/current").strip("\0\n") != "unconfined") == confined
 
@@ -280,7 +280,7 @@ def test_apparmor_profile_that_is_not_loaded(cri: CRI) -> None:
 
 
 def test_selinux_label(cri: CRI, engine: Engine) -> None:
-    """The label's parts reach the engine.  No kernel of the tests has SELinux; this looks at the request."""
+    """The engine gets the parts of the label.  No kernel of the tests has SELinux, so the test reads the request."""
     pod = cri.pod()
     label = api.SELinuxOption(user="system_u", role="system_r", type="container_t", level="s0:c1,c2")
     pod.linux.security_context.selinux_options.CopyFrom(label)
@@ -302,14 +302,14 @@ def test_selinux_label(cri: CRI, engine: Engine) -> None:
 
 
 def shared_pid(config: Config) -> Config:
-    """The configuration, with the pod's PID namespace: its process 1 is the pause program."""
+    """Return the configuration with a PID namespace that the pod shares, whose process 1 is the pause program."""
     config.linux.security_context.namespace_options.pid = api.POD
     return config
 
 
 @pytest.mark.second_opinion
 def test_sandbox_confinement(cri: CRI) -> None:
-    """The pause program runs as the user and with the seccomp profile asked for."""
+    """The pause program has the user and the seccomp profile of the sandbox."""
     pod = shared_pid(cri.pod())
     context = pod.linux.security_context
     context.run_as_user.value, context.run_as_group.value = 1234, 2345
@@ -322,7 +322,7 @@ def test_sandbox_confinement(cri: CRI) -> None:
 
 
 def test_pause_gains_no_privileges(cri: CRI) -> None:
-    """The pause program runs with no_new_privs and the engine's seccomp profile, in a privileged pod too."""
+    """The pause program has no_new_privs and the engine's seccomp profile, in a privileged pod too."""
     pod = shared_pid(cri.pod())
     pod.linux.security_context.privileged = True
     status = process_status(cri, run(cri, shared_pid(cri.container()), pod))

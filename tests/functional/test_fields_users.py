@@ -1,4 +1,4 @@
-"""As whom containers run: users, groups, and the policy of supplemental groups.
+"""The users and groups of containers, and the policy of supplemental groups.
 
 ``images.USER_NAME`` runs as alice: uid 1003, gid 100, and in ``/etc/group`` a member of ``extra``, gid 2000.
 """
@@ -17,7 +17,7 @@ from tests.harness.inside import process_status, secured
 
 
 def ids(cri: CRI, container_id: str) -> tuple[int, int, set[int]]:
-    """Uid, gid and supplemental groups of the first process; its gid may or may not be among the groups."""
+    """Return uid, gid and supplemental groups of the first process; the groups may have the gid or not."""
     status = process_status(cri, container_id)
     gid = int(status["Gid"].split()[0])
     return int(status["Uid"].split()[0]), gid, {int(group) for group in status["Groups"].split()} - {gid}
@@ -38,13 +38,13 @@ def ids(cri: CRI, container_id: str) -> tuple[int, int, set[int]]:
     ],
 )
 def test_merge(cri: CRI, fields: dict[str, Any], expected: tuple[int, int, set[int]]) -> None:
-    """By default a process has the groups asked for and those in which the image's /etc/group lists its user."""
+    """By default a process has the configured groups and those of its user in the image's /etc/group."""
     assert ids(cri, secured(cri, image=images.USER_NAME, **fields)) == expected
 
 
 @pytest.mark.parametrize(("fields", "groups"), [({}, {2000}), ({"supplemental_groups": [7, 8]}, {7, 8, 2000})])
 def test_merge_for_the_images_user(cri: CRI, fields: dict[str, Any], groups: set[int]) -> None:
-    """The image's own user keeps its groups too; containerd 1.6 leaves them out unless a user is asked for."""
+    """The image's own user keeps its groups too; containerd 1.6 omits them unless a user is configured."""
     assert ids(cri, secured(cri, image=images.USER_NAME, **fields)) == (1003, 100, groups)
 
 
@@ -59,7 +59,7 @@ def test_merge_for_the_images_user(cri: CRI, fields: dict[str, Any], groups: set
     ],
 )
 def test_strict(cri: CRI, fields: dict[str, Any], expected: tuple[int, int, set[int]]) -> None:
-    """With the policy Strict it has only the groups asked for; containerd 1.6 does not know the policy."""
+    """With the policy Strict a process has only the configured groups; containerd 1.6 does not have the policy."""
     container_id = secured(cri, image=images.USER_NAME, supplemental_groups_policy=api.Strict, **fields)
     assert ids(cri, container_id) == expected
     user = cri.status(container_id).user.linux
@@ -67,7 +67,7 @@ def test_strict(cri: CRI, fields: dict[str, Any], expected: tuple[int, int, set[
 
 
 def test_user_of_a_container_that_has_ended(cri: CRI) -> None:
-    """ContainerStatus tells as whom a container ran when it has ended, too."""
+    """ContainerStatus reports the user and the groups of an exited container too."""
     container_id = secured(cri, run_as_user=1004, run_as_group=55, supplemental_groups=[7])
     running = cri.status(container_id).user.linux
     assert (running.uid, running.gid, set(running.supplemental_groups) - {55}) == (1004, 55, {7})
@@ -77,18 +77,18 @@ def test_user_of_a_container_that_has_ended(cri: CRI) -> None:
 
 
 def test_strict_is_announced(cri: CRI) -> None:
-    """Status tells kubelet that the policy is kept."""
+    """Status reports the feature of the policy."""
     assert cri.runtime.Status(api.StatusRequest()).features.supplemental_groups_policy
 
 
 @pytest.mark.second_opinion
 def test_group_without_user(cri: CRI) -> None:
-    """A group without a user is an error, as the CRI demands."""
+    """A group without a user is refused, as the CRI demands."""
     assert "user" in refused(lambda: secured(cri, run_as_group=55))
 
 
 def test_group_without_user_in_a_sandbox(cri: CRI) -> None:
-    """The rule holds for sandboxes too, and the field is named; containerd ignores it there."""
+    """A sandbox with a group and without a user is refused with the field's name; containerd accepts it."""
     pod = cri.pod()
     pod.linux.security_context.run_as_group.value = 55
     text = refused(lambda: cri.run_pod(pod), grpc.StatusCode.INVALID_ARGUMENT)
@@ -97,19 +97,19 @@ def test_group_without_user_in_a_sandbox(cri: CRI) -> None:
 
 @pytest.mark.second_opinion
 def test_unknown_user_name(cri: CRI) -> None:
-    """A name that the image does not know is an error ("the runtime MUST error", CRI)."""
+    """A user name that the image does not have is an error ("the runtime MUST error", CRI)."""
     assert "user" in refused(lambda: secured(cri, run_as_username="nobody-knows"))
 
 
 def test_user_twice(cri: CRI) -> None:
-    """Only one of user and user name may be given (CRI); containerd takes the number."""
+    """A configuration with both user and user name is refused (CRI); containerd takes the number."""
     text = refused(lambda: secured(cri, run_as_user=1, run_as_username="bob"), grpc.StatusCode.INVALID_ARGUMENT)
     assert "run_as_username" in text
 
 
 @pytest.mark.second_opinion
 def test_exec_runs_as_the_containers_user(cri: CRI) -> None:
-    """A command in the container has its user and groups."""
+    """An exec has the container's user and groups."""
     container_id = secured(cri, run_as_user=1234, run_as_group=2345, supplemental_groups=[7])
     assert cri.shell(container_id, "id -u; id -g") == "1234\n2345\n"
     assert "7" in cri.output(container_id, "id", "-G").split()

@@ -1,4 +1,4 @@
-"""Calls that last do not hold up calls that do not."""
+"""Long calls do not delay short ones."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from tests.harness.slow_registry import SlowRegistry
 
 _STOPS = 150
 _PULLS = 150
-#: Seconds a short call may take meanwhile.
+#: Seconds that a short call may take meanwhile.
 _PROMPT = 0.1
 
 
 def test_blocked_stops_and_pulls(
     criwist_daemon: Callable[..., Daemon], client_of: Callable[[Daemon], CRI], slow_registry: SlowRegistry
 ) -> None:
-    """While 150 StopContainer and 150 PullImage calls wait, List, Status and Version calls answer within 100 ms."""
+    """While 150 StopContainer and 150 PullImage calls wait, List, Status and Version calls return within 100 ms."""
     daemon = criwist_daemon(image_pull_progress_deadline="0")
     daemon.start()
     cri = client_of(daemon)
@@ -38,13 +38,13 @@ def test_blocked_stops_and_pulls(
     for number in range(_PULLS):
         image = api.ImageSpec(image=f"{slow_registry.host}/blocked-{number}:1")
         waiting.append(cri.images.PullImage.future(api.PullImageRequest(image=image), timeout=scaled(700)))
-    # Every one of them has arrived when the engine has been asked to stop each container once.
+    # All calls have arrived when the engine has one stop of each container.
     eventually(lambda: cri.runtime.Version(api.VersionRequest()))
     time.sleep(scaled(2))
     took = [_time(call) for _ in range(50) for call in _short_calls(cri, containers[0])]
     assert sum(call.done() for call in waiting) == 0
     assert max(took) < scaled(_PROMPT), f"slowest {max(took):.3f} s, median {sorted(took)[len(took) // 2]:.4f} s"
-    # Nor are other long calls held up: a pod comes and goes.
+    # Other long calls are not delayed either: a pod runs and is removed.
     began = time.monotonic()
     other = cri.run_pod()
     cri.stop_pod(other)
@@ -58,7 +58,7 @@ def test_blocked_stops_and_pulls(
 
 
 def test_blocked_execs(cri: CRI) -> None:
-    """While 100 ExecSync calls wait for their commands, ListContainers answers within 100 ms."""
+    """While 100 ExecSync calls wait for their commands, ListContainers returns within 100 ms."""
     _, container_id = cri.run_in_pod()
     request = api.ExecSyncRequest(container_id=container_id, cmd=["sleep", "30"])
     waiting = [cri.runtime.ExecSync.future(request, timeout=scaled(60)) for _ in range(100)]
@@ -69,8 +69,8 @@ def test_blocked_execs(cri: CRI) -> None:
     assert max(took) < scaled(_PROMPT)
 
 
-def test_slow_client_of_an_answer(cri: CRI) -> None:
-    """A client that opens connections and says nothing does not keep others from being answered."""
+def test_silent_connections(cri: CRI) -> None:
+    """A client with silent connections does not delay the calls of others."""
     idle = [
         grpc.insecure_channel(f"unix://{cri.socket}", options=[("grpc.use_local_subchannel_pool", 1)])
         for _ in range(50)

@@ -61,7 +61,8 @@ def make_checkpoints(engine: Engine, tmp_path: Path) -> Checkpoints:
     threads = MemoryThreads()
     in_thread = partial(run_to_its_end, threads, threads)
     processes = ContainerProcesses(threads, threads)
-    return Checkpoints(Docker(engine), Clock(), processes, in_thread, str(tmp_path / "staging"))
+    docker: Any = Docker(engine)
+    return Checkpoints(docker, Clock(), processes, in_thread, str(tmp_path / "staging"))
 
 
 def run(coroutine: Coroutine[Any, Any, None]) -> None:
@@ -110,7 +111,7 @@ def without_criu(engine_factory: Callable[..., Engine]) -> Engine:
 @pytest.fixture
 def counter(experimental: Engine) -> Iterator[str]:
     """Start a container that shares a sandbox's namespaces, as in pods, and counts in a file."""
-    made = []
+    made: list[str] = []
     for body in (
         {"Cmd": ["sleep", "1000"], "HostConfig": {"NetworkMode": "none", "IpcMode": "shareable"}},
         {"Cmd": ["sh", "-c", _COUNT], "HostConfig": {"NetworkMode": "container:0", "IpcMode": "container:0"}},

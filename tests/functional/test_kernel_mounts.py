@@ -70,7 +70,7 @@ def volumes(engine: Engine, directory: Path) -> ImageVolumes:
 def make_volumes(engine: Engine, directory: Path) -> ImageVolumes:
     """Image volumes of a process that has just started."""
     pool = MemoryThreads()
-    return ImageVolumes(Images(engine), LayerMounts(pool, pool, str(directory)), str(directory))
+    return ImageVolumes(Images(engine), LayerMounts(pool, pool, str(directory)), str(directory))  # type: ignore[arg-type]
 
 
 def _mounts_below(path: Path) -> list[str]:
@@ -249,7 +249,7 @@ def test_layers_on_another_machine(engine: Engine, volumes: ImageVolumes) -> Non
         async def image_layers(self, reference: str) -> Sequence[str]:
             return ("/nonexistent/diff",)
 
-    volumes._docker = Elsewhere(engine)
+    volumes._docker = Elsewhere(engine)  # type: ignore[assignment]
     with pytest.raises(FailedPrecondition, match="layer /nonexistent/diff"):
         run(volumes.prepare(CONTAINER, 0, "sha256:x"))
     assert volumes.in_use() == frozenset()

@@ -91,7 +91,7 @@ def test_background_children(container: Container) -> None:
     exec_ended = eventually(
         lambda: container.inspect(identifier) if not container.inspect(identifier)["Running"] else None
     )
-    assert exec_ended["ExitCode"] == 137
+    assert exec_ended["ExitCode"] == 137  # type: ignore[index]
 
 
 def test_orphans(container: Container) -> None:

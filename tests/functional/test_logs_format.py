@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ from tests.harness.daemon import Daemon
 _ASCII = bytes(byte for byte in range(128) if byte != ord("\n"))
 
 
-def run_to_end(cri: CRI, *command: str, **fields: object) -> Path:
+def run_to_end(cri: CRI, *command: str, **fields: Any) -> Path:
     """Run a container to its end; return the path of its log."""
     _, container_id = cri.run_in_pod(*command, **fields)
     cri.wait_for_exit(container_id, within=60)

@@ -171,7 +171,7 @@ def test_first_valid_file(network: PodNetwork, daemon: Daemon, client_of: Callab
     assert client.pod_status(pod_id).network.ip.startswith("10.96.")
     assert (network.cache / "results" / f"single-{pod_id}-eth0").exists()
     for name in ("01-broken.conflist", "02-empty.conf", "03-future.conflist", "04-pipe.conf", "05-gone.json"):
-        eventually(lambda name=name: f"{name} is skipped" in daemon.log_text())
+        eventually(lambda name=name: f"{name} is skipped" in daemon.log_text())  # type: ignore[misc]
     (network.conf_dir / "06-single.json").unlink()
     other = client.run_pod()
     assert (network.cache / "results" / f"{NAME}-{other}-eth0").exists()
@@ -248,7 +248,7 @@ def test_standard_error_is_logged(network: PodNetwork, daemon: Daemon, client_of
     client.stop_pod(pod_id)
     for command in ("ADD", "DEL"):
         line = f"CNI plugin talkative, {command} for sandbox {pod_id}: {command} at work"
-        eventually(lambda line=line: line in daemon.log_text())
+        eventually(lambda line=line: line in daemon.log_text())  # type: ignore[misc]
 
 
 def test_status_right_after_a_start(network: PodNetwork, daemon: Daemon, client_of: Callable[[Daemon], CRI]) -> None:

@@ -8,9 +8,10 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from typing import Any
 
 import pytest
-from twisted.internet import reactor
+from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
@@ -19,6 +20,8 @@ from criwist.errors import DeadlineExceeded, NotFound, Unavailable
 from criwist.kernel.netns import connect, in_namespace
 
 pytestmark = pytest.mark.functional
+
+reactor: Any = _reactor
 
 #: A namespace whose loopback is up, with the command that the test appends; it ends at the end of its standard input.
 _IN_NAMESPACE = ("unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")

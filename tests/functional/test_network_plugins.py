@@ -8,9 +8,10 @@ import signal
 import sys
 import tempfile
 import time
+from typing import Any
 
 import pytest
-from twisted.internet import reactor
+from twisted.internet import reactor as _reactor
 from twisted.internet.defer import CancelledError, ensureDeferred
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
@@ -18,6 +19,8 @@ from twisted.trial.unittest import TestCase
 from criwist.network.plugin_process import OUTPUT_LIMIT, STDERR_LIMIT, Output, run_plugin, stray_plugins
 
 pytestmark = pytest.mark.functional
+
+reactor: Any = _reactor
 
 
 class PluginTests(TestCase):

@@ -1,6 +1,6 @@
-"""On newer engines: that pods run there at all, and what only these engines can do, or do in another way.
+"""Pods on newer engines, and the features that only these engines have or that differ there.
 
-Tests of other files that are marked ``newer_engines`` run there too.
+Tests of other files with the mark ``newer_engines`` run there too.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ pytestmark = pytest.mark.newer_engines(only=True)
 
 
 def specification(engine: Engine, container_id: str) -> Any:
-    """The OCI specification that a running container was made by, where the engine's containerd keeps it."""
+    """Return the OCI specification of a running container, from the directory of the engine's containerd."""
     (file,) = (engine.root / "exec").glob(f"containerd/daemon/*/moby/{container_id}/config.json")
     return json.loads(file.read_text())
 
 
 def test_life_of_a_pod(cri: CRI) -> None:
-    """A pod runs a container, which is looked into, stopped and removed; states and lists follow at once."""
+    """A pod runs a container; an exec, a stop and a removal work, and states and lists follow at once."""
     pod = cri.pod()
     pod_id = cri.run_pod(pod)
     container_id = cri.create(pod_id, cri.container(), pod)
@@ -50,7 +50,7 @@ def test_life_of_a_pod(cri: CRI) -> None:
 
 
 def test_log(cri: CRI) -> None:
-    """What a container writes is in its log when the container has ended."""
+    """The log has a container's output when the container has exited."""
     pod = cri.pod()
     config = cri.container("sh", "-c", "echo out; echo err >&2")
     container_id = cri.run(cri.run_pod(pod), config, pod)
@@ -60,25 +60,25 @@ def test_log(cri: CRI) -> None:
 
 
 def test_verbose_status(cri: CRI, engine_of_cri: Engine) -> None:
-    """The verbose answers are JSON with what a person looks for, the OCI specification included."""
+    """Verbose responses are JSON with pid, runtime, engine, cgroups, netns and the OCI specification."""
     pod_id, container_id = cri.run_in_pod()
     pod = cri.runtime.PodSandboxStatus(api.PodSandboxStatusRequest(pod_sandbox_id=pod_id, verbose=True))
     container = cri.runtime.ContainerStatus(api.ContainerStatusRequest(container_id=container_id, verbose=True))
-    for identifier, answer in ((pod_id, pod), (container_id, container)):
-        told = json.loads(answer.info["info"])
-        assert told["pid"] == engine_of_cri.inspect(identifier)["State"]["Pid"]
-        assert told["runtime"] == "runc"
-        assert told["engine"]["id"] == engine_of_cri.get("/info")["ID"]
-        assert all(identifier in directory and Path(directory).is_dir() for directory in told["cgroups"].values())
-        assert told["cgroups"]
-        assert told["runtimeSpec"] == specification(engine_of_cri, identifier)
-    told = json.loads(pod.info["info"])
-    assert Path(told["netns"]).exists()
-    assert told["record"]["network"]["addresses"] == [pod.status.network.ip]
+    for identifier, response in ((pod_id, pod), (container_id, container)):
+        info = json.loads(response.info["info"])
+        assert info["pid"] == engine_of_cri.inspect(identifier)["State"]["Pid"]
+        assert info["runtime"] == "runc"
+        assert info["engine"]["id"] == engine_of_cri.get("/info")["ID"]
+        assert all(identifier in directory and Path(directory).is_dir() for directory in info["cgroups"].values())
+        assert info["cgroups"]
+        assert info["runtimeSpec"] == specification(engine_of_cri, identifier)
+    info = json.loads(pod.info["info"])
+    assert Path(info["netns"]).exists()
+    assert info["record"]["network"]["addresses"] == [pod.status.network.ip]
 
 
-def test_runtimes_are_probed(cri: CRI, engine_of_cri: Engine) -> None:
-    """Status says that runc makes mounts recursively read-only, and not that a runtime does that does not say so."""
+def test_features_of_runtimes(cri: CRI, engine_of_cri: Engine) -> None:
+    """Status reports recursive read-only mounts for runc, and not for a runtime that does not report the feature."""
     handlers = {each.name: each.features for each in cri.runtime.Status(api.StatusRequest()).runtime_handlers}
     assert set(engine_of_cri.get("/info")["Runtimes"]) <= handlers.keys()
     for name in ("", "docker", "runc"):
@@ -97,7 +97,7 @@ CDI = Path("/run/cdi/criwist-test.json")
 
 @pytest.fixture
 def cdi_device() -> Iterator[str]:
-    """The name of a CDI device: the host's /dev/zero under another name, and an environment variable."""
+    """The name of a CDI device with the host's /dev/zero under another name and an environment variable."""
     edits = {"env": ["CDI_DEVICE=one"], "deviceNodes": [{"path": "/dev/of-cdi", "hostPath": "/dev/zero"}]}
     device = {"name": "one", "containerEdits": edits}
     CDI.write_text(json.dumps({"cdiVersion": "0.5.0", "kind": "criwist.test/device", "devices": [device]}))
@@ -106,7 +106,7 @@ def cdi_device() -> Iterator[str]:
 
 
 def test_cdi_device(cri: CRI, cdi_device: str) -> None:
-    """A CDI device is the container's, with all that its specification edits."""
+    """A container has a CDI device with all edits of its specification."""
     container_id = run(cri, cri.container(CDI_devices=[api.CDIDevice(name=cdi_device)]))
     assert "CDI_DEVICE=one" in cri.output(container_id, "cat", "/proc/1/environ").split("\0")
     assert cri.output(container_id, "stat", "-c", "%t %T", "/dev/of-cdi") == "1 5\n"

@@ -1,4 +1,4 @@
-"""The pause program at its work."""
+"""The pause program in an engine and in pods."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tests.harness.engine import Engine
 
 @pytest.fixture
 def pause(engine: Engine) -> str:
-    """The reference of the pause image, loaded."""
+    """The reference of the loaded pause image."""
     images.load(engine, pause_archive(engine.get("/version")["Arch"]))
     return PAUSE_REFERENCE
 
 
-def test_engine_takes_the_archive(engine: Engine, pause: str) -> None:
-    """The engine has the image under its reference, with the id that was computed for it."""
+def test_engine_loads_the_archive(engine: Engine, pause: str) -> None:
+    """The engine has the image under its reference, with the computed id."""
     inspected = engine.get(f"/images/{pause}/json")
     assert inspected["Id"] == pause_image(inspected["Architecture"]).id
     assert inspected["Config"]["Entrypoint"] == ["/pause"]
@@ -31,7 +31,7 @@ def test_engine_takes_the_archive(engine: Engine, pause: str) -> None:
 
 @pytest.mark.parametrize("number", ["TERM", "INT"])
 def test_ends_at_once_as_process_one(engine: Engine, pause: str, number: str) -> None:
-    """As PID 1, whose unhandled signals the kernel drops, pause ends at once with status 0 on SIGTERM and SIGINT."""
+    """As PID 1, whose unhandled signals the kernel drops, pause exits at once with code 0 on SIGTERM and SIGINT."""
     created = engine.post("/containers/create", {"Image": pause})["Id"]
     try:
         engine.post(f"/containers/{created}/start")
@@ -45,7 +45,7 @@ def test_ends_at_once_as_process_one(engine: Engine, pause: str, number: str) ->
 
 @pytest.mark.second_opinion
 def test_reaps_orphans(cri: CRI) -> None:
-    """In a shared PID namespace orphans become children of pause, and no zombie is left of them."""
+    """In a shared PID namespace pause adopts orphans and leaves no zombie of them."""
     pod = cri.pod()
     pod.linux.security_context.namespace_options.pid = api.POD
     config = cri.container()

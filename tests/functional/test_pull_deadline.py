@@ -1,4 +1,4 @@
-"""Pulls that take long, stand still, are shared, or are given up."""
+"""Pulls that are slow, stall, are shared or are cancelled."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.harness.clock import eventually, scaled
 from tests.harness.daemon import Daemon
 from tests.harness.slow_registry import SlowRegistry
 
-#: Of the criwist of these tests, in seconds.
+#: The image pull progress deadline of these tests, in seconds.
 DEADLINE = scaled(2.0)
 
 
@@ -38,12 +38,12 @@ def patient(criwist_daemon: Callable[..., Daemon], client_of: Callable[[Daemon],
 
 @pytest.fixture
 def reference(slow_registry: SlowRegistry) -> str:
-    """An image of the slow registry that nobody has pulled yet."""
+    """The reference of an image of the slow registry that is not pulled yet."""
     return f"{slow_registry.host}/{uuid.uuid4().hex}:1"
 
 
 def test_stall_in_a_layer(impatient: CRI, slow_registry: SlowRegistry, reference: str) -> None:
-    """A pull that stands still in a layer is cancelled at the deadline; the text names image, layer and progress."""
+    """The deadline cancels a pull that stalls in a layer; the text names image and progress."""
     slow_registry.stall_at = slow_registry.large // 2
     began = time.monotonic()
     text = refused(lambda: impatient.pull(reference), grpc.StatusCode.DEADLINE_EXCEEDED)
@@ -51,12 +51,12 @@ def test_stall_in_a_layer(impatient: CRI, slow_registry: SlowRegistry, reference
     assert reference in text
     assert "Downloading" in text
     assert impatient.image(reference) is None
-    slow_registry.crawl()  # an engine notices that it shall stop when the next bytes come
+    slow_registry.crawl()  # an engine notices the cancellation at the next bytes
     eventually(lambda: slow_registry.broken_off == 1)
 
 
 def test_registry_that_never_answers(impatient: CRI, slow_registry: SlowRegistry, reference: str) -> None:
-    """The clock runs from the first byte of the request: a registry that never answers is given up too."""
+    """The deadline cancels a pull from a registry that never responds; the time starts with the request."""
     slow_registry.silent = True
     began = time.monotonic()
     assert reference in refused(lambda: impatient.pull(reference), grpc.StatusCode.DEADLINE_EXCEEDED)
@@ -64,7 +64,7 @@ def test_registry_that_never_answers(impatient: CRI, slow_registry: SlowRegistry
 
 
 def test_trickle_is_progress(impatient: CRI, slow_registry: SlowRegistry, reference: str) -> None:
-    """A pull that goes on, however slowly, may last longer than the deadline."""
+    """A pull with slow progress may last longer than the deadline."""
     slow_registry.chunk = slow_registry.large // 16
     slow_registry.pause = 3 * DEADLINE / 16
     began = time.monotonic()
@@ -73,7 +73,7 @@ def test_trickle_is_progress(impatient: CRI, slow_registry: SlowRegistry, refere
 
 
 def test_no_deadline(patient: CRI, slow_registry: SlowRegistry, reference: str) -> None:
-    """A deadline of 0 is none: the caller's own time limit ends the wait."""
+    """A deadline of 0 means none: the caller's own timeout ends the wait."""
     slow_registry.stall_at = slow_registry.large // 2
     began = time.monotonic()
     refused(lambda: patient.pull(reference, timeout=4), grpc.StatusCode.DEADLINE_EXCEEDED)
@@ -81,18 +81,18 @@ def test_no_deadline(patient: CRI, slow_registry: SlowRegistry, reference: str) 
 
 
 def test_concurrent_pulls_are_one(impatient: CRI, slow_registry: SlowRegistry, reference: str) -> None:
-    """Pulls of one reference with the same credentials share one pull of the engine."""
+    """Concurrent pulls of one reference with the same credentials share one pull of the engine."""
     slow_registry.pause = 0.02
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda _: impatient.pull(reference), range(8)))
-    assert len(set(answers)) == 1
+        image_ids = list(pool.map(lambda _: impatient.pull(reference), range(8)))
+    assert len(set(image_ids)) == 1
     assert sum("/manifests/" in request for request in slow_registry.requests) <= 2  # HEAD and GET
 
 
 def test_cancelled_caller_leaves_the_others_their_pull(
     impatient: CRI, slow_registry: SlowRegistry, reference: str
 ) -> None:
-    """Of two callers that share a pull one may go away, and the other gets the image."""
+    """If one of two callers that share a pull cancels, the other gets the image."""
     slow_registry.stall_at = slow_registry.large // 2
     request = api.PullImageRequest(image=api.ImageSpec(image=reference))
     first = impatient.images.PullImage.future(request, timeout=scaled(60))
@@ -106,7 +106,7 @@ def test_cancelled_caller_leaves_the_others_their_pull(
 
 
 def test_cancelled_pull_ends_in_the_engine(patient: CRI, slow_registry: SlowRegistry, reference: str) -> None:
-    """When its last caller goes away the engine's pull is cancelled, and a new caller starts a new one."""
+    """The cancellation of the last caller cancels the engine's pull, and a new caller starts a new one."""
     request = api.PullImageRequest(image=api.ImageSpec(image=reference))
     for attempt in (1, 2):
         slow_registry.stall_at = slow_registry.large // 2
@@ -120,6 +120,6 @@ def test_cancelled_pull_ends_in_the_engine(patient: CRI, slow_registry: SlowRegi
 
 @pytest.mark.parametrize("status", [502, 503, 504])
 def test_registry_that_is_down(impatient: CRI, slow_registry: SlowRegistry, reference: str, status: int) -> None:
-    """A registry that answers 502, 503 or 504 gives a message that begins with what kubelet looks for."""
+    """A registry's status 502, 503 or 504 gives a text with the beginning that kubelet matches."""
     slow_registry.status = status
     assert refused(lambda: impatient.pull(reference)).startswith("RegistryUnavailable")

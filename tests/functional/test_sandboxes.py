@@ -18,12 +18,12 @@ from tests.harness.leftovers import cgroup_parent
 from tests.harness.namespaces import NODE_ADDRESS
 
 ABSENT = "0" * 64
-#: Says hello to whoever connects to port 8000.
+#: Writes hello to each client of port 8000.
 _GREETER = ("nc", "-ll", "-p", "8000", "-e", "echo", "hello")
 
 
 @pytest.mark.second_opinion
-def test_status_tells_what_was_asked_for(cri: CRI) -> None:
+def test_status_has_the_configuration(cri: CRI) -> None:
     """A running sandbox is READY, with the metadata, labels and annotations of its configuration."""
     before = time.time_ns()
     config = cri.pod(labels={"app": "web"}, annotations={"example.org/note": "some text, with = and spaces"})
@@ -40,7 +40,7 @@ def test_status_tells_what_was_asked_for(cri: CRI) -> None:
 
 
 @pytest.mark.second_opinion
-def test_list_tells_the_same_as_status(cri: CRI) -> None:
+def test_list_agrees_with_status(cri: CRI) -> None:
     """An item of ListPodSandbox has the values of PodSandboxStatus."""
     pod_id = cri.run_pod()
     status = cri.pod_status(pod_id)
@@ -76,13 +76,13 @@ def test_list_is_newest_first(cri: CRI) -> None:
 
 @pytest.mark.second_opinion
 def test_unknown_sandbox_is_not_found(cri: CRI) -> None:
-    """PodSandboxStatus of what does not exist is NOT_FOUND, which kubelet tests for."""
+    """PodSandboxStatus of an unknown sandbox fails with NOT_FOUND, which kubelet tests for."""
     refused(lambda: cri.pod_status(ABSENT), grpc.StatusCode.NOT_FOUND)
 
 
 @pytest.mark.second_opinion
 def test_stop_and_remove_are_idempotent(cri: CRI) -> None:
-    """Stopping and removing again is success, and so is removing what never existed."""
+    """Stopping and removing a sandbox again succeeds, and so does removing an unknown one."""
     pod_id = cri.run_pod()
     for _ in range(2):
         cri.stop_pod(pod_id)
@@ -94,13 +94,13 @@ def test_stop_and_remove_are_idempotent(cri: CRI) -> None:
 
 
 def test_stop_of_an_unknown_sandbox(cri: CRI) -> None:
-    """Stopping what never existed, or is removed, is success as the CRI wants it; containerd 1.6 says NOT_FOUND."""
+    """Stopping an unknown or removed sandbox succeeds, as the CRI demands; containerd 1.6 fails with NOT_FOUND."""
     cri.stop_pod(ABSENT)
 
 
 @pytest.mark.second_opinion
 def test_stop_ends_the_containers(cri: CRI) -> None:
-    """StopPodSandbox forcibly ends containers, those with a PID namespace of their own included."""
+    """StopPodSandbox kills the containers, including those with a PID namespace of their own."""
     pod = cri.pod()
     pod_id = cri.run_pod(pod)
     container_id = cri.run(pod_id, cri.container("sh", "-c", "trap '' TERM; while :; do sleep 1; done"), pod)
@@ -112,7 +112,7 @@ def test_stop_ends_the_containers(cri: CRI) -> None:
 
 
 @pytest.mark.second_opinion
-def test_remove_takes_containers_along(cri: CRI) -> None:
+def test_remove_removes_the_containers(cri: CRI) -> None:
     """RemovePodSandbox removes a running sandbox and its containers, whatever their state."""
     pod = cri.pod()
     pod_id = cri.run_pod(pod)
@@ -126,7 +126,7 @@ def test_remove_takes_containers_along(cri: CRI) -> None:
 
 @pytest.mark.second_opinion
 def test_name_is_taken_until_removal(cri: CRI) -> None:
-    """A second sandbox of equal metadata is refused and harms nothing; after removal the name is free."""
+    """A second sandbox of equal metadata is refused and the first stays ready; a removal frees the name."""
     config = cri.pod()
     pod_id = cri.run_pod(config)
     refused(lambda: cri.run_pod(config))
@@ -138,7 +138,7 @@ def test_name_is_taken_until_removal(cri: CRI) -> None:
 
 @pytest.mark.second_opinion
 def test_next_attempt_beside_the_dead_one(cri: CRI) -> None:
-    """After a sandbox stopped, kubelet makes the next attempt while the old one still exists."""
+    """The next attempt of a pod runs while the stopped sandbox of the previous attempt still exists."""
     config = cri.pod()
     first = cri.run_pod(config)
     cri.stop_pod(first)
@@ -150,7 +150,7 @@ def test_next_attempt_beside_the_dead_one(cri: CRI) -> None:
 
 @pytest.mark.second_opinion
 def test_failed_run_leaves_nothing(cri: CRI) -> None:
-    """A sandbox that cannot start is an error, leaves no sandbox behind, and does not hold its name."""
+    """A failed RunPodSandbox leaves no sandbox behind and frees its name."""
     config = cri.pod()
     config.linux.sysctls["net.ipv4.no_such_thing"] = "1"
     assert "no_such_thing" in refused(lambda: cri.run_pod(config))
@@ -170,21 +170,21 @@ def test_failed_run_leaves_nothing_in_the_engine(cri: CRI, engine: Engine) -> No
 
 @pytest.mark.second_opinion
 def test_unknown_runtime_handler(cri: CRI) -> None:
-    """A handler that does not exist is an error that names it; nothing is left behind."""
+    """RunPodSandbox with an unknown handler fails with its name, and leaves no sandbox behind."""
     assert "no-such-handler" in refused(lambda: cri.run_pod(runtime_handler="no-such-handler"))
     assert cri.pod_ids() == []
 
 
 @pytest.mark.second_opinion
 def test_runtime_handler_is_reported(cri: CRI) -> None:
-    """The handler asked for is in status and list, as it was spelled."""
+    """PodSandboxStatus returns the handler of the request, as it was spelled."""
     pod_id = cri.run_pod(runtime_handler="runc")
     assert cri.pod_status(pod_id).runtime_handler == "runc"
 
 
 @pytest.mark.second_opinion
 def test_hostname_and_dns(cri: CRI) -> None:
-    """Containers see the pod's hostname and a resolv.conf of the pod's servers, searches and options."""
+    """Containers have the pod's hostname, and a resolv.conf with the pod's servers, searches and options."""
     pod = cri.pod(
         dns_config=api.DNSConfig(
             servers=["192.0.2.53", "192.0.2.54"], searches=["a.example", "b.example"], options=["ndots:5", "timeout:1"]
@@ -209,7 +209,7 @@ def test_hostname_and_dns(cri: CRI) -> None:
 
 @pytest.mark.second_opinion
 def test_address_is_the_containers(cri: CRI) -> None:
-    """The address in PodSandboxStatus is the one a container of the pod sees on its interface."""
+    """PodSandboxStatus returns the address of the interface in the pod's containers."""
     pod_id, container_id = cri.run_in_pod()
     address = cri.pod_status(pod_id).network.ip
     assert address
@@ -218,7 +218,7 @@ def test_address_is_the_containers(cri: CRI) -> None:
 
 @pytest.mark.second_opinion
 def test_pods_reach_each_other(cri: CRI) -> None:
-    """A pod is reached by another under the address in its status."""
+    """A pod connects to another at the address in its status."""
     server, _ = cri.run_in_pod(*_GREETER)
     _, client = cri.run_in_pod()
     address = cri.pod_status(server).network.ip
@@ -227,7 +227,7 @@ def test_pods_reach_each_other(cri: CRI) -> None:
 
 @pytest.mark.second_opinion
 def test_host_network(cri: CRI) -> None:
-    """A pod on the host's network shares the host's namespace and has no address of its own."""
+    """A pod on the host's network shares the host's network namespace, and its status has no address."""
     pod = cri.host_network_pod()
     pod_id, container_id = cri.run_in_pod(pod=pod)
     status = cri.pod_status(pod_id)
@@ -238,16 +238,16 @@ def test_host_network(cri: CRI) -> None:
 
 @pytest.mark.second_opinion
 def test_host_port(cri: CRI) -> None:
-    """A host port leads to the pod's port while the pod runs, and is free after it stopped."""
+    """A host port forwards to the pod's port while the pod runs, and is free after its stop."""
     port = 23080
     pod = cri.pod(port_mappings=[api.PortMapping(protocol=api.TCP, container_port=8000, host_port=port)])
     pod_id, _ = cri.run_in_pod(*_GREETER, pod=pod)
 
-    def answer() -> bytes:
+    def greeting() -> bytes:
         with socket.create_connection((NODE_ADDRESS, port), timeout=2) as connection:
             return connection.recv(100)
 
-    eventually(lambda: _unless_refused(answer) == b"hello\n")
+    eventually(lambda: _unless_refused(greeting) == b"hello\n")
     cri.stop_pod(pod_id)
     with socket.socket() as free:
         free.bind((NODE_ADDRESS, port))
@@ -264,7 +264,7 @@ def _unless_refused(call: object) -> object:
 
 @pytest.mark.second_opinion
 def test_sysctls(cri: CRI) -> None:
-    """The sandbox's sysctls hold in the containers that share its namespaces."""
+    """The sandbox's sysctls are in force in its containers."""
     pod = cri.pod()
     pod.linux.sysctls["net.ipv4.ip_local_port_range"] = "20000 20099"
     pod.linux.sysctls["kernel.shm_rmid_forced"] = "1"
@@ -274,7 +274,7 @@ def test_sysctls(cri: CRI) -> None:
 
 
 def test_log_directory_is_made(cri: CRI) -> None:
-    """The pod's log directory exists once the sandbox runs; containerd leaves that to kubelet."""
+    """RunPodSandbox creates the pod's log directory; containerd leaves that to kubelet."""
     config = cri.pod()
     cri.run_pod(config)
     assert Path(config.log_directory).is_dir()
@@ -282,7 +282,7 @@ def test_log_directory_is_made(cri: CRI) -> None:
 
 @pytest.mark.second_opinion
 def test_cgroup_parent(cri: CRI, session_root: Path) -> None:
-    """Sandbox and containers lie below the pod's cgroup."""
+    """Containers are below the pod's cgroup."""
     systemd = os.environ.get("CRIWIST_TEST_SYSTEMD_CGROUPS") == "1"
     top = cgroup_parent(session_root.name, systemd=systemd)
     parent = f"{top.removesuffix('.slice')}-pod1.slice" if systemd else f"{top}/pod1"
@@ -301,7 +301,7 @@ def test_cgroup_parent(cri: CRI, session_root: Path) -> None:
 
 @pytest.mark.second_opinion
 def test_namespaces_are_reported(cri: CRI) -> None:
-    """PodSandboxStatus has the namespace modes that were asked for."""
+    """PodSandboxStatus returns the namespace modes of the configuration."""
     pod = cri.pod()
     options = pod.linux.security_context.namespace_options
     options.pid, options.ipc = api.CONTAINER, api.NODE
@@ -309,17 +309,17 @@ def test_namespaces_are_reported(cri: CRI) -> None:
     assert (reported.network, reported.pid, reported.ipc) == (api.POD, api.CONTAINER, api.NODE)
 
 
-def test_verbose_status_is_json_to_use(cri: CRI, engine: Engine) -> None:
-    """PodSandboxStatus with verbose has the pid of the pause process in its info."""
+def test_verbose_status_has_the_pid(cri: CRI, engine: Engine) -> None:
+    """Verbose PodSandboxStatus has the pid of the pause process in its info."""
     pod_id = cri.run_pod()
-    answer = cri.runtime.PodSandboxStatus(api.PodSandboxStatusRequest(pod_sandbox_id=pod_id, verbose=True))
+    response = cri.runtime.PodSandboxStatus(api.PodSandboxStatusRequest(pod_sandbox_id=pod_id, verbose=True))
     pid = engine.inspect(pod_id)["State"]["Pid"]
-    assert str(pid) in answer.info["info"]
+    assert str(pid) in response.info["info"]
     assert not cri.runtime.PodSandboxStatus(api.PodSandboxStatusRequest(pod_sandbox_id=pod_id)).info
 
 
 def test_killed_pause_is_not_ready(cri: CRI, engine: Engine) -> None:
-    """A sandbox whose pause process died is NOTREADY within a second, and can be stopped and removed."""
+    """A sandbox whose pause process was killed is NOTREADY within a second, and can be stopped and removed."""
     pod_id = cri.run_pod()
     engine.post(f"/containers/{pod_id}/kill", signal="KILL")
     eventually(lambda: cri.pod_status(pod_id).state == api.SANDBOX_NOTREADY, within=1)
@@ -327,8 +327,8 @@ def test_killed_pause_is_not_ready(cri: CRI, engine: Engine) -> None:
     cri.remove_pod(pod_id)
 
 
-def test_docker_sees_the_shims_names(cri: CRI, engine: Engine) -> None:
-    """Sandbox and container bear the names and labels of dockershim, by which they are adopted."""
+def test_names_and_labels_of_dockershim(cri: CRI, engine: Engine) -> None:
+    """Sandbox and container have the names and labels of dockershim, by which shims adopt them."""
     pod = cri.pod(annotations={"note": "yes"})
     pod_id, container_id = cri.run_in_pod(pod=pod, name="main")
     sandbox, container = engine.inspect(pod_id), engine.inspect(container_id)
@@ -345,7 +345,7 @@ def test_docker_sees_the_shims_names(cri: CRI, engine: Engine) -> None:
 
 @pytest.mark.second_opinion
 def test_many_at_once(cri: CRI) -> None:
-    """Twelve pods started at once all run, each with an address of its own."""
+    """Twelve pods that start at once all run, each with an address of its own."""
     futures = [cri.runtime.RunPodSandbox.future(api.RunPodSandboxRequest(config=cri.pod())) for _ in range(12)]
     pods = [future.result().pod_sandbox_id for future in futures]
     addresses = {cri.pod_status(pod_id).network.ip for pod_id in pods}

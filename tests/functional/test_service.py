@@ -1,4 +1,4 @@
-"""criwist as a program: its socket, its start and its end."""
+"""criwist as a program: its socket, start, stop and options."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from tests.harness.clock import scaled
 from tests.harness.daemon import REPOSITORY, Daemon
 from tests.harness.engine import Engine
 
-#: twistd shuts down in order and then, since Twisted 22.10, ends by the signal it was sent.
+#: twistd shuts down in order and then, since Twisted 22.10, dies of the signal that it received.
 _ENDED_ON_REQUEST = (0, -signal.SIGTERM)
 
 
 def _run(*options: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """Run ``twistd criwist`` with options that end it soon."""
+    """Run ``twistd criwist`` with options with which it exits soon."""
     command = [str(Path(sys.executable).with_name("twistd")), "--nodaemon", "--pidfile=", "criwist", *options]
     return subprocess.run(
         command,
@@ -37,7 +37,7 @@ def _run(*options: str, environment: dict[str, str] | None = None) -> subprocess
 
 
 def test_serves_soon(criwist_daemon: Callable[..., Daemon]) -> None:
-    """criwist serves within 1.5 seconds of its start; where others keep the processor busy, its own time counts."""
+    """criwist serves within 1.5 seconds of its start; on a busy machine its own CPU time counts."""
     assert min(_start_and_stop(criwist_daemon) for _ in range(3)) < scaled(1.5)
 
 
@@ -53,13 +53,13 @@ def test_socket_is_for_owner_and_group(criwist: Daemon) -> None:
     assert stat.S_IMODE(criwist.socket.stat().st_mode) == 0o660
 
 
-def test_says_that_it_serves(criwist: Daemon) -> None:
-    """The log has a line with the socket once it serves."""
+def test_serving_is_logged(criwist: Daemon) -> None:
+    """The log has a line with the socket when criwist serves."""
     assert str(criwist.socket) in criwist.log_text()
 
 
 def test_ends_on_request(criwist_daemon: Callable[..., Daemon]) -> None:
-    """SIGTERM ends criwist within seconds, and the socket is gone."""
+    """SIGTERM ends criwist within seconds, and criwist removes its socket."""
     daemon = criwist_daemon()
     daemon.start()
     began = time.monotonic()
@@ -71,7 +71,7 @@ def test_ends_on_request(criwist_daemon: Callable[..., Daemon]) -> None:
 def test_ends_with_calls_open(
     criwist_daemon: Callable[..., Daemon], client_of: Callable[[Daemon], CRI], engine: Engine
 ) -> None:
-    """SIGTERM does not wait for calls that last; their clients get an error, and the containers run on."""
+    """SIGTERM does not wait for long calls; their clients get an error, and the containers run on."""
     daemon = criwist_daemon()
     daemon.start()
     cri = client_of(daemon)
@@ -89,7 +89,7 @@ def test_ends_with_calls_open(
 
 
 def test_stale_socket_is_replaced(criwist_daemon: Callable[..., Daemon]) -> None:
-    """A socket that a killed criwist left behind does not keep the next from serving."""
+    """A criwist replaces the socket that a killed one left behind, and serves."""
     daemon = criwist_daemon()
     daemon.start()
     daemon.kill()
@@ -98,14 +98,14 @@ def test_stale_socket_is_replaced(criwist_daemon: Callable[..., Daemon]) -> None
 
 
 def test_version_option() -> None:
-    """``--version`` prints the version and ends."""
+    """``--version`` prints the version and exits."""
     run = _run("--version")
     assert run.returncode == 0
     assert __version__ in run.stdout + run.stderr
 
 
 def test_wrong_option_is_named() -> None:
-    """A wrong value is a usage error that names option, value and what is expected."""
+    """A wrong value is a usage error that names option, value and expectation."""
     run = _run("--image-pull-progress-deadline", "soon")
     assert run.returncode != 0
     text = run.stdout + run.stderr
@@ -115,14 +115,14 @@ def test_wrong_option_is_named() -> None:
 
 
 def test_cri_over_the_network_is_refused() -> None:
-    """A CRI endpoint on an address that is not loopback is refused."""
+    """A CRI endpoint must be on a loopback address."""
     run = _run("--endpoint", "tcp://192.0.2.10:1234")
     assert run.returncode != 0
     assert "192.0.2.10" in run.stdout + run.stderr
 
 
 def test_options_of_older_shims(criwist_daemon: Callable[..., Daemon]) -> None:
-    """An ExecStart of cri-dockerd with the program's name changed starts criwist."""
+    """criwist starts with the options of an ExecStart of cri-dockerd."""
     daemon = criwist_daemon(
         endpoint=None,
         root_directory=None,
@@ -140,7 +140,7 @@ def test_options_of_older_shims(criwist_daemon: Callable[..., Daemon]) -> None:
 
 
 def test_docker_host(criwist_daemon: Callable[..., Daemon], engine: Engine) -> None:
-    """Without ``--docker-endpoint`` the engine is the one that DOCKER_HOST names."""
+    """Without ``--docker-endpoint`` criwist connects to the engine in DOCKER_HOST."""
     os.environ["DOCKER_HOST"] = engine.endpoint
     try:
         daemon = criwist_daemon()

@@ -14,39 +14,39 @@ from tests.harness.engine import Engine
 
 @pytest.mark.second_opinion
 def test_version(cri: CRI) -> None:
-    """Version has the CRI's own version, a name, and the runtime's version; what the caller sent does not matter."""
+    """Version returns the CRI's version, a name and the runtime's version, whatever version the caller sends."""
     for sent in ("", "0.1.0", "v1"):
-        answer = cri.runtime.Version(api.VersionRequest(version=sent))
-        assert answer.version == "0.1.0"
-        assert answer.runtime_api_version == "v1"
-        assert answer.runtime_name
-        assert answer.runtime_version
+        response = cri.runtime.Version(api.VersionRequest(version=sent))
+        assert response.version == "0.1.0"
+        assert response.runtime_api_version == "v1"
+        assert response.runtime_name
+        assert response.runtime_version
 
 
 def test_version_is_dockers(cri: CRI, engine: Engine) -> None:
-    """The runtime is called ``docker``, which kubelet puts before container ids, and has the engine's version."""
-    answer = cri.runtime.Version(api.VersionRequest())
-    assert answer.runtime_name == "docker"
-    assert answer.runtime_version == engine.get("/version")["Version"]
+    """The runtime's name is ``docker``, kubelet's prefix of container ids, and its version is the engine's."""
+    response = cri.runtime.Version(api.VersionRequest())
+    assert response.runtime_name == "docker"
+    assert response.runtime_version == engine.get("/version")["Version"]
 
 
 @pytest.mark.second_opinion
 def test_status_is_ready(cri: CRI) -> None:
-    """Both conditions that kubelet knows are there and true."""
+    """Status has both conditions that kubelet reads, and they are true."""
     conditions = {each.type: each for each in cri.runtime.Status(api.StatusRequest()).status.conditions}
     assert conditions["RuntimeReady"].status
     assert conditions["NetworkReady"].status
 
 
 def test_runtime_handlers(cri: CRI, engine: Engine) -> None:
-    """Status lists the default handler and every runtime of the engine; containerd 1.6 has no such list."""
+    """Status lists the default handler and every runtime of the engine; containerd 1.6 does not have the list."""
     handlers = {handler.name for handler in cri.runtime.Status(api.StatusRequest()).runtime_handlers}
     assert "" in handlers
     assert set(engine.get("/info")["Runtimes"]) <= handlers
 
 
 def test_verbose_status_is_json(cri: CRI) -> None:
-    """Every verbose value is JSON, and the effective configuration is among them."""
+    """Every verbose value is JSON, and one is the effective configuration."""
     info = cri.runtime.Status(api.StatusRequest(verbose=True)).info
     assert info
     for value in info.values():
@@ -56,14 +56,14 @@ def test_verbose_status_is_json(cri: CRI) -> None:
 
 
 def test_cgroup_driver(cri: CRI, engine: Engine) -> None:
-    """RuntimeConfig tells the engine's cgroup driver, which kubelet follows."""
+    """RuntimeConfig returns the engine's cgroup driver, which kubelet uses."""
     driver = cri.runtime.RuntimeConfig(api.RuntimeConfigRequest()).linux.cgroup_driver
     assert api.CgroupDriver.Name(driver).lower() == engine.get("/info")["CgroupDriver"]
 
 
 @pytest.mark.second_opinion
 def test_pod_cidr_is_taken(cri: CRI) -> None:
-    """UpdateRuntimeConfig takes a CIDR, two of them, and none."""
+    """UpdateRuntimeConfig accepts one CIDR, two, and none."""
     for cidr in ("10.1.0.0/24", "10.1.0.0/24,fd00:1::/64", ""):
         network = api.NetworkConfig(pod_cidr=cidr)
         cri.runtime.UpdateRuntimeConfig(
@@ -72,7 +72,7 @@ def test_pod_cidr_is_taken(cri: CRI) -> None:
 
 
 def test_nonsense_is_no_pod_cidr(cri: CRI) -> None:
-    """A CIDR that is none is INVALID_ARGUMENT."""
+    """UpdateRuntimeConfig with a malformed CIDR fails with INVALID_ARGUMENT."""
     network = api.NetworkConfig(pod_cidr="10.1.0.0/99")
     request = api.UpdateRuntimeConfigRequest(runtime_config=api.RuntimeConfig(network_config=network))
     text = refused(lambda: cri.runtime.UpdateRuntimeConfig(request), grpc.StatusCode.INVALID_ARGUMENT)

@@ -1,4 +1,4 @@
-"""What one client can cost criwist, and the others: clients that do not read, break the protocol, or say nothing."""
+"""Limits of what one client costs: clients that do not read, break the protocol, or stay silent."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from tests.harness.execs import execute, said
 from tests.harness.spdy_client import Client, Refused
 
 _MEBIBYTE = 1 << 20
-#: Of each stuck session: more than all buffers on the way hold together.
+#: Output of each stuck session: more than all buffers on the way hold together.
 _MUCH = 64
 _STUCK = 8
 
-# -- Who does not read
+# -- Clients that do not read
 
 
 def _exec_over_spdy(cri: CRI, sandbox: str, container: str) -> Callable[[], int]:
@@ -79,7 +79,7 @@ def _port_forward(cri: CRI, sandbox: str, container: str) -> Callable[[], int]:
 def test_clients_that_do_not_read_cost_little(
     begin: Callable[[CRI, str, str], Callable[[], int]], cri: CRI, criwist: Daemon
 ) -> None:
-    """Who writes to them waits, criwist's memory stays what it was, other sessions go on; in the end all arrives."""
+    """Writers to stuck clients wait, memory does not grow, other sessions go on, and in the end all output arrives."""
     script = f"nc -ll -p 7000 -e dd if=/dev/zero bs=1M count={_MUCH}"
     sandbox, container = cri.run_in_pod("sh", "-c", script)
     eventually(lambda: ":1B58 " in cri.shell(container, "cat /proc/net/tcp /proc/net/tcp6"))
@@ -102,7 +102,7 @@ def test_a_client_that_reads_late_gets_all(
     client_of: Callable[[Daemon], CRI],
     tmp_path: Path,
 ) -> None:
-    """What a command has said before its end is kept for a client that reads long after it, as a pager does."""
+    """A client that reads long after the command's exit, as a pager does, gets all output."""
     authority = Authority(tmp_path)
     files = authority.issue("node", "127.0.0.1")
     options = {"streaming_tls_cert": files.certificate, "streaming_tls_key": files.key} if tls else {}
@@ -111,7 +111,7 @@ def test_a_client_that_reads_late_gets_all(
     cri = client_of(daemon)
     _, container = cri.run_in_pod()
     context = ssl.create_default_context(cafile=str(authority.path)) if tls else None
-    # Less than what the kernels' buffers and the engine's hold together, more than the client's own holds.
+    # Less than the buffers of the kernels and the engine hold together, more than the client's own holds.
     late = [
         execute(cri, container, "dd", "if=/dev/zero", "bs=64k", f"count={count}", tls=context) for count in (16, 32, 48)
     ]
@@ -123,7 +123,7 @@ def test_a_client_that_reads_late_gets_all(
 
 
 def test_a_command_that_does_not_read_costs_little(cri: CRI, criwist: Daemon) -> None:
-    """Its client is made to wait."""
+    """The client of a command that does not read has to wait, and criwist's memory does not grow."""
     _, container = cri.run_in_pod()
     client, numbers = execute(cri, container, "sh", "-c", "echo go; sleep 1000", stdin=True)
     client.wait_for_data(numbers["stdout"])
@@ -136,7 +136,7 @@ def test_a_command_that_does_not_read_costs_little(cri: CRI, criwist: Daemon) ->
 
 
 def test_execs_leave_nothing_behind(cri: CRI, criwist: Daemon) -> None:
-    """Neither descriptors nor sessions nor, after the first hundred, memory."""
+    """Execs leave no descriptors, no sessions and, after the first hundred, no memory behind."""
     _, container = cri.run_in_pod()
 
     def some(count: int) -> None:
@@ -155,11 +155,11 @@ def test_execs_leave_nothing_behind(cri: CRI, criwist: Daemon) -> None:
     assert resident(criwist.pid) - memory < 4 * _MEBIBYTE
 
 
-# -- Who breaks the protocol
+# -- Clients that break the protocol
 
 
 def _bomb() -> bytes:
-    """Headers of 50 MB in a frame of 50 KB."""
+    """Return headers of 50 MB in a frame of 50 KB."""
     deflate = zlib.compressobj(9, zdict=dictionary())
     plain = b"\0\0\0\1\0\0\0\1a" + (50_000_000).to_bytes(4, "big") + b"\1" * 50_000_000
     return SynStream(1, deflate.compress(plain) + deflate.flush(zlib.Z_SYNC_FLUSH)).encode()
@@ -176,7 +176,7 @@ def _bomb() -> bytes:
     ],
 )
 def test_a_client_that_breaks_the_protocol_harms_nobody(wire: Callable[[], bytes], cri: CRI, criwist: Daemon) -> None:
-    """It is sent away with GOAWAY, which is logged, and costs no memory; a session beside it goes on."""
+    """The connection of such a client ends with GOAWAY and a log line, and costs no memory; other sessions go on."""
     _, container = cri.run_in_pod()
     beside, streams = execute(cri, container, "sh", "-c", "echo go; read line; echo $line", stdin=True)
     beside.wait_for_data(streams["stdout"])
@@ -192,7 +192,7 @@ def test_a_client_that_breaks_the_protocol_harms_nobody(wire: Callable[[], bytes
 
 
 def test_ten_thousand_streams(cri: CRI, criwist: Daemon) -> None:
-    """Those over the limit are refused one by one; the session and others go on, and nothing is left behind."""
+    """Streams over the limit are refused one by one; the session and others go on, and nothing is left behind."""
     sandbox, container = cri.run_in_pod("sh", "-c", "nc -ll -p 7000 -e cat")
     eventually(lambda: ":1B58 " in cri.shell(container, "cat /proc/net/tcp /proc/net/tcp6"))
     memory = resident(criwist.pid)
@@ -215,11 +215,11 @@ def test_ten_thousand_streams(cri: CRI, criwist: Daemon) -> None:
     client.close()
 
 
-# -- Who says nothing
+# -- Silent clients
 
 
 def test_silent_connections_are_dropped(cri: CRI) -> None:
-    """A connection on which nothing is said is closed after ten seconds."""
+    """A silent connection is closed after ten seconds."""
     _, container = cri.run_in_pod()
     where = urlsplit(cri.runtime.Exec(api.ExecRequest(container_id=container, cmd=["true"], stdout=True)).url)
     with socket.create_connection((where.hostname, where.port), timeout=scaled(30)) as silent:
@@ -230,7 +230,7 @@ def test_silent_connections_are_dropped(cri: CRI) -> None:
 
 
 def test_many_silent_connections_lock_nobody_out(cri: CRI) -> None:
-    """However many say nothing, who speaks is served: those that are silent longest make room."""
+    """Any number of silent connections does not keep another client from service: the oldest of them are closed."""
     _, container = cri.run_in_pod()
     url = cri.runtime.Exec(api.ExecRequest(container_id=container, cmd=["true"], stdout=True)).url
     where = urlsplit(url)
@@ -245,7 +245,7 @@ def test_many_silent_connections_lock_nobody_out(cri: CRI) -> None:
 
 
 def test_a_client_that_opens_no_streams(cri: CRI) -> None:
-    """Who upgrades and then says nothing is sent away after half a minute, with GOAWAY."""
+    """A client that upgrades and then opens no stream gets GOAWAY after half a minute."""
     _, container = cri.run_in_pod()
     client = Client(cri.runtime.Exec(api.ExecRequest(container_id=container, cmd=["true"], stdout=True)).url)
     began = time.monotonic()
@@ -254,8 +254,8 @@ def test_a_client_that_opens_no_streams(cri: CRI) -> None:
     assert received.endswith(GoAway(0, GoAwayStatus.OK).encode())
 
 
-def test_urls_that_nobody_dials(criwist_daemon: Callable[..., Daemon], client_of: Callable[[Daemon], CRI]) -> None:
-    """A thousand may wait; the next is RESOURCE_EXHAUSTED until one of them is used, and good ones stay good."""
+def test_unused_urls(criwist_daemon: Callable[..., Daemon], client_of: Callable[[Daemon], CRI]) -> None:
+    """A thousand URLs can be unused; the next is RESOURCE_EXHAUSTED until one is used, and old URLs stay valid."""
     daemon = criwist_daemon()
     daemon.start()
     cri = client_of(daemon)
@@ -269,8 +269,8 @@ def test_urls_that_nobody_dials(criwist_daemon: Callable[..., Daemon], client_of
     Client(urls[-1]).close()
 
 
-def test_a_url_is_good_for_a_minute(cri: CRI) -> None:
-    """Almost a minute later it can be dialled; after a minute it is 404 as if it had never been."""
+def test_a_url_is_valid_for_a_minute(cri: CRI) -> None:
+    """A URL works almost a minute later; after a minute the response is 404, as for an unknown one."""
     _, container = cri.run_in_pod()
     request = api.ExecRequest(container_id=container, cmd=["true"], stdout=True)
     before = time.monotonic()
@@ -285,7 +285,7 @@ def test_a_url_is_good_for_a_minute(cri: CRI) -> None:
 
 
 def test_an_idle_session_ends(criwist_daemon: Callable[..., Daemon], client_of: Callable[[Daemon], CRI]) -> None:
-    """With an idle limit a session without data ends, and its command's input; one with data goes on."""
+    """With an idle limit a session without data and its command's input end; a session with data goes on."""
     daemon = criwist_daemon(streaming_idle_timeout="3s")
     daemon.start()
     cri = client_of(daemon)

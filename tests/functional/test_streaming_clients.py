@@ -1,4 +1,4 @@
-"""The streaming server from its clients' side: who else dials it, and what they may expect when things go wrong."""
+"""Clients of the streaming server other than kubectl, and errors that clients get."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _MEBIBYTE = 1 << 20
 
 @pytest.mark.second_opinion
 def test_wrong_requests_have_named_errors(cri: CRI) -> None:
-    """No stream, a terminal with stderr: INVALID_ARGUMENT.  No such container or sandbox: NOT_FOUND."""
+    """No stream, or a terminal with stderr, is INVALID_ARGUMENT; an unknown container or sandbox is NOT_FOUND."""
     _, container = cri.run_in_pod()
     invalid, missing = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND
     refused(lambda: cri.runtime.Exec(api.ExecRequest(container_id=container, cmd=["ls"])), invalid)
@@ -48,7 +48,7 @@ def test_wrong_requests_have_named_errors(cri: CRI) -> None:
 
 
 def test_the_field_at_fault_is_named(cri: CRI) -> None:
-    """Also where containerd is content: an attach whose terminal is not the container's, an exec of nothing."""
+    """An attach with another terminal flag than the container and an empty exec fail; containerd accepts both."""
     _, container = cri.run_in_pod()
     request = api.AttachRequest(container_id=container, stdout=True, tty=True)
     assert "tty" in refused(lambda: cri.runtime.Attach(request), grpc.StatusCode.INVALID_ARGUMENT)
@@ -56,8 +56,8 @@ def test_the_field_at_fault_is_named(cri: CRI) -> None:
     assert "cmd" in refused(lambda: cri.runtime.Exec(empty), grpc.StatusCode.INVALID_ARGUMENT)
 
 
-def test_a_url_is_absolute_and_good_once(cri: CRI) -> None:
-    """It has a scheme and a loopback address; a second client gets 404 and nothing more."""
+def test_a_url_is_absolute_and_valid_once(cri: CRI) -> None:
+    """A URL has a scheme and a loopback address; a second client gets 404 and no more."""
     _, container = cri.run_in_pod()
     url = cri.runtime.Exec(api.ExecRequest(container_id=container, cmd=["true"], stdout=True)).url
     where = urlsplit(url)
@@ -73,7 +73,7 @@ def test_a_url_is_absolute_and_good_once(cri: CRI) -> None:
 
 @pytest.fixture
 def stand_in(cri: CRI, tmp_path: Path) -> Iterator[KubeAPI]:
-    """API server and kubelet."""
+    """The stand-in of API server and kubelet."""
     made = KubeAPI(cri, tmp_path)
     made.start()
     yield made
@@ -82,14 +82,14 @@ def stand_in(cri: CRI, tmp_path: Path) -> Iterator[KubeAPI]:
 
 @pytest.fixture
 def core(stand_in: KubeAPI) -> Any:
-    """The Python client."""
+    """The core API of the Python client."""
     configuration = kubernetes.client.Configuration(host=stand_in.url)
     return kubernetes.client.CoreV1Api(kubernetes.client.ApiClient(configuration))
 
 
 @pytest.mark.second_opinion
 def test_the_python_client_runs_a_command(cri: CRI, stand_in: KubeAPI, core: Any) -> None:
-    """Input, both outputs and the exit code, over v4 channels."""
+    """The Python client gets input, both outputs and the exit code through v4 channels."""
     sandbox, container = cri.run_in_pod()
     stand_in.add_pod("p", sandbox, c=PodContainer(container))
     socket_ = stream(
@@ -109,7 +109,7 @@ def test_the_python_client_runs_a_command(cri: CRI, stand_in: KubeAPI, core: Any
 
 @pytest.mark.second_opinion
 def test_the_python_client_forwards_a_port(cri: CRI, stand_in: KubeAPI, core: Any) -> None:
-    """Over v4 channels."""
+    """The Python client forwards a port through v4 channels."""
     sandbox, container = cri.run_in_pod("sh", "-c", "mkdir /www; echo hello > /www/f; httpd -f -p 8080 -h /www")
     stand_in.add_pod("p", sandbox, c=PodContainer(container))
     eventually(lambda: ":1F90 " in cri.shell(container, "cat /proc/net/tcp /proc/net/tcp6"))
@@ -117,18 +117,18 @@ def test_the_python_client_forwards_a_port(cri: CRI, stand_in: KubeAPI, core: An
     connection = forwarding.socket(8080)
     connection.settimeout(scaled(20))
     connection.sendall(b"GET /f HTTP/1.0\r\n\r\n")
-    answer = b"".join(iter(lambda: connection.recv(4096), b""))
-    assert answer.endswith(b"hello\n")
+    response = b"".join(iter(lambda: connection.recv(4096), b""))
+    assert response.endswith(b"hello\n")
     assert forwarding.error(8080) is None
 
 
-# -- The end of criwist, and of Docker
+# -- Stops of criwist and of Docker
 
 
-def test_sessions_end_with_words_when_criwist_stops(
+def test_sessions_end_with_a_status_when_criwist_stops(
     criwist_daemon: Callable[..., Daemon], client_of: Callable[[Daemon], CRI]
 ) -> None:
-    """The Status says that criwist stops; the container goes on."""
+    """A session's Status has the reason when criwist stops; the container runs on."""
     daemon = criwist_daemon()
     daemon.start()
     cri = client_of(daemon)
@@ -144,10 +144,10 @@ def test_sessions_end_with_words_when_criwist_stops(
     assert cri.status(container).state == api.CONTAINER_RUNNING
 
 
-def test_sessions_end_with_words_when_docker_goes(
+def test_sessions_end_with_a_status_when_docker_stops(
     engine_factory: Callable[..., Any], criwist_daemon: Callable[..., Daemon], tmp_path: Path
 ) -> None:
-    """An exec and an attach whose engine has gone end with an InternalError."""
+    """An exec and an attach end with an InternalError when their engine stops."""
     engine = engine_factory(live_restore=True, bridge=False)
     engine.start()
     images.load_all(engine)
@@ -184,7 +184,7 @@ def _answers(cri: CRI) -> bool:
 def test_tls_with_a_certificate_that_is_renewed(
     criwist_daemon: Callable[..., Daemon], client_of: Callable[[Daemon], CRI], tmp_path: Path
 ) -> None:
-    """The URL is https, bytes arrive to the last, and a renewed certificate is used without a restart."""
+    """The URL is https, all bytes arrive, and a renewed certificate is in use without a restart."""
     authority = Authority(tmp_path)
     first, second = authority.issue("first", "127.0.0.1"), authority.issue("second", "127.0.0.1")
     certificate, key = tmp_path / "tls.pem", tmp_path / "tls.key"

@@ -1,6 +1,6 @@
-"""port-forward as users know it: real kubectls, old and new, over both transports, and servers in pods behind them.
+"""port-forward with real kubectls, old and new, over both transports, to servers in pods.
 
-Tests without the second opinion say what containerd 1.6 does instead.
+Tests without the second opinion state the behaviour of containerd 1.6.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.harness.kube import Kube
 
 
 def forwarded(kube: Kube, *ports: int) -> list[int]:
-    """Start kubectl port-forward; the local port of each of *ports*."""
+    """Start kubectl port-forward, and return the local port of each of *ports*."""
     process = kube.start("port-forward", "p", *[f":{port}" for port in ports])
     assert process.stdout is not None
     local: dict[int, int] = {}
@@ -36,9 +36,9 @@ def forwarded(kube: Kube, *ports: int) -> list[int]:
 
 
 def fetch(port: int, path: str) -> bytes:
-    """GET."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=scaled(20)) as answer:
-        content: bytes = answer.read()
+    """Return the response's body of a GET."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=scaled(20)) as response:
+        content: bytes = response.read()
     return content
 
 
@@ -49,7 +49,7 @@ def listening(cri: CRI, container: str, port: int) -> None:
 
 
 def free_port() -> int:
-    """A port of the node on which nobody listens, neither on 127.0.0.1, which is tried first, nor on ::1."""
+    """Return a port of the node that is free on 127.0.0.1, which criwist tries first, and on ::1."""
     with socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True) as both:
         port: int = both.getsockname()[1]
     return port
@@ -60,7 +60,7 @@ _WEB = "mkdir /www; i=0; while [ $i -lt 40 ]; do seq $((i*500)) > /www/$i; i=$((
 
 @pytest.mark.second_opinion
 def test_port_forward_to_a_web_server(kube: Kube, pod: Callable[..., str], cri: CRI) -> None:
-    """Forty files over ten connections at once arrive as they are."""
+    """Forty files arrive unchanged over ten connections at once."""
     container = pod("sh", "-c", _WEB.format(8080))
     listening(cri, container, 8080)
     (port,) = forwarded(kube, 8080)
@@ -75,7 +75,7 @@ def test_port_forward_to_a_web_server(kube: Kube, pod: Callable[..., str], cri: 
 
 @pytest.mark.second_opinion
 def test_port_forward_to_a_pod_on_the_host_network(kube: Kube, pod: Callable[..., str], cri: CRI) -> None:
-    """A pod without a network of its own is reached on the host's."""
+    """A port of a pod on the host's network is forwarded from the host."""
     number = free_port()
     container = pod("sh", "-c", _WEB.format(f"127.0.0.1:{number}"), host=True)
     listening(cri, container, number)
@@ -84,7 +84,7 @@ def test_port_forward_to_a_pod_on_the_host_network(kube: Kube, pod: Callable[...
 
 
 def test_port_forward_to_ipv6_loopback(kube: Kube, pod: Callable[..., str], cri: CRI) -> None:
-    """A server that listens on ::1 only is reached too.  (Docker switches IPv6 off in pods on its bridge.)
+    """A port on ::1 alone is forwarded too.  (Docker disables IPv6 in pods on its bridge.)
 
     containerd 1.6 tries 127.0.0.1 alone.
     """
@@ -96,14 +96,14 @@ def test_port_forward_to_ipv6_loopback(kube: Kube, pod: Callable[..., str], cri:
 
 
 @pytest.mark.second_opinion
-def test_port_forward_to_nobody_harms_nobody(kube: Kube, pod: Callable[..., str], cri: CRI) -> None:
-    """A connection to a port without a listener ends with words; one to another port, open meanwhile, goes on."""
+def test_port_forward_without_a_listener(kube: Kube, pod: Callable[..., str], cri: CRI) -> None:
+    """A connection to a port without a listener ends with an error; an open one to another port goes on."""
     container = pod("sh", "-c", "nc -ll -p 7000 -e cat")
     listening(cri, container, 7000)
     good, bad = forwarded(kube, 7000, 7001)
     complaints = bytearray()
 
-    def told() -> bool:
+    def reported() -> bool:
         complaints.extend(kube.complaints())
         return b"-> 7001: " in complaints
 
@@ -113,27 +113,27 @@ def test_port_forward_to_nobody_harms_nobody(kube: Kube, pod: Callable[..., str]
         lonely = socket.create_connection(("127.0.0.1", bad), timeout=scaled(20))
         with lonely, contextlib.suppress(ConnectionResetError):
             assert lonely.recv(100) == b""
-        eventually(told, what="the user to be told")
-        # Newer kubectls end themselves at the first error that a connection has; older ones go on.
+        eventually(reported, what="kubectl reports the error")
+        # Newer kubectls exit at the first error of a connection; older ones go on.
         if kube.client.kubectl.version < (1, 23):
             echo.sendall(b"after")
             assert echo.recv(5, socket.MSG_WAITALL) == b"after"
 
 
 @pytest.mark.second_opinion
-def test_port_forward_passes_the_server_s_end_on(kube: Kube, pod: Callable[..., str], cri: CRI) -> None:
-    """A server that speaks and closes ends the user's connection, although the user has not closed it."""
+def test_port_forward_ends_with_the_server(kube: Kube, pod: Callable[..., str], cri: CRI) -> None:
+    """The client's connection ends when the server writes and closes, although the client has not closed."""
     container = pod("sh", "-c", "nc -ll -p 7003 -e echo that is all")
     listening(cri, container, 7003)
     (port,) = forwarded(kube, 7003)
     for _ in range(3):
         with socket.create_connection(("127.0.0.1", port), timeout=scaled(20)) as connection:
-            answer = b"".join(iter(lambda: connection.recv(65536), b""))
-        assert answer == b"that is all\n"
+            response = b"".join(iter(lambda: connection.recv(65536), b""))
+        assert response == b"that is all\n"
 
 
 def test_port_forward_with_half_close(kube: Kube, pod: Callable[..., str], cri: CRI) -> None:
-    """The server sees the end of what the client sends, and answers after it.
+    """The server reads the end of the client's half and responds after it.
 
     containerd 1.6 closes both directions when one ends.
     """
@@ -144,5 +144,5 @@ def test_port_forward_with_half_close(kube: Kube, pod: Callable[..., str], cri: 
     with socket.create_connection(("127.0.0.1", port), timeout=scaled(30)) as connection:
         connection.sendall(data)
         connection.shutdown(socket.SHUT_WR)
-        answer = b"".join(iter(lambda: connection.recv(65536), b""))
-    assert answer.split()[0].decode() == hashlib.sha256(data).hexdigest()
+        response = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert response.split()[0].decode() == hashlib.sha256(data).hexdigest()

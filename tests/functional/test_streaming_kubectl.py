@@ -1,8 +1,8 @@
-"""exec, attach and cp as users know them: real kubectls, old and new, over both transports.
+"""exec, attach and cp with real kubectls, old and new, over both transports.
 
-Newer kubectls speak WebSocket and fall back to SPDY; the environment variables that choose are set for each test.
-Against containerd 1.6, which knows no v5, the WebSocket variants show the fall-back; tests without the second opinion
-say what it does instead.
+Newer kubectls speak WebSocket and fall back to SPDY; each test sets the environment variables that choose.
+On containerd 1.6, which does not have v5, the WebSocket variants test the fall-back; tests without the second opinion
+state its behaviour.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from tests.harness.kube_api import KubeAPI, PodContainer
 
 
 @pytest.mark.second_opinion
-def test_exec_keeps_outputs_apart_and_tells_the_exit_code(kube: Kube, pod: Callable[..., str]) -> None:
-    """Standard output and error arrive where they belong, and the command's exit code is kubectl's."""
+def test_exec_separates_outputs_and_returns_the_exit_code(kube: Kube, pod: Callable[..., str]) -> None:
+    """Standard output and error stay separate, and kubectl exits with the command's code."""
     pod()
     run = kube.run("exec", "p", "--", "sh", "-c", "echo out; echo err >&2; exit 3")
     assert run.stdout == b"out\n"
@@ -38,7 +38,7 @@ def test_exec_keeps_outputs_apart_and_tells_the_exit_code(kube: Kube, pod: Calla
 
 @pytest.mark.second_opinion
 def test_exec_feeds_a_command_to_the_end_of_its_input(kube: Kube, pod: Callable[..., str]) -> None:
-    """Three megabytes go in unharmed, and the command sees their end."""
+    """The command reads three megabytes unchanged, and their end."""
     pod()
     data = os.urandom(3 << 20)
     output = kube.output("exec", "-i", "p", "--", "sha256sum", data=data)
@@ -46,17 +46,17 @@ def test_exec_feeds_a_command_to_the_end_of_its_input(kube: Kube, pod: Callable[
 
 
 @pytest.mark.second_opinion
-def test_exec_answers_after_the_end_of_input(kube: Kube, pod: Callable[..., str]) -> None:
-    """What a command says only after its input has ended still arrives: half-close."""
+def test_exec_has_output_after_the_end_of_input(kube: Kube, pod: Callable[..., str]) -> None:
+    """Output after the end of the input arrives: half-close."""
     pod()
     output = kube.output("exec", "-i", "p", "--", "sh", "-c", "cat >/dev/null; sleep 0.3; echo late", data=b"x" * 1000)
     assert output == b"late\n"
 
 
-def test_exec_whose_command_does_not_want_all_its_input(kube: Kube, pod: Callable[..., str]) -> None:
-    """The exit code is told although the client was still sending when the command ended.
+def test_exec_whose_command_reads_part_of_its_input(kube: Kube, pod: Callable[..., str]) -> None:
+    """kubectl gets the exit code although it is still sending when the command exits.
 
-    containerd 1.6 reads no more of the client then, and the two wait for each other for ever.
+    containerd 1.6 stops reading then, and the two wait for each other for ever.
     """
     pod()
     run = kube.run("exec", "-i", "p", "--", "sh", "-c", "head -c 5; exit 3", data=b"words" + bytes(20_000_000))
@@ -64,16 +64,16 @@ def test_exec_whose_command_does_not_want_all_its_input(kube: Kube, pod: Callabl
 
 
 @pytest.mark.second_opinion
-def test_exec_tells_the_exit_code_after_the_end_of_input(kube: Kube, pod: Callable[..., str]) -> None:
-    """A command that fails when its input has ended fails for the user too."""
+def test_exec_returns_the_exit_code_after_the_end_of_input(kube: Kube, pod: Callable[..., str]) -> None:
+    """kubectl gets the exit code of a command that fails after the end of its input."""
     pod()
     run = kube.run("exec", "-i", "p", "--", "sh", "-c", "cat; exit 3", data=b"words\n")
     assert (run.stdout, run.returncode) == (b"words\n", 3)
 
 
 @pytest.mark.second_opinion
-def test_exec_brings_back_a_lot(kube: Kube, pod: Callable[..., str]) -> None:
-    """Fifty megabytes of output arrive, all of them and in order."""
+def test_exec_with_much_output(kube: Kube, pod: Callable[..., str]) -> None:
+    """Fifty megabytes of output arrive completely and in order."""
     pod()
     script = "i=0; while [ $i -lt 50 ]; do dd if=/dev/zero bs=1M count=1 2>/dev/null | tr '\\0' '0'; i=$((i+1)); done"
     output = kube.output("exec", "p", "--", "sh", "-c", script)
@@ -82,8 +82,8 @@ def test_exec_brings_back_a_lot(kube: Kube, pod: Callable[..., str]) -> None:
 
 
 @pytest.mark.second_opinion
-def test_exec_of_what_is_not_there_fails_with_words(kube: Kube, pod: Callable[..., str]) -> None:
-    """The user is told that the program does not exist."""
+def test_exec_of_a_missing_program(kube: Kube, pod: Callable[..., str]) -> None:
+    """kubectl prints that the program does not exist."""
     pod()
     run = kube.run("exec", "p", "--", "no-such-program")
     assert run.returncode != 0
@@ -91,7 +91,7 @@ def test_exec_of_what_is_not_there_fails_with_words(kube: Kube, pod: Callable[..
 
 
 def test_exec_ends_although_a_child_holds_the_output_open(kube: Kube, pod: Callable[..., str], cri: CRI) -> None:
-    """A command that leaves a child in the background ends when it ends itself.
+    """An exec ends with its command, although a child in the background keeps the output open.
 
     containerd 1.6 waits for the child.
     """
@@ -104,7 +104,7 @@ def test_exec_ends_although_a_child_holds_the_output_open(kube: Kube, pod: Calla
 
 @pytest.mark.second_opinion
 def test_ten_execs_at_once(kube: Kube, pod: Callable[..., str]) -> None:
-    """Parallel execs all get their own output and code."""
+    """Parallel execs each get their own output and exit code."""
     pod()
 
     def one(number: int) -> tuple[bytes, int]:
@@ -120,7 +120,7 @@ def test_ten_execs_at_once(kube: Kube, pod: Callable[..., str]) -> None:
 
 @pytest.mark.second_opinion
 def test_an_interactive_shell(kube: Kube, pod: Callable[..., str]) -> None:
-    """A shell in a terminal has the user's size from the start, follows its changes, and ends with its exit code."""
+    """A shell has the terminal's size from the start, follows its changes, and returns its exit code."""
     pod()
     terminal = Terminal(kube, "exec", "-it", "p", "--", "sh", size=(31, 117))
     terminal.type("tty >/dev/null && echo a-ter''minal\n")
@@ -139,7 +139,7 @@ def test_an_interactive_shell(kube: Kube, pod: Callable[..., str]) -> None:
 
 @pytest.mark.second_opinion
 def test_control_characters_reach_the_terminal(kube: Kube, pod: Callable[..., str]) -> None:
-    """Ctrl-c interrupts the program, ctrl-p is the shell's own at once, ctrl-d ends it."""
+    """Ctrl-c interrupts the program, ctrl-p reaches the shell at once, ctrl-d ends the shell."""
     pod()
     terminal = Terminal(
         kube, "exec", "-it", "p", "--", "sh", "-c", "trap 'echo inter''rupted' INT; echo re''ady; cat; cat -v"
@@ -154,10 +154,10 @@ def test_control_characters_reach_the_terminal(kube: Kube, pod: Callable[..., st
     assert terminal.exit_code() == 0
 
 
-def test_a_shell_whose_user_is_gone_is_hung_up_on(kube: Kube, pod: Callable[..., str], cri: CRI) -> None:
-    """When the connection drops, the shell and what it runs in the foreground get SIGHUP.
+def test_a_lost_client_hangs_up_the_shell(kube: Kube, pod: Callable[..., str], cri: CRI) -> None:
+    """When the connection drops, the shell and its foreground processes get SIGHUP.
 
-    containerd 1.6 leaves the shell.
+    containerd 1.6 leaves the shell running.
     """
     container = pod()
     script = "trap 'echo hung up > /tmp/hup; exit' HUP; echo re''ady; sleep 3333"
@@ -169,14 +169,12 @@ def test_a_shell_whose_user_is_gone_is_hung_up_on(kube: Kube, pod: Callable[...,
     eventually(lambda: cri.shell(container, "cat /tmp/hup || true") == "hung up\n", what="the shell to know why")
 
 
-# -- going away
+# -- lost clients
 
 
 @pytest.mark.second_opinion
-def test_a_command_whose_client_is_gone_gets_the_end_of_its_input(
-    kube: Kube, pod: Callable[..., str], cri: CRI
-) -> None:
-    """Without a terminal the process is not killed; its input ends."""
+def test_a_lost_client_ends_the_input(kube: Kube, pod: Callable[..., str], cri: CRI) -> None:
+    """Without a terminal a lost client ends the input; the process is not killed."""
     container = pod()
     process = kube.start("exec", "-i", "p", "--", "sh", "-c", "echo ready; cat; echo ended > /tmp/ended")
     assert process.stdout is not None
@@ -191,8 +189,8 @@ _TICKS = "n=0; while :; do n=$((n+1)); echo tick $n; sleep 0.1; done"
 
 
 @pytest.mark.second_opinion
-def test_attach_shows_what_a_container_says_from_now_on(kube: Kube, pod: Callable[..., str], cri: CRI) -> None:
-    """Two may watch at once; when both are gone the container runs on."""
+def test_attach_has_the_output_from_now_on(kube: Kube, pod: Callable[..., str], cri: CRI) -> None:
+    """Two clients get a container's output from now on; when both are gone, the container runs on."""
     container = pod("sh", "-c", _TICKS)
     watchers = [kube.start("attach", "p") for _ in range(2)]
     for watcher in watchers:
@@ -207,7 +205,7 @@ def test_attach_shows_what_a_container_says_from_now_on(kube: Kube, pod: Callabl
 
 @pytest.mark.second_opinion
 def test_attach_ends_when_the_container_does(kube: Kube, pod: Callable[..., str], cri: CRI) -> None:
-    """The last words arrive, and kubectl ends well: how the container ended is told by its status."""
+    """The last output arrives, and kubectl exits with 0: only the status has the container's exit code."""
     pod("sh", "-c", "until [ -e /tmp/go ]; do sleep 0.05; done; echo last words; exit 4", stdin=True)
     process = kube.start("attach", "p")
     time.sleep(scaled(1.5))
@@ -219,7 +217,7 @@ def test_attach_ends_when_the_container_does(kube: Kube, pod: Callable[..., str]
 
 @pytest.mark.second_opinion
 def test_input_of_an_attached_container_stays_open(kube: Kube, pod: Callable[..., str], cri: CRI) -> None:
-    """Without stdin_once, a client that goes leaves the container's input open for the next."""
+    """Without stdin_once a lost client leaves the container's input open for the next client."""
     container = pod("sh", "-c", "while read line; do echo got $line; done; sleep 1000", stdin=True)
     for word in ("one", "two"):
         process = kube.start("attach", "-i", "p")
@@ -237,7 +235,7 @@ def test_input_of_an_attached_container_stays_open(kube: Kube, pod: Callable[...
 
 @pytest.mark.second_opinion
 def test_stdin_once_ends_the_input_with_the_first_client(kube: Kube, pod: Callable[..., str], cri: CRI) -> None:
-    """With stdin_once, the container's input ends when the first attached client's does."""
+    """With stdin_once the container's input ends with the input of the first attached client."""
     container = pod("sh", "-c", "cat; exit 5", stdin=True, stdin_once=True)
     process = kube.start("attach", "-i", "p")
     time.sleep(scaled(1))
@@ -248,7 +246,7 @@ def test_stdin_once_ends_the_input_with_the_first_client(kube: Kube, pod: Callab
 
 @pytest.mark.second_opinion
 def test_attach_to_a_terminal(kube: Kube, pod: Callable[..., str], cri: CRI) -> None:
-    """A container with a terminal can be typed into, has the size of whoever attaches, and goes on without anybody."""
+    """A container's terminal takes input, has the size of the latest client, and outlives its clients."""
     container = pod("sh", stdin=True, tty=True)
     for size in ((33, 111), (40, 99)):
         terminal = Terminal(kube, "attach", "-it", "p", size=size)
@@ -266,7 +264,7 @@ def test_attach_to_a_terminal(kube: Kube, pod: Callable[..., str], cri: CRI) -> 
 
 @pytest.mark.second_opinion
 def test_two_at_one_terminal(kube: Kube, pod: Callable[..., str], cri: CRI) -> None:
-    """Several may attach to a container with a terminal: all see what one types, and its end ends all sessions."""
+    """Several clients of one terminal see the same output, and its exit ends all their sessions."""
     container = pod("sh", stdin=True, tty=True)
     first, second = (Terminal(kube, "attach", "-it", "p") for _ in range(2))
     time.sleep(scaled(1.5))
@@ -283,7 +281,7 @@ def test_two_at_one_terminal(kube: Kube, pod: Callable[..., str], cri: CRI) -> N
 
 @pytest.mark.second_opinion
 def test_cp_of_a_tree_both_ways(kube: Kube, pod: Callable[..., str], tmp_path: Path) -> None:
-    """A tree goes into the container and comes back as it was."""
+    """cp copies a tree into the container and back unchanged."""
     pod()
     tree = tmp_path / "tree"
     for number in range(30):
@@ -303,10 +301,10 @@ def _checksums(root: Path) -> dict[str, str]:
     }
 
 
-def test_the_transport_is_the_one_that_was_asked_for(kube: Kube, pod: Callable[..., str], cri: CRI) -> None:
-    """A kubectl told to use WebSocket gets it for remote commands, with no fall-back to SPDY.
+def test_kubectl_uses_the_chosen_transport(kube: Kube, pod: Callable[..., str], cri: CRI) -> None:
+    """A kubectl that is set to WebSocket uses it for remote commands, without a fall-back to SPDY.
 
-    containerd 1.6 does not know v5.
+    containerd 1.6 does not have v5.
     """
     pod()
     kube.output("exec", "p", "--", "true")
@@ -318,7 +316,7 @@ def test_the_transport_is_the_one_that_was_asked_for(kube: Kube, pod: Callable[.
 
 
 def test_quiet_sessions_outlive_pings(cri: CRI, tmp_path: Path) -> None:
-    """A session on which nothing is said for longer than the pause between pings goes on, whatever kubectl it has."""
+    """A session stays open through a silence longer than the interval of pings, with every kubectl."""
     stand_in = KubeAPI(cri, tmp_path)
     stand_in.start()
     sandbox, container = cri.run_in_pod()

@@ -1,7 +1,7 @@
-"""Every version of every protocol, and every combination of streams, against real processes and ports.
+"""Every version of every protocol, and every combination of streams, with real processes and ports.
 
-kubectls choose the best version that both know, so here clients offer one alone.  containerd 1.6 ends an exec at once
-that has no output, does not know v5, and closes both directions of a forwarded connection when one has ended; tests of
+kubectl chooses the best version that both sides have, so these clients offer one.  containerd 1.6 ends an exec without
+output at once, does not have v5, and closes both directions of a forwarded connection when one has ended; tests of
 these have no second opinion.
 """
 
@@ -23,12 +23,12 @@ from tests.harness.daemon import Daemon
 from tests.harness.spdy_client import Client
 
 _STDIN, _STDOUT, _STDERR, _ERROR, _RESIZE = range(5)
-#: Says what it was given on both outputs.
+#: Writes its input to both outputs.
 _SCRIPT = "read word; echo out $word; echo err $word >&2; exit 3"
 
 
 def exit_code(status: bytes | bytearray) -> int:
-    """The exit code in a Status document, which must be one of a command that ended."""
+    """Return the exit code in a Status document, which must be that of an exited command."""
     document = json.loads(status)
     if document["status"] == "Success":
         return 0
@@ -42,7 +42,7 @@ def exit_code(status: bytes | bytearray) -> int:
 
 
 def _over_spdy(cri: CRI, version: str) -> bytes:
-    """Run the script with a client that offers *version*; what the error stream says."""
+    """Run the script with a client that offers *version*, and return the content of the error stream."""
     _, container = cri.run_in_pod()
     request = api.ExecRequest(container_id=container, cmd=["sh", "-c", _SCRIPT], stdin=True, stdout=True, stderr=True)
     client = Client(cri.runtime.Exec(request).url, version)
@@ -53,28 +53,28 @@ def _over_spdy(cri: CRI, version: str) -> bytes:
     client.send(stdin, b"hello\n")
     client.finish(stdin)
     client.wait_for(error, stdout, stderr)
-    assert (client.heads[stdout], client.heads[stderr]) == (b"out hello\n", b"err hello\n")
+    assert (client.heads[stdout], client.heads[stderr]) == (b"out hello\n", b"err hello\n")  # type: ignore[comparison-overlap]
     client.close()
     return bytes(client.heads[error])
 
 
 @pytest.mark.second_opinion
 def test_v4_over_spdy(cri: CRI) -> None:
-    """Input, both outputs, and at the end a Status document."""
+    """v4 has input, both outputs, and a Status document at the end."""
     assert exit_code(_over_spdy(cri, "v4.channel.k8s.io")) == 3
 
 
 @pytest.mark.second_opinion
 @pytest.mark.parametrize("version", ["v3.channel.k8s.io", "v2.channel.k8s.io"])
 def test_older_versions_over_spdy(version: str, cri: CRI) -> None:
-    """The same with a text at the end, which has the code."""
+    """v2 and v3 have a text with the exit code at the end."""
     text = _over_spdy(cri, version)
     assert b"exit" in text
     assert b"3" in text
 
 
 def test_the_first_version_over_spdy(cri: CRI) -> None:
-    """The same.  containerd, like the first kubelets, resets the error stream before the text."""
+    """The first version has the text too.  containerd, like the first kubelets, resets the error stream before it."""
     assert b"exit status 3" in _over_spdy(cri, "channel.k8s.io")
 
 
@@ -83,14 +83,14 @@ def test_the_first_version_over_spdy(cri: CRI) -> None:
     "subprotocol", ["v4.channel.k8s.io", "v4.base64.channel.k8s.io", "channel.k8s.io", "base64.channel.k8s.io", ""]
 )
 def test_every_older_protocol_over_websocket(subprotocol: str, cri: CRI) -> None:
-    """The same over channels; without a sub-protocol it is the first that is spoken."""
+    """Older versions work over channels; without a subprotocol the server uses the first."""
     _, container = cri.run_in_pod()
     request = api.ExecRequest(container_id=container, cmd=["sh", "-c", _SCRIPT], stdin=True, stdout=True, stderr=True)
     client = ChannelClient(cri.runtime.Exec(request).url, *([subprotocol] if subprotocol else []))
     assert client.chosen == (subprotocol or None)
     client.send(_STDIN, b"hello\n")
     client.receive_all()
-    assert (client.received[_STDOUT], client.received[_STDERR]) == (b"out hello\n", b"err hello\n")
+    assert (client.received[_STDOUT], client.received[_STDERR]) == (b"out hello\n", b"err hello\n")  # type: ignore[comparison-overlap]
     if subprotocol.startswith("v4"):
         assert exit_code(client.received[_ERROR]) == 3
     else:
@@ -98,7 +98,7 @@ def test_every_older_protocol_over_websocket(subprotocol: str, cri: CRI) -> None
 
 
 def test_v5_alone(cri: CRI) -> None:
-    """A client that offers only v5, as crictl does, gets it: the end of input, output after it, the Status."""
+    """A client that offers v5 alone, as crictl does, gets it with the end of input, output after it, and the Status."""
     _, container = cri.run_in_pod()
     script = "cat; echo that was all; exit 3"
     request = api.ExecRequest(container_id=container, cmd=["sh", "-c", script], stdin=True, stdout=True, stderr=True)
@@ -114,7 +114,7 @@ def test_v5_alone(cri: CRI) -> None:
 
 @pytest.mark.parametrize("subprotocol", ["v5.channel.k8s.io", "v4.channel.k8s.io", "base64.channel.k8s.io"])
 def test_the_first_size_over_websocket(subprotocol: str, cri: CRI) -> None:
-    """A size that is sent before anything else is the terminal's when the command first looks, or soon after."""
+    """A size that is sent first is the terminal's when the command reads it, or soon after."""
     _, container = cri.run_in_pod()
     script = "until [ \"$(stty size)\" = '33 111' ]; do sleep 0.05; done; stty size"
     request = api.ExecRequest(container_id=container, cmd=["sh", "-c", script], stdin=True, stdout=True, tty=True)
@@ -135,7 +135,7 @@ def _named(flags: tuple[bool, ...]) -> str:
 
 @pytest.mark.parametrize("flags", _COMBINATIONS, ids=_named)
 def test_every_combination_of_streams(flags: tuple[bool, bool, bool], cri: CRI) -> None:
-    """The command runs to its end, whichever streams it is to have: its input ends, its code is told."""
+    """With every combination of streams the command exits, its input ends, and the client gets the exit code."""
     stdin, stdout, stderr = flags
     _, container = cri.run_in_pod()
     script = "cat > /tmp/given; echo out; echo err >&2; exit 3"
@@ -159,7 +159,7 @@ def test_every_combination_of_streams(flags: tuple[bool, bool, bool], cri: CRI) 
 
 @pytest.mark.parametrize("flags", [(True, True), (True, False), (False, True)], ids=_named)
 def test_every_combination_of_a_terminal(flags: tuple[bool, bool], cri: CRI) -> None:
-    """The same with a terminal, where ctrl-d is the end of input."""
+    """With every combination of a terminal's streams the client gets the exit code; ctrl-d is the end of input."""
     stdin, stdout = flags
     _, container = cri.run_in_pod()
     script = f"tty > /tmp/tty; {'cat > /tmp/given; ' * stdin}echo out; exit 3"
@@ -184,10 +184,10 @@ def test_every_combination_of_a_terminal(flags: tuple[bool, bool], cri: CRI) -> 
 
 
 def _echo_over_channels(cri: CRI, subprotocol: str) -> None:
-    """Talk to two ports beside each other: their numbers come first, then bytes go both ways."""
+    """Check two ports at once: their numbers come first, then bytes go both ways."""
     sandbox, container = cri.run_in_pod("sh", "-c", "nc -ll -p 7000 -e cat & nc -ll -p 7001 -e cat & wait")
     for entry in (":1B58 ", ":1B59 "):
-        eventually(lambda entry=entry: entry in cri.shell(container, "cat /proc/net/tcp /proc/net/tcp6"))
+        eventually(lambda entry=entry: entry in cri.shell(container, "cat /proc/net/tcp /proc/net/tcp6"))  # type: ignore[misc]
     request = api.PortForwardRequest(pod_sandbox_id=sandbox, port=[7000, 7001])
     client = ChannelClient(cri.runtime.PortForward(request).url, *([subprotocol] if subprotocol else []))
     assert client.chosen == (subprotocol or None)
@@ -202,18 +202,18 @@ def _echo_over_channels(cri: CRI, subprotocol: str) -> None:
 @pytest.mark.second_opinion
 @pytest.mark.parametrize("subprotocol", ["v4.channel.k8s.io", "v4.base64.channel.k8s.io", ""])
 def test_port_forward_over_channels(subprotocol: str, cri: CRI) -> None:
-    """The protocols that clients use, and none."""
+    """Port-forward works with the subprotocols of clients, and without one."""
     _echo_over_channels(cri, subprotocol)
 
 
 @pytest.mark.parametrize("subprotocol", ["portforward.k8s.io", "base64.portforward.k8s.io"])
 def test_port_forward_over_channels_of_its_own_name(subprotocol: str, cri: CRI) -> None:
-    """Those that containerd does not know."""
+    """Port-forward works with the subprotocols that containerd does not have."""
     _echo_over_channels(cri, subprotocol)
 
 
 def test_a_port_without_a_listener_is_named(cri: CRI) -> None:
-    """The error stream says which port it was and why; the data stream ends; a connection beside goes on."""
+    """The error stream has the port and the reason, the data stream ends, and another connection goes on."""
     sandbox, container = cri.run_in_pod("sh", "-c", "nc -ll -p 7000 -e cat")
     eventually(lambda: ":1B58 " in cri.shell(container, "cat /proc/net/tcp /proc/net/tcp6"))
     request = api.PortForwardRequest(pod_sandbox_id=sandbox)
@@ -233,7 +233,7 @@ def test_a_port_without_a_listener_is_named(cri: CRI) -> None:
 
 @pytest.fixture
 def dual_stack(tmp_path: Path) -> Iterator[PodNetwork]:
-    """A CNI network with both families."""
+    """A CNI network with IPv4 and IPv6."""
     network = PodNetwork(tmp_path / "network")
     network.configure(network.plugins(ranges=(IPV4, IPV6)))
     yield network
@@ -243,7 +243,7 @@ def dual_stack(tmp_path: Path) -> Iterator[PodNetwork]:
 def test_a_port_on_ipv6_loopback_in_a_pod_s_own_network(
     dual_stack: PodNetwork, criwist_daemon: Callable[..., Daemon], client_of: Callable[[Daemon], CRI]
 ) -> None:
-    """A server that listens on ::1 alone is reached there, in the pod's namespace."""
+    """A port on ::1 alone in the pod's network namespace is forwarded."""
     daemon = criwist_daemon(**dual_stack.options)
     daemon.start()
     cri = client_of(daemon)

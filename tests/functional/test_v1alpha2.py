@@ -1,4 +1,4 @@
-"""The older service names, which kubelet 1.19 to 1.22 speak alone: the same messages under ``runtime.v1alpha2``."""
+"""``runtime.v1alpha2``, the only service names of kubelet 1.19 to 1.22, with the same messages."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from tests.harness.clock import scaled
 pytestmark = pytest.mark.second_opinion
 
 
-def _call(cri: CRI, method: str, request: Any, answer: type[Any], service: str = "RuntimeService") -> Any:
+def _call(cri: CRI, method: str, request: Any, response: type[Any], service: str = "RuntimeService") -> Any:
     call = cri.channel.unary_unary(
         f"/runtime.v1alpha2.{service}/{method}",
         request_serializer=type(request).SerializeToString,
-        response_deserializer=answer.FromString,
+        response_deserializer=response.FromString,
     )
     return call(request, timeout=scaled(60))
 
 
 def test_version(cri: CRI) -> None:
-    """Version answers with the older API version."""
-    answer = _call(cri, "Version", api.VersionRequest(), api.VersionResponse)
-    assert (answer.version, answer.runtime_api_version) == ("0.1.0", "v1alpha2")
+    """Version returns the older API version."""
+    response = _call(cri, "Version", api.VersionRequest(), api.VersionResponse)
+    assert (response.version, response.runtime_api_version) == ("0.1.0", "v1alpha2")
 
 
 def test_both_names_see_the_same(cri: CRI) -> None:
-    """A pod that was made under one name is listed, stopped and removed under the other."""
+    """One service lists, stops and removes a pod that the other created."""
     request = api.RunPodSandboxRequest(config=cri.pod())
     pod_id = _call(cri, "RunPodSandbox", request, api.RunPodSandboxResponse).pod_sandbox_id
     assert cri.pod_ids() == [pod_id]
@@ -42,7 +42,7 @@ def test_both_names_see_the_same(cri: CRI) -> None:
 
 
 def test_environment_values(cri: CRI) -> None:
-    """A variable's value, a string there and bytes in v1, arrives the same."""
+    """A variable's value, a string here and bytes in v1, reaches the container unchanged."""
     pod = cri.pod()
     pod_id = cri.run_pod(pod)
     config = cri.container(envs=[api.KeyValue(key="WORD", value="Grüße".encode())])
@@ -54,7 +54,7 @@ def test_environment_values(cri: CRI) -> None:
 
 
 def test_images(cri: CRI) -> None:
-    """The image service is there too."""
+    """The image service has the older name too."""
     listed = _call(cri, "ListImages", api.ListImagesRequest(), api.ListImagesResponse, "ImageService")
     assert {image.id for image in listed.images} == {
         image.id for image in cri.images.ListImages(api.ListImagesRequest()).images

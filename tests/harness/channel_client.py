@@ -62,4 +62,4 @@ class ChannelClient:
 
     def close(self) -> None:
         """Close without a handshake."""
-        self.socket.shutdown()
+        self.socket.shutdown()  # type: ignore[no-untyped-call]

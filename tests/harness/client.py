@@ -125,7 +125,10 @@ class CRI:
 
     def pod_status(self, pod_id: str) -> api.PodSandboxStatus:
         """PodSandboxStatus."""
-        return self.runtime.PodSandboxStatus(api.PodSandboxStatusRequest(pod_sandbox_id=pod_id)).status
+        response: api.PodSandboxStatusResponse = self.runtime.PodSandboxStatus(
+            api.PodSandboxStatusRequest(pod_sandbox_id=pod_id)
+        )
+        return response.status
 
     def pod_ids(self, **filter_fields: Any) -> list[str]:
         """Ids that ListPodSandbox answers."""
@@ -178,7 +181,10 @@ class CRI:
 
     def status(self, container_id: str) -> api.ContainerStatus:
         """ContainerStatus."""
-        return self.runtime.ContainerStatus(api.ContainerStatusRequest(container_id=container_id)).status
+        response: api.ContainerStatusResponse = self.runtime.ContainerStatus(
+            api.ContainerStatusRequest(container_id=container_id)
+        )
+        return response.status
 
     def container_ids(self, **filter_fields: Any) -> list[str]:
         """Ids that ListContainers answers."""
@@ -198,7 +204,8 @@ class CRI:
     def execute(self, container_id: str, *command: str, timeout: int = 0) -> api.ExecSyncResponse:
         """ExecSync."""
         request = api.ExecSyncRequest(container_id=container_id, cmd=command, timeout=timeout)
-        return self.runtime.ExecSync(request)
+        response: api.ExecSyncResponse = self.runtime.ExecSync(request)
+        return response
 
     def output(self, container_id: str, *command: str) -> str:
         """What *command* writes to standard output in the container; an AssertionError if it fails."""
@@ -251,7 +258,7 @@ class CRI:
         self.channel.close()
 
 
-class _TimeLimit(grpc.UnaryUnaryClientInterceptor):
+class _TimeLimit(grpc.UnaryUnaryClientInterceptor):  # type: ignore[misc]
     """Gives unary calls without a time limit this one: a runtime that hangs is to fail one test, not stop them all."""
 
     def __init__(self, seconds: float) -> None:
@@ -263,7 +270,7 @@ class _TimeLimit(grpc.UnaryUnaryClientInterceptor):
         return continuation(_CallDetails(details, self._seconds), request)
 
 
-class _CallDetails(grpc.ClientCallDetails):
+class _CallDetails(grpc.ClientCallDetails):  # type: ignore[misc]
     def __init__(self, details: grpc.ClientCallDetails, timeout: float) -> None:
         self.method = details.method
         self.timeout = timeout

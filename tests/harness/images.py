@@ -12,6 +12,7 @@ import json
 import platform
 import subprocess
 from pathlib import Path
+from typing import Any
 
 from criwist.pause.archive import Entry, Image
 from tests.harness.engine import Engine
@@ -29,7 +30,7 @@ STOP_SIGNAL = "criwist.test/stop-signal:1"
 #: ``VOLUME /data``, with a file there.
 VOLUME = "criwist.test/volume:1"
 
-_CONFIGURATIONS = {
+_CONFIGURATIONS: dict[str, dict[str, Any]] = {
     BUSYBOX: {"Cmd": ["sh"]},
     USER_NUMBER: {"Cmd": ["sh"], "User": "1003:users"},
     USER_NAME: {"Cmd": ["sh"], "User": "alice"},

@@ -51,8 +51,8 @@ def unmount_below(directory: Path) -> None:
             point = Path(line.split()[4].encode().decode("unicode_escape"))
             if point.is_relative_to(directory):
                 points.append(str(point))
-    for point in sorted(points, reverse=True):
-        subprocess.run(["umount", "-l", point], check=False, capture_output=True, timeout=30)
+    for path in sorted(points, reverse=True):
+        subprocess.run(["umount", "-l", path], check=False, capture_output=True, timeout=30)
 
 
 def cgroup_parent(session: str, *, systemd: bool = False) -> str:

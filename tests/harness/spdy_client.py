@@ -159,7 +159,7 @@ class Client:
         if len(head) < 8:
             return 0
         word, rest = _HEAD.unpack_from(head)
-        length = rest & 0xFFFFFF
+        length: int = rest & 0xFFFFFF
         if word <= MAX_STREAM_ID:
             self._stream, self._left, self._fin = word, length, bool(rest >> 24 & 1)
             self._pending = b""

@@ -81,7 +81,7 @@ class ResolveTests(SynchronousTestCase):
     def test_error_of_the_provider(self) -> None:
         """The provider reports a missing sub path as an invalid argument."""
         pool = MemoryThreads(held=True)
-        mounts = LayerMounts(Reactor(), pool, self.root)
+        mounts = LayerMounts(Reactor(), pool, self.root)  # type: ignore[arg-type]
         resolving = Deferred.fromCoroutine(mounts.resolve("a", "x"))
         pool.run()
         failure = self.failureResultOf(resolving, InvalidArgument)
@@ -116,7 +116,7 @@ class ThreadTests(SynchronousTestCase):
         directory = tempfile.TemporaryDirectory()
         self.addCleanup(directory.cleanup)
         self.pool = MemoryThreads(held=True)
-        self.mounts = LayerMounts(Reactor(), self.pool, directory.name)
+        self.mounts = LayerMounts(Reactor(), self.pool, directory.name)  # type: ignore[arg-type]
 
     def test_contract(self) -> None:
         """It provides ILayerMounts; without mounts the result is empty."""

@@ -22,6 +22,8 @@ class EngineLog:
         self._entry = entry
         #: All pieces that were ever written.
         self.written: list[Piece] = []
+        #: The file was emptied and not written to since.
+        self.is_emptied = False
 
     def write(self, pieces: Iterable[Piece]) -> None:
         """Append entries."""
@@ -30,6 +32,7 @@ class EngineLog:
         with self.path.open("ab") as file:
             file.write(b"".join(map(self._entry, pieces)))
         self.written += pieces
+        self.is_emptied = False
 
     def write_raw(self, data: bytes) -> None:
         """Append bytes that are no entry, or a part of one."""
@@ -42,6 +45,7 @@ class EngineLog:
             return
         if self._keep < 2:
             os.truncate(self.path, 0)
+            self.is_emptied = True
             return
         suffix = ".gz" if self.compressed else ""
         self._numbered(self._keep - 1, suffix).unlink(missing_ok=True)

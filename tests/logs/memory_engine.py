@@ -41,7 +41,7 @@ class Body:
     def deliverBody(self, protocol: Protocol) -> None:
         """Connect the receiver."""
         self.protocol = protocol
-        protocol.makeConnection(self.transport)  # type: ignore[arg-type]
+        protocol.makeConnection(self.transport)
 
     def send(self, data: bytes) -> None:
         """Send a part of the body."""

@@ -42,7 +42,7 @@ class Node:
 
     def start(self) -> ContainerLogs:
         """Make the logs anew, as a start of criwist does."""
-        self.logs = ContainerLogs(self.config, self.docker, self.reactor)
+        self.logs = ContainerLogs(self.config, self.docker, self.reactor)  # type: ignore[arg-type]
         return self.logs
 
     def container(self, **fields: Any) -> LoggedContainer:

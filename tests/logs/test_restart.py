@@ -244,8 +244,10 @@ def _play(node: Node, play: list[tuple[object, ...]]) -> None:
     for action, *arguments in play:
         match action, arguments:
             case "write", [list() as specifications]:
-                # Compressed files that begin alike could not be distinguished after a restart.
-                same = node.engine.written[-1].moment if node.engine.written and not node.engine.compressed else 0
+                # Compressed files that begin alike could not be distinguished after a restart, and an emptied file is
+                # recognized by the time of the entry before the position.
+                unclear = node.engine.compressed or node.engine.is_emptied or not node.engine.written
+                same = 0 if unclear else node.engine.written[-1].moment
                 node.engine.write(_pieces(specifications, clock, same))
             case "docker rotates", _:
                 node.engine.rotate()

@@ -50,7 +50,7 @@ class ParseTests(SynchronousTestCase):
         added = {"10-tuning.conf": b'{"type": "tuning"}', "20-sbr.conf": b'{"type": "sbr"}'}
         network = parse_list(text(), source="10-net.conflist", added={"net": added}.__getitem__)
         self.assertEqual([plugin.type for plugin in network.plugins], ["bridge", "portmap", "tuning", "sbr"])
-        self.assertEqual(parse_list(network.text, source="10-net.conflist", added={}.__getitem__), network)
+        self.assertEqual(parse_list(network.text, source="10-net.conflist", added={}.__getitem__), network)  # type: ignore[arg-type]
 
     def test_only_added_plugins(self) -> None:
         """A list may consist of added plugins only."""
@@ -61,13 +61,13 @@ class ParseTests(SynchronousTestCase):
         """A list with loadOnlyInlinedPlugins, and a single plugin, get no added plugins."""
         single = b'{"name": "net", "type": "bridge"}'
         for content, source in ((text(loadOnlyInlinedPlugins=True), "a.conflist"), (single, "a.conf")):
-            parse_list(content, source=source, added={}.__getitem__)
+            parse_list(content, source=source, added={}.__getitem__)  # type: ignore[arg-type]
 
     def test_broken_added_plugin(self) -> None:
         """A list with a broken added plugin is refused: without the plugin, pods would not be as configured."""
         for content, problem in ((b"{", "not a JSON object"), (b"{}", "has no type")):
             with self.assertRaises(MalformedDocument) as caught:
-                parse_list(text(), source="a.conflist", added=lambda name, content=content: {"x.conf": content})
+                parse_list(text(), source="a.conflist", added=lambda name, content=content: {"x.conf": content})  # type: ignore[misc]
             self.assertIn(problem, str(caught.exception))
 
     def test_default_version(self) -> None:

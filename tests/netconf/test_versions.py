@@ -57,6 +57,7 @@ class AnswerTests(SynchronousTestCase):
 
     def test_nonsense(self) -> None:
         """Anything else is refused."""
+        answer: object
         for answer in (
             None,
             [],

@@ -81,7 +81,7 @@ class CNICase(SynchronousTestCase):
             clock=self.clock,
             kill_stray_plugins=self._kill_stray_plugins,
             host_ports=host_ports or HostPorts(),
-            log=Logger(observer=self.logged.append),
+            log=Logger(observer=self.logged.append),  # type: ignore[arg-type]
         )
         network.startService()
         self.addCleanup(network.stopService)

@@ -47,7 +47,9 @@ class AttachmentTests(SynchronousTestCase):
         self.addCleanup(self.plugins.close)
         self.logged: list[dict[str, Any]] = []
         self.attachments = Attachments(
-            self.plugins.path("journal"), self.plugins.path("cache"), log=Logger(observer=self.logged.append)
+            self.plugins.path("journal"),
+            self.plugins.path("cache"),
+            log=Logger(observer=self.logged.append),  # type: ignore[arg-type]
         )
 
     def _cache(self) -> list[str]:

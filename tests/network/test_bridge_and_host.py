@@ -33,7 +33,7 @@ class BridgeTests(SynchronousTestCase):
         self.addCleanup(directory.cleanup)
         self.directory = directory.name
         self.logged: list[dict[str, Any]] = []
-        self.network = BridgeNetwork(self.directory, log=Logger(observer=self.logged.append))
+        self.network = BridgeNetwork(self.directory, log=Logger(observer=self.logged.append))  # type: ignore[arg-type]
 
     def _sysctl(self, name: str, value: str) -> str:
         path = os.path.join(self.directory, name)

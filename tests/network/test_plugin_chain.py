@@ -34,7 +34,7 @@ class ChainTests(SynchronousTestCase):
             ("/nowhere", self.plugins.path("bin")),
             {"PATH": "/bin"},
             time_limit=30,
-            log=Logger(observer=self.logged.append),
+            log=Logger(observer=self.logged.append),  # type: ignore[arg-type]
         )
 
     def _result(self, work: Coroutine[Any, Any, Any]) -> Any:

@@ -30,7 +30,7 @@ class DirectoryTests(SynchronousTestCase):
         self.logged: list[dict[str, Any]] = []
         chain = PluginChain(self.plugins.run, (self.plugins.path("bin"),), {})
         source = ConfigurationDirectory(self.plugins.path("conf"))
-        self.readiness = Readiness(source, chain, self.clock, log=Logger(observer=self.logged.append))
+        self.readiness = Readiness(source, chain, self.clock, log=Logger(observer=self.logged.append))  # type: ignore[arg-type]
 
     def _poll(self) -> str:
         """Poll; return why pods cannot get a network, ``""`` if they can."""

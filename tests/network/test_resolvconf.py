@@ -52,7 +52,7 @@ class FileTests(SynchronousTestCase):
         with open(self.engine_path, "w", encoding="utf-8") as stream:
             stream.write("nameserver 192.0.2.1\nsearch node.example\noptions a-long-line-that-must-not-remain\n")
         self.logged: list[dict[str, Any]] = []
-        self.confs = ResolvConfs(os.path.join(self.root, "sandboxes"), log=Logger(observer=self.logged.append))
+        self.confs = ResolvConfs(os.path.join(self.root, "sandboxes"), log=Logger(observer=self.logged.append))  # type: ignore[arg-type]
         self.pause = {"Id": ID, "ResolvConfPath": self.engine_path}
 
     def _read(self, path: str) -> str:

@@ -1,6 +1,6 @@
-"""Fixtures of the tests that stop, kill and reboot what they test: they run outside of the node, which is a whole one.
+"""Fixtures of the tests that stop, kill and reboot a whole node: they run outside of it.
 
-``make node-test`` starts the node and says in ``CRIWIST_NODE`` how to reach it; elsewhere these tests are skipped.
+``make node-test`` starts the node and sets ``CRIWIST_NODE`` to its address; elsewhere these tests are skipped.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SOCKET = "/run/criwist.sock"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark all tests here as functional, and skip them where there is no node."""
+    """Mark all tests here as functional, and skip them without a node."""
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent):
             item.add_marker("functional")
@@ -31,7 +31,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def node() -> Iterator[Guest]:
-    """The node, with the engine and criwist running and the test image loaded."""
+    """The node, with a running engine and criwist and the loaded test image."""
     guest = Guest.load(Path(os.environ["CRIWIST_NODE"]))
     guest.write(images.image(images.BUSYBOX).archive(images.BUSYBOX), "/root/busybox.tar")
     guest.run("docker load --quiet --input /root/busybox.tar")
@@ -41,7 +41,7 @@ def node() -> Iterator[Guest]:
 
 @pytest.fixture
 def connect(node: Guest) -> Iterator[Callable[[], CRI]]:
-    """Makes clients of the node's criwist; to be called again after a reboot, and at the end no pods are left."""
+    """Connects clients to the node's criwist, again after a reboot; removes all pods at the end."""
     clients: list[CRI] = []
 
     def make() -> CRI:
@@ -63,7 +63,7 @@ def connect(node: Guest) -> Iterator[Callable[[], CRI]]:
 
 @pytest.fixture
 def cri(connect: Callable[[], CRI]) -> CRI:
-    """A client of the node's criwist, which is ready."""
+    """A client of the node's ready criwist."""
     client = connect()
     eventually(lambda: engine_ready(client), within=12)
     return client

@@ -1,4 +1,4 @@
-"""What criwist says of its readiness."""
+"""The readiness that a criwist reports."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.harness.client import CRI
 
 
 def serves(cri: CRI) -> bool:
-    """Whether the CRI is answered.  Status is, with or without an engine; Version is not until one was there."""
+    """Return whether the CRI responds to Status, which needs no engine; Version needs that one was connected once."""
     try:
         cri.runtime.Status(api.StatusRequest())
     except grpc.RpcError:
@@ -18,11 +18,12 @@ def serves(cri: CRI) -> bool:
 
 
 def engine_ready(cri: CRI) -> bool:
-    """Whether criwist says that it can run pods."""
+    """Return whether criwist reports that it can run pods."""
     return condition(cri, "RuntimeReady").status
 
 
 def condition(cri: CRI, name: str) -> api.RuntimeCondition:
-    """One of the conditions in Status."""
-    conditions = cri.runtime.Status(api.StatusRequest()).status.conditions
+    """Return one of the conditions in Status."""
+    response: api.StatusResponse = cri.runtime.Status(api.StatusRequest())
+    conditions = response.status.conditions
     return next(one for one in conditions if one.type == name)

@@ -12,23 +12,23 @@ from tests.node.readiness import condition, engine_ready, serves
 from tools.node.guest import Guest
 from tools.node.install import NETWORK
 
-#: Says a number each second, all of which must be in the log.
+#: Prints a number each second, all of which must be in the log.
 COUNTING = ("sh", "-c", "trap 'exit 0' TERM; n=0; while :; do echo line $n; n=$((n+1)); sleep 1 & wait $!; done")
 
 
 def prop(node: Guest, name: str, unit: str = "criwist.service") -> str:
-    """A property of a unit."""
+    """Return a property of a unit."""
     return node.run(f"systemctl show --value --property={name} {unit}").strip()
 
 
 def lines(node: Guest, cri: CRI, container_id: str) -> list[int]:
-    """The numbers in a counting container's log."""
+    """Return the numbers in a counting container's log."""
     text = node.run(f"cat {cri.status(container_id).log_path}")
     return [int(number) for number in re.findall(r"^\S+ stdout F line (\d+)$", text, re.MULTILINE)]
 
 
 def wait_for_more_lines(node: Guest, cri: CRI, container_id: str) -> None:
-    """Wait until the log grows; it has every line once."""
+    """Wait until the log grows, and check that it has every line once."""
     before = len(lines(node, cri, container_id))
     seen = eventually(lambda: found if len(found := lines(node, cri, container_id)) > before + 1 else [], within=12)
     assert seen == list(range(len(seen)))
@@ -38,58 +38,58 @@ def wait_for_more_lines(node: Guest, cri: CRI, container_id: str) -> None:
 
 
 def test_verified(node: Guest) -> None:
-    """systemd has nothing to say about the unit file."""
+    """systemd finds no fault in the unit file."""
     assert node.run("systemd-analyze verify /etc/systemd/system/criwist.service") == ""
 
 
 def test_enabled_and_active(node: Guest) -> None:
-    """The unit is enabled, active, and says so of itself."""
+    """The unit is enabled and active, and its main process may notify systemd."""
     assert prop(node, "UnitFileState") == "enabled"
     assert prop(node, "ActiveState") == "active"
     assert prop(node, "NotifyAccess") == "main"
 
 
 def test_state_directory(node: Guest) -> None:
-    """The state directory belongs to root, and nobody else writes to it."""
+    """Only root can write to the state directory."""
     assert node.run("stat --format '%U %A' /var/lib/criwist").split()[0] == "root"
     assert node.run("find /var/lib/criwist -perm /022 -not -type l") == ""
 
 
 def test_mounts_are_the_nodes(node: Guest) -> None:
-    """criwist has the node's mount namespace: what it mounts, the engine sees."""
+    """criwist has the node's mount namespace, so the engine sees its mounts."""
     pid = prop(node, "MainPID")
     assert node.run(f"readlink /proc/{pid}/ns/mnt") == node.run("readlink /proc/1/ns/mnt")
 
 
 def test_oom_score(node: Guest) -> None:
-    """The kernel takes other processes first; containers do not inherit that."""
+    """criwist has the oom score of a process that the kernel kills last."""
     assert node.run(f"cat /proc/{prop(node, 'MainPID')}/oom_score_adj").strip() == "-999"
 
 
 # -- readiness
 
 
-def test_started_means_served(node: Guest, cri: CRI) -> None:
-    """When systemctl returns from a start, connections are accepted and the CRI is answered."""
+def test_started_means_serving(node: Guest, cri: CRI) -> None:
+    """criwist accepts connections and serves the CRI when systemctl returns from a start."""
     node.run("systemctl stop criwist.service")
     connecting = "import socket; socket.socket(socket.AF_UNIX).connect('/run/criwist.sock')"
     node.run(f'systemctl start criwist.service && python3 -S -c "{connecting}"')
-    # The channel's own connection is found broken first.
+    # The channel first notices that its own connection is broken.
     eventually(lambda: serves(cri), within=12)
     assert cri.runtime.Version(api.VersionRequest()).runtime_name == "docker"
 
 
 def test_started_before_the_engine(node: Guest, connect: Callable[[], CRI]) -> None:
-    """Without an engine the unit starts, serves, and says why it is not ready; with one it becomes ready by itself."""
+    """Without an engine the unit starts, serves and reports why it is not ready; it is ready when the engine starts."""
     node.run("systemctl stop criwist.service docker.socket docker.service")
     node.run("systemctl start criwist.service")
     assert prop(node, "ActiveState") == "active"
     assert prop(node, "ActiveState", "docker.service") == "inactive"
     cri = connect()
-    told = condition(cri, "RuntimeReady")
-    assert not told.status
-    assert told.reason
-    assert told.message
+    ready = condition(cri, "RuntimeReady")
+    assert not ready.status
+    assert ready.reason
+    assert ready.message
     node.run("systemctl start docker.socket docker.service")
     eventually(lambda: engine_ready(cri), within=12)
     _, container_id = cri.run_in_pod()
@@ -100,7 +100,7 @@ def test_started_before_the_engine(node: Guest, connect: Callable[[], CRI]) -> N
 
 
 def test_restarted_under_running_pods(node: Guest, cri: CRI) -> None:
-    """A restart changes nothing about pods and containers; their logs have every line once."""
+    """A restart of criwist leaves pods and containers unchanged; their logs have every line once."""
     pod_id, container_id = cri.run_in_pod(*COUNTING)
     before, pid = cri.status(container_id), prop(node, "MainPID")
     node.run("systemctl restart criwist.service")
@@ -114,7 +114,7 @@ def test_restarted_under_running_pods(node: Guest, cri: CRI) -> None:
 
 
 def test_killed(node: Guest, cri: CRI) -> None:
-    """Killed, it is started again, with the pods as they were; logs have every line once."""
+    """systemd restarts a killed criwist, with unchanged pods; logs have every line once."""
     pod_id, container_id = cri.run_in_pod(*COUNTING)
     before, restarts = cri.status(container_id), int(prop(node, "NRestarts"))
     node.run("systemctl kill --kill-whom=main --signal=KILL criwist.service")
@@ -127,7 +127,7 @@ def test_killed(node: Guest, cri: CRI) -> None:
 
 
 def test_stopped(node: Guest, cri: CRI) -> None:
-    """Stopped, it leaves the containers running and no socket; what they said meanwhile is in the log afterwards."""
+    """A stopped criwist leaves running containers and no socket; later the log has their output of the meantime."""
     _, container_id = cri.run_in_pod(*COUNTING)
     node.run("systemctl stop criwist.service")
     assert prop(node, "Result") == "success"
@@ -140,11 +140,11 @@ def test_stopped(node: Guest, cri: CRI) -> None:
     wait_for_more_lines(node, cri, container_id)
 
 
-# -- the engine's ends
+# -- stops of the engine
 
 
 def test_engine_restarted_under_it(node: Guest, cri: CRI) -> None:
-    """criwist stays when docker.service is restarted; the pods ended with it, are removable, and new ones run."""
+    """criwist outlives a restart of docker.service; the pods have ended and are removable, and new ones run."""
     pod_id, container_id = cri.run_in_pod()
     pid = prop(node, "MainPID")
     node.run("systemctl restart docker.service")
@@ -159,7 +159,7 @@ def test_engine_restarted_under_it(node: Guest, cri: CRI) -> None:
 
 
 def test_engine_killed_under_it(node: Guest, cri: CRI) -> None:
-    """criwist stays when the engine is killed and started again by systemd."""
+    """criwist outlives an engine that is killed and restarted by systemd."""
     pid = prop(node, "MainPID")
     node.run("systemctl kill --kill-whom=main --signal=KILL docker.service")
     eventually(lambda: prop(node, "ActiveState", "docker.service") == "active", within=12)
@@ -173,7 +173,7 @@ def test_engine_killed_under_it(node: Guest, cri: CRI) -> None:
 
 
 def test_rebooted(node: Guest, connect: Callable[[], CRI]) -> None:
-    """After a reboot criwist serves; the pods of before are not ready, and removable with what their network held."""
+    """After a reboot criwist serves; earlier pods are not ready and are removable, with their addresses."""
     cri = connect()
     eventually(lambda: engine_ready(cri), within=12)
     pod_id, container_id = cri.run_in_pod()

@@ -1,4 +1,4 @@
-"""What criwist can do as a unit: nothing in the unit file keeps it from networks, mounts and cgroups."""
+"""The rights of the unit: it allows criwist its networks, mounts and cgroups."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ GREETER = ("nc", "-ll", "-p", "8000", "-e", "echo", "hello")
 
 
 def test_cni(node: Guest, cri: CRI) -> None:
-    """A pod has an address of the CNI network, is reached there and at its host port, and nothing is left of it."""
+    """A pod serves at its address in the CNI network and at its host port; its removal leaves nothing behind."""
     port = 23080
     pod = cri.pod(port_mappings=[api.PortMapping(protocol=api.TCP, container_port=8000, host_port=port)])
     pod_id, _ = cri.run_in_pod(*GREETER, pod=pod)
     address = cri.pod_status(pod_id).network.ip
     assert address.startswith(SUBNET.removesuffix("0/24"))
     for target in (f"{address} 8000", f"10.0.2.15 {port}"):
-        eventually(lambda target=target: node.run(f"busybox nc -w 5 {target} < /dev/null", check=False) == "hello\n")
+        eventually(lambda target=target: node.run(f"busybox nc -w 5 {target} < /dev/null", check=False) == "hello\n")  # type: ignore[misc]
     leases = f"/var/lib/cni/networks/{NETWORK}"
     assert node.succeeds(f"test -e {leases}/{address}")
     cri.stop_pod(pod_id)
@@ -32,7 +32,7 @@ def test_cni(node: Guest, cri: CRI) -> None:
 
 
 def test_bidirectional_mount(node: Guest, cri: CRI) -> None:
-    """What a container mounts below a bidirectional mount is seen on the node."""
+    """The node sees a mount that a container makes below a bidirectional mount."""
     node.run("mkdir -p /srv/shared")
     config = cri.container(
         mounts=[
@@ -54,7 +54,7 @@ def test_bidirectional_mount(node: Guest, cri: CRI) -> None:
 
 
 def test_image_volume(node: Guest, cri: CRI) -> None:
-    """criwist mounts an image where the engine sees it, and takes the mount away with the container."""
+    """criwist mounts an image where the engine sees it, and unmounts it with the container."""
     volume = api.Mount(container_path="/image", readonly=True, image=api.ImageSpec(image=images.BUSYBOX))
     _, container_id = cri.run_in_pod(mounts=[volume])
     assert cri.output(container_id, "cat", "/image/data/file") == "from the image\n"
@@ -64,7 +64,7 @@ def test_image_volume(node: Guest, cri: CRI) -> None:
 
 
 def test_cgroups(node: Guest, cri: CRI) -> None:
-    """A container is a scope in its pod's slice, and criwist writes what the engine has no field for."""
+    """A container is a scope in its pod's slice, and criwist writes cgroup files without a field in the Engine API."""
     pod = cri.pod()
     pod.linux.cgroup_parent = "kubepods-burstable-podrights.slice"
     _, container_id = cri.run_in_pod(pod=pod)

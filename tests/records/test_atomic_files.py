@@ -29,7 +29,7 @@ class DocumentsTests(SynchronousTestCase):
         self.addCleanup(directory.cleanup)
         self.directory = os.path.join(directory.name, "made", "on", "demand")
         self.logged: list[dict[str, Any]] = []
-        self.documents = Documents(self.directory, 1, log=Logger(observer=self.logged.append))
+        self.documents = Documents(self.directory, 1, log=Logger(observer=self.logged.append))  # type: ignore[arg-type]
 
     def test_round_trip(self) -> None:
         """A document reads back equal, also in another process."""

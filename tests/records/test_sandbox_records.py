@@ -59,7 +59,7 @@ class RecordTests(SynchronousTestCase):
             os.path.join(self.root, "records"),
             older=(self.cri_dockerd, self.dockershim),
             mirror=mirror,
-            log=Logger(observer=self.logged.append),
+            log=Logger(observer=self.logged.append),  # type: ignore[arg-type]
         )
 
     def _older(self, directory: str, name: str, content: str) -> str:

@@ -74,9 +74,9 @@ class DispatcherTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.reactor = TurningReactor()
-        self.dispatcher = Dispatcher(self.reactor)
+        self.dispatcher = Dispatcher(self.reactor)  # type: ignore[arg-type]
         self.dispatcher._senders.shutdown()
-        self.dispatcher._senders = Immediately()
+        self.dispatcher._senders = Immediately()  # type: ignore[assignment]
         self.call = Call()
         self.result: Deferred[str] = Deferred(lambda _: self.cancelled.append(True))
         self.cancelled: list[bool] = []
@@ -151,7 +151,7 @@ class WaitTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.reactor = TurningReactor()
-        self.dispatcher = Dispatcher(self.reactor)
+        self.dispatcher = Dispatcher(self.reactor)  # type: ignore[arg-type]
         self.addCleanup(self.dispatcher.close)
         self.outcome: list[object] = []
 

@@ -78,7 +78,7 @@ class DirectBehaviourTests(SynchronousTestCase):
         self.dispatcher = RecordingDispatcher(self.servicer.know)
         self.pools = ThreadPools(*(ThreadPoolExecutor(1) for _ in range(3)))
         service = pb.DESCRIPTOR.services_by_name["RuntimeService"]
-        self.handler = generic_handler(service, "runtime.v1.RuntimeService", self.servicer, self.dispatcher, self.pools)
+        self.handler = generic_handler(service, "runtime.v1.RuntimeService", self.servicer, self.dispatcher, self.pools)  # type: ignore[arg-type]
 
     def method(self, name: str) -> Any:
         """Return grpcio's handler of an RPC."""

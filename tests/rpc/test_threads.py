@@ -65,8 +65,8 @@ class ThreadTests(SynchronousTestCase):
         self.node = node = MemoryNode()
         self.addCleanup(node.close)
         names = ("docker", "logs", "records", "resolv_confs", "layer_mounts", "processes", "container_processes")
-        checked = {name: ReactorOnly(getattr(node.adapters, name)) for name in names}
-        networks = {name: ReactorOnly(network) for name, network in node.adapters.networks.items()}
+        checked: dict[str, Any] = {name: ReactorOnly(getattr(node.adapters, name)) for name in names}
+        networks: dict[str, Any] = {name: ReactorOnly(network) for name, network in node.adapters.networks.items()}
         core = assemble(config=node.config, adapters=evolve(node.adapters, networks=networks, **checked))
         core.feed.start()
         self.addCleanup(core.feed.stop)
@@ -76,7 +76,7 @@ class ThreadTests(SynchronousTestCase):
         creating = core.containers.create(self.sandbox_id, node.container_config(), pod)
         self.container_id = self.successResultOf(node.run(creating))
         self.reactor = QueueReactor(node)
-        dispatcher = Dispatcher(self.reactor)
+        dispatcher = Dispatcher(self.reactor)  # type: ignore[arg-type]
         dispatcher.open()
         streaming_urls: Any = None
         self.services = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, TypeVar
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -17,6 +18,8 @@ from tests.doubles.streaming_peers import PeerStream, SpdyClient, WebSocketClien
 _C = TypeVar("_C", SpdyClient, WebSocketClient)
 
 V4 = "v4.channel.k8s.io"
+#: The Status document of a success.
+SUCCESS = {"metadata": {}, "status": "Success"}
 
 
 def command(
@@ -36,7 +39,7 @@ class SessionTestCase(SynchronousTestCase):
         self.reactor = MemoryReactor()
         self.runtime = self.reactor.runtime
         self.tokens: TokenTable[Request] = TokenTable(self.reactor)
-        self.factory = SessionFactory(self.runtime, self.reactor, self.idle_limit)
+        self.factory = SessionFactory(self.runtime, self.reactor, self.idle_limit)  # type: ignore[arg-type]
         self.silent: list[UpgradeConnection] = []
         self._clients: list[SpdyClient | WebSocketClient] = []
 
@@ -46,7 +49,7 @@ class SessionTestCase(SynchronousTestCase):
             client.transport.abortConnection()
         self.settle()
         self.assertEqual((self.factory.sessions, self.silent), (set(), []))
-        self.assertEqual([call for call in self.reactor.getDelayedCalls() if call.func != self.settle], [])
+        self.assertEqual([call for call in self.reactor.getDelayedCalls() if call.func != self.settle], [])  # type: ignore[attr-defined]
 
     def target(self, request: Request) -> str:
         """Return the path of a URL for *request*."""
@@ -104,3 +107,10 @@ class SessionTestCase(SynchronousTestCase):
     def streams(self, client: SpdyClient, numbers: dict[str, int]) -> dict[str, PeerStream]:
         """Return the client's streams by role."""
         return {role: client.streams[number] for role, number in numbers.items()}
+
+    def status(self, client: SpdyClient, number: int) -> dict[str, object]:
+        """Return the document on the error stream, which must be finished."""
+        stream = client.streams[number]
+        self.assertTrue(stream.finished)
+        document: dict[str, object] = json.loads(bytes(stream.received))
+        return document

@@ -50,7 +50,7 @@ class CertificateTests(SynchronousTestCase):
                 with contextlib.suppress(SSL.WantReadError):
                     other.bio_write(one.bio_read(65536))
         certificate_seen = client.get_peer_certificate(as_cryptography=True)
-        (name,) = certificate_seen.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        (name,) = certificate_seen.subject.get_attributes_for_oid(NameOID.COMMON_NAME)  # type: ignore[union-attr]
         return str(name.value)
 
     def test_a_renewal(self) -> None:

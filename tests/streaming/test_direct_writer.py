@@ -158,8 +158,8 @@ class DirectWriterTests(SynchronousTestCase):
         writer = DirectWriter(transport, lambda: self.calls.append("full"), lambda: self.calls.append("ready"))
         writer.send((b"ab", memoryview(b"cd")))
         self.assertEqual((transport.value(), transport.streaming), (b"abcd", True))
-        transport.producer.pauseProducing()
-        transport.producer.resumeProducing()
+        transport.producer.pauseProducing()  # type: ignore[union-attr]
+        transport.producer.resumeProducing()  # type: ignore[union-attr]
         self.assertEqual(self.calls, ["full", "ready"])
 
 

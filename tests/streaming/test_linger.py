@@ -18,7 +18,7 @@ class SocketTransport(StringTransport):
     """A transport with a socket of its own."""
 
     def __init__(self, handle: socket.socket) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._handle = handle
         self.half_closed = False
 

@@ -73,7 +73,7 @@ class ServerTestCase(SynchronousTestCase):
         """Connect a client to the server's listener."""
         factory = self.reactor.tcpServers[-1][1]
         protocol = factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 1))
-        self.network.connect(client, protocol)
+        self.network.connect(client, protocol)  # type: ignore[arg-type]
         self.network.settle()
         return client
 

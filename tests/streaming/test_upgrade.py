@@ -39,7 +39,7 @@ class UpgradeTests(SessionTestCase):
         client: RawClient = self.connect(RawClient(*chunks))  # type: ignore[type-var]
         return client
 
-    def status(self, *chunks: bytes) -> int:
+    def http_status(self, *chunks: bytes) -> int:
         """Return the status of the response to these chunks."""
         return int(self.send(*chunks).response.split()[1])
 
@@ -70,8 +70,8 @@ class UpgradeTests(SessionTestCase):
     def test_any_use_uses_a_token_up(self) -> None:
         """A request that is refused for another reason has used its token."""
         target = self.target(Exec(command()))
-        self.assertEqual(self.status(f"GET {target} HTTP/1.1\r\nHost: node\r\n\r\n".encode()), 400)
-        self.assertEqual(self.status(self.upgrade(target)), 404)
+        self.assertEqual(self.http_status(f"GET {target} HTTP/1.1\r\nHost: node\r\n\r\n".encode()), 400)
+        self.assertEqual(self.http_status(self.upgrade(target)), 404)
 
     def test_no_version_in_common(self) -> None:
         """Without a common version the response is 403, with the server's versions."""
@@ -122,19 +122,19 @@ class UpgradeTests(SessionTestCase):
             b"GET /\r\n\r\n",
             b"\0" * 100 + b"\r\n\r\n",
         ):
-            self.assertEqual(self.status(chunks), 400)
+            self.assertEqual(self.http_status(chunks), 400)
 
     def test_a_request_with_a_body(self) -> None:
         """An upgrade request with a body gets 400."""
         target = self.target(Exec(command()))
         for header in ("Content-Length: 5", "Transfer-Encoding: chunked"):
-            self.assertEqual(self.status(self.upgrade(target, header)), 400)
+            self.assertEqual(self.http_status(self.upgrade(target, header)), 400)
 
     def test_a_broken_handshake(self) -> None:
         """A WebSocket handshake without a key gets 400."""
         target = self.target(Exec(command()))
         lines = [f"GET {target} HTTP/1.1", "Host: node", "Connection: Upgrade", "Upgrade: websocket", "", ""]
-        self.assertEqual(self.status("\r\n".join(lines).encode()), 400)
+        self.assertEqual(self.http_status("\r\n".join(lines).encode()), 400)
 
     def test_every_kind_of_request(self) -> None:
         """Exec, attach and port-forward each have a path."""
@@ -147,4 +147,4 @@ class UpgradeTests(SessionTestCase):
         """A WebSocket handshake by POST gets 400 (RFC 6455, 4.1)."""
         client = WebSocketClient(self.target(Exec(command())))
         hello = client.connection.send(client._request).replace(b"GET ", b"POST ", 1)
-        self.assertEqual(self.status(hello), 400)
+        self.assertEqual(self.http_status(hello), 400)

@@ -76,7 +76,7 @@ _SETTINGS = settings(max_examples=150, deadline=None, suppress_health_check=[Hea
 
 
 @_SETTINGS
-@given(messages(pb.PodSandboxConfig.DESCRIPTOR), _ENGINES)
+@given(messages(pb.PodSandboxConfig.DESCRIPTOR), _ENGINES)  # type: ignore[arg-type]
 def test_any_sandbox_is_made_or_refused(fields: dict[str, Any], engine: EngineFacts) -> None:
     """Every PodSandboxConfig becomes a body for JSON, or is refused with one of criwist's errors."""
     config = minimal_sandbox()
@@ -86,7 +86,7 @@ def test_any_sandbox_is_made_or_refused(fields: dict[str, Any], engine: EngineFa
 
 
 @_SETTINGS
-@given(messages(pb.ContainerConfig.DESCRIPTOR), messages(pb.LinuxPodSandboxConfig.DESCRIPTOR), _ENGINES)
+@given(messages(pb.ContainerConfig.DESCRIPTOR), messages(pb.LinuxPodSandboxConfig.DESCRIPTOR), _ENGINES)  # type: ignore[arg-type]
 def test_any_container_is_made_or_refused(
     fields: dict[str, Any], sandbox_fields: dict[str, Any], engine: EngineFacts
 ) -> None:

@@ -19,7 +19,7 @@ from tests.translate.outcomes import NEWEST, OLDEST, SANDBOX_ID, minimal_contain
 
 def sandbox(config: pb.PodSandboxConfig, **arguments: Any) -> dict[str, Any]:
     """The body of a sandbox."""
-    defaults = {
+    defaults: dict[str, Any] = {
         "image": "pause",
         "runtime": "",
         "network_mode": "none",
@@ -35,7 +35,7 @@ def container(
     config: pb.ContainerConfig, sandbox_config: pb.PodSandboxConfig | None = None, **arguments: Any
 ) -> dict[str, Any]:
     """The body of a container."""
-    defaults = {
+    defaults: dict[str, Any] = {
         "sandbox_id": SANDBOX_ID,
         "host_network": False,
         "runtime": "",

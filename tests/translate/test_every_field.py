@@ -177,7 +177,7 @@ def _entry(leaf: Leaf, *tables: Mapping[str, Any]) -> Any:
 
 def _cases(message: Message, values: Mapping[str, tuple[Any, ...]]) -> Iterator[Any]:
     for engine, name in ((NEWEST, "newest"), (OLDEST, "oldest")):
-        for leaf in leaves(message.DESCRIPTOR, values):
+        for leaf in leaves(message.DESCRIPTOR, values):  # type: ignore[arg-type]
             yield pytest.param(engine, leaf, id=f"{name}-{leaf.path}={leaf.shown!a}")
 
 

@@ -86,7 +86,7 @@ class ContainerFilterTests(SynchronousTestCase):
     def test_state(self) -> None:
         """A state passes only containers in it."""
         for wanted in pb.ContainerState.values():
-            passes = container_filter(pb.ContainerFilter(state=pb.ContainerStateValue(state=wanted)))
+            passes = container_filter(pb.ContainerFilter(state=pb.ContainerStateValue(state=wanted)))  # type: ignore[arg-type]
             for state in pb.ContainerState.values():
                 self.assertEqual(passes(Container(state=state)), state == wanted)
 

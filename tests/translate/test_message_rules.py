@@ -72,7 +72,7 @@ class EnumTests(SynchronousTestCase):
     def test_unknown(self) -> None:
         """An unknown value is refused, and the error lists the known ones."""
         options = pb.NamespaceOption()
-        options.pid = 7
+        options.pid = 7  # type: ignore[assignment]
         error = _problem(pb.LinuxSandboxSecurityContext(namespace_options=options))
         self.assertEqual(error.field, "namespace_options.pid")
         self.assertIn("7", error.problem)
@@ -80,13 +80,13 @@ class EnumTests(SynchronousTestCase):
 
     def test_long_enum(self) -> None:
         """Of an enum with many values the error gives the first and the last."""
-        error = _problem(pb.ContainerConfig(stop_signal=66))
+        error = _problem(pb.ContainerConfig(stop_signal=66))  # type: ignore[arg-type]
         self.assertIn("SIGNAL_RUNTIME_DEFAULT (0), …, SIGNAL_SIGRTMAX (65)", error.problem)
 
     def test_known(self) -> None:
         """Every known value passes."""
         for value in pb.Signal.values():
-            check_message(pb.ContainerConfig(stop_signal=value))
+            check_message(pb.ContainerConfig(stop_signal=value))  # type: ignore[arg-type]
 
 
 class WindowsTests(SynchronousTestCase):

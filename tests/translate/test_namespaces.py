@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -109,7 +111,7 @@ class UserNamespaces(SynchronousTestCase):
 
     def test_refused(self) -> None:
         """A pod's own user namespace is refused, since Docker cannot make it."""
-        own = {"userns_options": pb.UserNamespace(mode=pb.POD)}
+        own: dict[str, Any] = {"userns_options": pb.UserNamespace(mode=pb.POD)}
         self.assertRaises(Unimplemented, sandbox_namespaces, pod(**own), network_mode="none", engine=NEWEST)
         error = self.assertRaises(Unimplemented, container, pod(), **own)
         self.assertIn("options.userns_options.mode", str(error))

@@ -38,7 +38,8 @@ IMAGE_ID = ENGINE["image"]["Id"]
 def inspected(state: str = "running") -> dict[str, Any]:
     """A fresh copy of the container, in one of the states."""
     answer: dict[str, Any] = copy.deepcopy(ENGINE["running"])
-    return answer | copy.deepcopy(ENGINE["states"][state])
+    answer |= copy.deepcopy(ENGINE["states"][state])
+    return answer
 
 
 def pause(**host_config: object) -> dict[str, Any]:

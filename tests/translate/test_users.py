@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from criwist.api.runtime.v1 import api_pb2 as pb
@@ -117,14 +119,14 @@ class Policy(SynchronousTestCase):
 
     def test_strict_keeps_the_primary_group(self) -> None:
         """Strict omits the image's groups, except for the user's primary group."""
-        strict = {"supplemental_groups_policy": pb.Strict, "supplemental_groups": [9]}
+        strict: dict[str, Any] = {"supplemental_groups_policy": pb.Strict, "supplemental_groups": [9]}
         self.assertEqual(user(run_as_user=1003, **strict), {"User": "1003:100", "GroupAdd": ["9"]})
         self.assertEqual(user(run_as_username="alice", **strict), {"User": "alice:100", "GroupAdd": ["9"]})
         self.assertEqual(user(run_as_user=7, **strict), {"User": "7:0", "GroupAdd": ["9"]})
 
     def test_strict_with_the_images_user(self) -> None:
         """The image's own user and group count as if the request had them."""
-        strict = {"supplemental_groups_policy": pb.Strict}
+        strict: dict[str, Any] = {"supplemental_groups_policy": pb.Strict}
         self.assertEqual(user("alice", **strict), {"User": "alice:100"})
         self.assertEqual(user("alice:more", **strict), {"User": "alice:more"})
         self.assertEqual(user("", **strict), {"User": "0:0"})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import h11
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -29,7 +31,8 @@ class UpgradeRequestTests(SynchronousTestCase):
         data = UpgradeRequest("/v1.41/exec/1/start?a=b", "docker", b'{"Tty":true}').data_to_send()
         server = h11.Connection(h11.SERVER)
         server.receive_data(data)
-        request, body = server.next_event(), server.next_event()
+        request: Any = server.next_event()
+        body: Any = server.next_event()
         self.assertEqual((request.method, request.target), (b"POST", b"/v1.41/exec/1/start?a=b"))
         headers = dict(request.headers)
         self.assertEqual((headers[b"upgrade"], headers[b"connection"]), (b"tcp", b"Upgrade"))

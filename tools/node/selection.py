@@ -36,7 +36,7 @@ ON_A_NODE: Mapping[str, tuple[str, tuple[str, ...]]] = {
         "propagation, recursive read-only, AppArmor's rules for mounts",
         (
             *("test_socket", "test_readonly_is_not_recursive", "test_recursive_readonly"),
-            *("test_propagation_from_the_host", "test_propagation_to_the_host", "test_propagation_is_told"),
+            *("test_propagation_from_the_host", "test_propagation_to_the_host", "test_propagation_is_reported"),
             *("test_bidirectional_needs_a_shared_mount", "test_relabelling_without_selinux"),
         ),
     ),
@@ -67,7 +67,7 @@ ON_A_NODE: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "test_fields_namespaces.py": ("namespaces, user namespaces among them", ()),
     "test_fields_process.py": (
         "the device cgroup, terminals, CDI",
-        ("test_terminal", "test_device", "test_device_that_is_not_given", "test_device_by_link", "test_cdi_device"),
+        ("test_terminal", "test_device", "test_device_without_permission", "test_device_by_link", "test_cdi_device"),
     ),
     "test_kernel_resources.py": ("cgroup files", ()),
     "test_kernel_oom.py": ("whether the engine may lower scores", ()),
@@ -84,24 +84,28 @@ ON_A_NODE: Mapping[str, tuple[str, tuple[str, ...]]] = {
         (
             *("test_hostname_and_dns", "test_address_is_the_containers", "test_pods_reach_each_other"),
             *("test_host_network", "test_host_port", "test_sysctls", "test_cgroup_parent"),
-            *("test_killed_pause_is_not_ready", "test_stop_ends_the_containers", "test_remove_takes_containers_along"),
+            *("test_killed_pause_is_not_ready", "test_stop_ends_the_containers", "test_remove_removes_the_containers"),
         ),
     ),
-    "test_containers.py": (
-        "signals, namespaces, the OOM killer",
-        (
-            *("test_life_of_a_container", "test_running_container_is_removed_by_force", "test_bad_command"),
-            *("test_stop_is_graceful", "test_stop_kills_after_the_grace", "test_stop_uses_the_configurations_signal"),
-            *("test_network_and_ipc_are_shared", "test_own_process_namespace", "test_shared_process_namespace"),
-            *("test_host_process_namespace", "test_process_namespace_of_another_container", "test_mounts"),
-            *("test_user_by_name", "test_memory_limit_and_oom", "test_resources_are_told_and_updated"),
-            *("test_oom_score", "test_status_tells_what_was_asked_for"),
-        ),
+    "test_container_lifecycle.py": (
+        "signals, and programs that cannot start",
+        ("test_life_of_a_container", "test_running_container_is_removed_by_force", "test_bad_command"),
+    ),
+    "test_container_status.py": ("paths of logs", ("test_status_has_the_configuration",)),
+    "test_container_stop.py": (
+        "signals",
+        ("test_stop_is_graceful", "test_stop_kills_after_the_grace", "test_stop_uses_the_configurations_signal"),
+    ),
+    "test_container_namespaces.py": ("namespaces", ()),
+    "test_container_configuration.py": ("mounts, and users of the image", ("test_mounts", "test_user_by_name")),
+    "test_container_resources.py": (
+        "the OOM killer, and limits in cgroups",
+        ("test_memory_limit_and_oom", "test_resources_are_reported_and_updated", "test_oom_score"),
     ),
     "test_exec_sync.py": (
         "processes that AppArmor and cgroups confine are ended",
         (
-            *("test_streams_and_exit_code", "test_missing_executable", "test_timeout_takes_descendants_along"),
+            *("test_streams_and_exit_code", "test_missing_executable", "test_timeout_kills_descendants"),
             *("test_end_with_an_open_pipe", "test_container_that_ends_meanwhile"),
         ),
     ),
@@ -126,7 +130,7 @@ ELSEWHERE: Mapping[str, str] = {
     "test_docker_client.py": "the docker command is the same program everywhere",
     "test_docker_contract.py": "the engine's API, seen from our client; every other test goes through it",
     "test_fields_users.py": "arithmetic of ids that the image's files decide",
-    "test_images.py": "the engine's store of images",
+    "test_image_*.py": "the engine's store of images",
     "test_isolation_of_long_calls.py": "measures time, which emulation distorts",
     "test_newer_engines.py": "fetches engines, of which the node's is one",
     "test_kernel_checkpoints.py": "fetches CRIU, which Debian 13 has not",
@@ -134,7 +138,7 @@ ELSEWHERE: Mapping[str, str] = {
     "test_v1alpha2.py": "names of services",
     "test_logs_*.py": "floods, which emulation turns into half hours, and many starts of criwist",
     "test_network_*.py": "scripts as plugins, and one more configuration of what the node's CNI tests show",
-    "test_pull*.py": "registries, and waiting for those that stall",
+    "test_pull_deadline.py": "registries that stall",
     "test_streaming_*.py": "protocols and kubectls; exec_sync and network_netns show their effect on a container",
 }
 

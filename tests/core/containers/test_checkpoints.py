@@ -86,7 +86,8 @@ class CheckpointTests(SynchronousTestCase):
         self.clock = Clock()
         threads = MemoryThreads()
         in_thread = partial(run_to_its_end, threads, threads)
-        self.checkpoints = Checkpoints(self.engine, self.clock, NoContainerProcesses(), in_thread, self.staging)
+        docker: Any = self.engine
+        self.checkpoints = Checkpoints(docker, self.clock, NoContainerProcesses(), in_thread, self.staging)
 
     def take(self, timeout: float = 0, location: str | None = None) -> Deferred[None]:
         """Make a checkpoint."""

@@ -140,7 +140,7 @@ class AccountsOfImages(SynchronousTestCase):
         engine = Engine({"/etc/passwd": tar("passwd", PASSWD)})
         accounts = image_accounts(engine)
         asked = [Deferred.fromCoroutine(accounts.of(name)) for name in ("image", ID, "image:tag")]
-        self.assertEqual(len(set(self.successResultOf(gatherResults(asked)))), 1)
+        self.assertEqual(len(set(self.successResultOf(gatherResults(asked)))), 1)  # type: ignore[arg-type]
         self.assertEqual(len(engine.made), 1)
 
 

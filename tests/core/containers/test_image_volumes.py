@@ -55,7 +55,7 @@ class ImageVolumesTests(SynchronousTestCase):
 
     def restarted(self) -> ImageVolumes:
         """Return the image volumes of a new process."""
-        return ImageVolumes(self.docker, self.mounts, "/root/image-volumes/")
+        return ImageVolumes(self.docker, self.mounts, "/root/image-volumes/")  # type: ignore[arg-type]
 
     def result(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Return the coroutine's result."""
@@ -175,8 +175,8 @@ class ImageVolumesTests(SynchronousTestCase):
                     raise FailedPrecondition("busy")
                 await super().unmount(place)
 
-        trees = {"stuck/0": (("/l/top",), ONE), "gone/0": (("/l/other",), TWO)}
-        volumes = ImageVolumes(self.docker, Stuck("/d", self.mounts.files, trees), "/d")
+        trees: dict[str, tuple[tuple[str, ...], str]] = {"stuck/0": (("/l/top",), ONE), "gone/0": (("/l/other",), TWO)}
+        volumes = ImageVolumes(self.docker, Stuck("/d", self.mounts.files, trees), "/d")  # type: ignore[arg-type]
         self.result(volumes.reconcile(set()))
         self.assertEqual(list(trees), ["stuck/0"])
         self.assertEqual(volumes.in_use(), {ONE})

@@ -140,7 +140,7 @@ class StreamingRuntimeTests(NodeTestCase):
         self.node.settle()
         self.assertNoResult(ended)
         (one,) = self.node.docker.execs.all.values()
-        one.process.end(5)
+        one.process.end(5)  # type: ignore[union-attr]
         self.node.settle()
         self.assertEqual(self.successResultOf(ended), 5)
 
@@ -168,7 +168,7 @@ class StreamingRuntimeTests(NodeTestCase):
             self.node.settle()
         self.successResultOf(resizing)
         self.assertEqual(one.size, (24, 80))
-        one.process.end(0)
+        one.process.end(0)  # type: ignore[union-attr]
         self.node.settle()
         self.node.docker.fail("POST /exec/.*/resize", 409, "over")
         self.result(process.resize(height=1, width=1))
@@ -189,7 +189,7 @@ class StreamingRuntimeTests(NodeTestCase):
         self.assertEqual((self.hung_up, output.ended.called), ([], True))
         process, output = self.started("sh", program=Program(), stdout=True, tty=True)
         self.result(process.hang_up())
-        pid = list(self.node.docker.execs.all.values())[-1].process.pid
+        pid = list(self.node.docker.execs.all.values())[-1].process.pid  # type: ignore[union-attr]
         self.assertEqual((self.hung_up, output.ended.called), ([pid], True))
 
     def test_hanging_up_on_what_has_ended(self) -> None:

@@ -55,7 +55,7 @@ class Reactor(Clock):
         super().__init__()
         self.processes: list[Process] = []
 
-    def spawnProcess(self, protocol: Any, executable: str, args: Any = (), env: Any = None, **more: Any) -> Any:
+    def spawnProcess(self, protocol: Any, executable: str, args: Any = (), env: Any = None, **more: Any) -> Any:  # type: ignore[override]
         """Start one more process."""
         process = Process(protocol, executable, list(args), env)
         self.processes.append(process)

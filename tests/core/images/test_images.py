@@ -103,7 +103,7 @@ class LookupTests(ImagesCase):
 
     def test_fields(self) -> None:
         """Status has names, size and user."""
-        image = self.images.snapshot.status("busybox")
+        image: Any = self.images.snapshot.status("busybox")
         self.assertEqual((list(image.repo_tags), image.uid.value, image.username), (["busybox:latest"], 1003, ""))
         image = self.images.snapshot.status(NAME)
         self.assertEqual((image.size, image.HasField("uid"), image.username), (7, False, "me"))
@@ -170,13 +170,13 @@ class LookupTests(ImagesCase):
         self.memory.fail(f"GET /images/{self.busybox.id}/json", 500, "damaged")
         self.memory.fail(f"GET /images/{self.app.id}/history", 404, "no config")
         self.result(images.refresh())
-        self.assertEqual(images.snapshot.status("busybox").id, self.busybox.id)
-        self.assertEqual(images.snapshot.status(NAME).id, self.app.id)
+        self.assertEqual(images.snapshot.status("busybox").id, self.busybox.id)  # type: ignore[union-attr]
+        self.assertEqual(images.snapshot.status(NAME).id, self.app.id)  # type: ignore[union-attr]
         self.assertEqual(len(images.snapshot.list()), 3)
 
     def test_the_document_of_an_image(self) -> None:
         """``image`` returns the engine's document by id."""
-        self.assertEqual(self.images.image(self.app.id)["Config"], {"User": "me"})
+        self.assertEqual(self.images.image(self.app.id)["Config"], {"User": "me"})  # type: ignore[index]
         self.assertIsNone(self.images.image("sha256:0"))
 
 
@@ -203,8 +203,8 @@ class EventTests(ImagesCase):
         self.memory.images.tag(first, parse("other:1"))
         second = self.memory.images.add("busybox", content="second")
         self.assertEqual(self.names(), {"busybox:latest", "other:1"})
-        self.assertEqual(self.images.snapshot.status("busybox").id, second.id)
-        self.assertEqual(list(self.images.snapshot.status(first.id).repo_tags), ["other:1"])
+        self.assertEqual(self.images.snapshot.status("busybox").id, second.id)  # type: ignore[union-attr]
+        self.assertEqual(list(self.images.snapshot.status(first.id).repo_tags), ["other:1"])  # type: ignore[union-attr]
 
     def test_a_storm_of_events_is_one_inspection(self) -> None:
         """Events of one image that arrive while its inspection is pending are coalesced."""
@@ -241,10 +241,10 @@ class PullTests(ImagesCase):
     def test_a_pull_returns_the_id_that_status_has(self) -> None:
         """The cache has the image when the pull returns, by tag and by digest."""
         identifier = self.pull()
-        image = self.images.snapshot.status(NAME)
+        image: Any = self.images.snapshot.status(NAME)
         self.assertEqual(image.id, identifier)
         self.assertEqual(len(image.repo_digests), 1)
-        self.assertEqual(self.images.snapshot.status(image.repo_digests[0]).id, identifier)
+        self.assertEqual(self.images.snapshot.status(image.repo_digests[0]).id, identifier)  # type: ignore[union-attr]
 
     def test_a_bare_name_is_pulled_as_latest(self) -> None:
         """The engine, given the name alone, would pull all tags of the repository."""
@@ -257,7 +257,7 @@ class PullTests(ImagesCase):
         self.memory.registry[f"docker.io/library/busybox@{digest}"] = RemoteImage()
         spec = pb.ImageSpec(image=f"busybox:1@{digest}")
         identifier = self.result(self.images.pull(spec, None))
-        self.assertEqual(self.images.snapshot.status(f"busybox@{digest}").id, identifier)
+        self.assertEqual(self.images.snapshot.status(f"busybox@{digest}").id, identifier)  # type: ignore[union-attr]
 
     def test_credentials_reach_the_engine(self) -> None:
         """Wrong credentials fail."""

@@ -42,7 +42,8 @@ def log(engine: EngineLog) -> Iterator[DockerLog]:
 
 def _read(log: DockerLog) -> tuple[bytes, list[ReadEvent]]:
     """Read to the log's end; return the lines, and the events on the way."""
-    output, events = b"", []
+    output = b""
+    events: list[ReadEvent] = []
     while True:
         result = log.read()
         if isinstance(result, Converted):

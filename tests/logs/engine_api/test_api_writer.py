@@ -149,12 +149,12 @@ def test_oldest_lines_are_removed(play: list[tuple[object, ...]], removed: int) 
     try:
         node = Node(root)
         ordered = [
-            (name, [(advance + 1, 0, stdout, 3) for advance, _, stdout, _ in arguments[0]])  # type: ignore[index]
+            (name, [(advance + 1, 0, stdout, 3) for advance, _, stdout, _ in arguments[0]])  # type: ignore[attr-defined]
             if name == "record"
             else (name, *arguments)
             for name, *arguments in play
         ]
-        _play(node, ordered)  # type: ignore[arg-type]
+        _play(node, ordered)
         have = node.path.read_bytes() if node.path.exists() else b""
         node.engine.removed = min(removed, len(node.engine.recorded))
         left = b"".join(piece.line for piece in node.engine.recorded[node.engine.removed :])

@@ -84,7 +84,7 @@ class SpdySessionTests(SessionTestCase):
         """A stream without a direction to the client is refused."""
         wire = frames.SynStream(1, self.client.connection._compressor.compress([]), unidirectional=True).encode()
         sent: list[bytes] = []
-        self.client.dataReceived = sent.append  # type: ignore[method-assign]
+        self.client.dataReceived = sent.append  # type: ignore[assignment,method-assign]
         self.client.write(wire)
         self.settle()
         self.assertIn(frames.RstStream(1, frames.ResetStatus.REFUSED_STREAM).encode(), b"".join(sent))
@@ -92,7 +92,7 @@ class SpdySessionTests(SessionTestCase):
     def test_data_for_an_unopened_stream(self) -> None:
         """A stream that was never opened is reset, and the session goes on."""
         sent: list[bytes] = []
-        self.client.dataReceived = sent.append  # type: ignore[method-assign]
+        self.client.dataReceived = sent.append  # type: ignore[assignment,method-assign]
         self.client.write(frames.data_head(9, 3, False) + b"abc" + frames.Ping(1).encode())
         self.settle()
         self.assertEqual(b"".join(sent), frames.RstStream(9, 2).encode() + frames.Ping(1).encode())

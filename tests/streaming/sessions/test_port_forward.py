@@ -161,7 +161,7 @@ class SpdyForwardTests(SessionTestCase):
         """A stream without a role or a port, or that fits no pair, is refused."""
         self.client.open(streamtype="error", port="80", requestid="1")
         wrong = [
-            self.client.open(**headers)
+            self.client.open(**headers)  # type: ignore[arg-type]
             for headers in (
                 {"streamtype": "stdout", "port": "80", "requestid": "2"},
                 {"port": "80", "requestid": "2"},
@@ -237,7 +237,7 @@ class TunnelTests(SessionTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.runtime.ports[80] = FarEnd
-        self.client = self.connect(TunnelledClient(self.target(PortForward("sandbox"))))
+        self.client: Any = self.connect(TunnelledClient(self.target(PortForward("sandbox"))))
 
     def headers(self, role: bytes) -> list[tuple[bytes, bytes]]:
         """Return the headers of a stream."""

@@ -1,4 +1,4 @@
-"""Images of a real engine as the core keeps them: what a CRI client cannot see, or not without a whole daemon."""
+"""The core's images on a real engine: pulls and the image cache, without a daemon around them."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ DEADLINE = scaled(2.0)
 
 
 class ImagesCase(TestCase):
-    """The core's images on the shared engine, with a registry that does as it is told."""
+    """A test case with the core's images on the shared engine, and a slow registry of its own."""
 
     timeout = scaled(90)
     engine: Engine
     registry: SlowRegistry
 
     @pytest.fixture(autouse=True)
-    def _take(self, engine: Engine) -> Iterator[None]:
+    def _take_engine(self, engine: Engine) -> Iterator[None]:
         self.engine = engine
         self.registry = SlowRegistry()
         self.registry.start()
@@ -42,41 +42,41 @@ class ImagesCase(TestCase):
         self.registry.stop()
 
     async def connected(self) -> Images:
-        """Images, fed with the engine's events from now on."""
+        """Return the core's images, subscribed to the engine's events."""
         from twisted.internet import reactor
 
         self.reactor: Any = reactor
-        ways = connections(reactor, self.engine.endpoint)
-        self.addCleanup(ways.close)
-        self.docker = Docker(reactor, ways)
+        engine_connections = connections(reactor, self.engine.endpoint)
+        self.addCleanup(engine_connections.close)
+        self.docker = Docker(reactor, engine_connections)
         await self.docker.connect()
         images = Images(
             self.docker, Config(image_pull_progress_deadline=DEADLINE), reactor, DockerConfigs({}, "/nowhere")
         )
-        following: Deferred[None] = Deferred()
-        feed = Deferred.fromCoroutine(self.docker.events("", lambda: following.callback(None), images.event))
+        subscribed: Deferred[None] = Deferred()
+        feed = Deferred.fromCoroutine(self.docker.events("", lambda: subscribed.callback(None), images.event))
         feed.addErrback(lambda failure: failure.trap(CancelledError))
         self.addCleanup(feed.cancel)
-        await following
+        await subscribed
         await images.refresh()
         return images
 
     def new_name(self) -> str:
-        """A reference that nobody has pulled; its image is removed afterwards."""
+        """Return a reference of an image that is not pulled yet, and remove the image afterwards."""
         name = f"{self.registry.host}/{uuid.uuid4().hex}:1"
         self.addCleanup(self.engine.docker, "rmi", "--force", name, check=False)
         return name
 
-    async def eventually(self, look: Any) -> None:
-        """Wait until *look* is true."""
+    async def eventually(self, poll: Any) -> None:
+        """Poll until *poll* returns true."""
         for _ in range(int(scaled(200))):
-            if look():
+            if poll():
                 return
             await deferLater(self.reactor, 0.05, lambda: None)
-        self.fail(f"{look} did not come true")
+        self.fail(f"{poll} did not come true")
 
     async def raises(self, kind: type[Exception], call: Any) -> str:
-        """The text of the exception that *call* raises."""
+        """Return the text of the exception that *call* raises."""
         try:
             await call
         except kind as error:
@@ -85,10 +85,10 @@ class ImagesCase(TestCase):
 
 
 class PullTests(ImagesCase):
-    """Pulls."""
+    """Pulls that stall, are slow, are cancelled or are refused."""
 
     async def test_a_stall_in_a_layer(self) -> None:
-        """The pull is given up with the layer and its bytes, and the engine gives the layer up too."""
+        """The deadline cancels a pull that stalls in a layer, in the engine too; the text has layer and bytes."""
         images, name = await self.connected(), self.new_name()
         self.registry.stall_at = self.registry.large // 2
         text = await self.raises(DeadlineExceeded, images.pull(pb.ImageSpec(image=name), None))
@@ -99,14 +99,14 @@ class PullTests(ImagesCase):
         self.assertIsNone(images.snapshot.status(name))
 
     async def test_a_registry_that_never_answers(self) -> None:
-        """The clock runs before the engine has said a word."""
+        """The deadline's time runs before the engine sends its first message."""
         images, name = await self.connected(), self.new_name()
         self.registry.silent = True
         text = await self.raises(DeadlineExceeded, images.pull(pb.ImageSpec(image=name), None))
         self.assertIn("has not answered", text)
 
-    async def test_a_trickle(self) -> None:
-        """Slow is not still: the pull lasts three deadlines and ends well, under the id that status has."""
+    async def test_slow_progress(self) -> None:
+        """A pull with slow progress lasts three deadlines, succeeds and returns the id of the image's status."""
         images, name = await self.connected(), self.new_name()
         self.registry.chunk = self.registry.large // 12
         self.registry.pause = DEADLINE / 4
@@ -116,8 +116,8 @@ class PullTests(ImagesCase):
         found = images.snapshot.status(name)
         self.assertEqual(found and found.id, identifier)
 
-    async def test_the_last_caller_s_going_cancels(self) -> None:
-        """One of two leaves the other his; when both are gone the engine gives the layer up."""
+    async def test_cancellation_of_the_last_caller(self) -> None:
+        """The engine's pull is cancelled when both of its callers have cancelled."""
         images, name = await self.connected(), self.new_name()
         self.registry.stall_at = self.registry.large // 2
         callers = [Deferred.fromCoroutine(images.pull(pb.ImageSpec(image=name), None)) for _ in range(2)]
@@ -129,7 +129,7 @@ class PullTests(ImagesCase):
         await self.eventually(lambda: self.registry.broken_off == 1)
 
     async def test_credentials(self) -> None:
-        """Password, base64 form and none; the refusals have their kind and do not tell the secret."""
+        """A pull succeeds with a password or its base64 form; without the right one the error has no secret."""
         images = await self.connected()
         self.registry.user, self.registry.password = "me", "s3cret"
         for auth in (None, pb.AuthConfig(username="me", password="wr0ng")):
@@ -138,8 +138,8 @@ class PullTests(ImagesCase):
         for auth in (pb.AuthConfig(username="me", password="s3cret"), pb.AuthConfig(auth="bWU6czNjcmV0")):
             self.assertTrue(await images.pull(pb.ImageSpec(image=self.new_name()), auth))
 
-    async def test_a_registry_that_is_away(self) -> None:
-        """502, 503 and 504 have the words that a kubelet looks for, 500 has not."""
+    async def test_a_registry_that_is_down(self) -> None:
+        """The texts for status 502, 503 and 504 begin as kubelet matches them; that for 500 does not."""
         images = await self.connected()
         for status in (502, 503, 504):
             self.registry.status = status
@@ -150,15 +150,15 @@ class PullTests(ImagesCase):
         self.assertFalse(text.startswith("RegistryUnavailable"), text)
 
 
-class CopyTests(ImagesCase):
-    """The copy follows the engine."""
+class CacheTests(ImagesCase):
+    """The cache follows the engine."""
 
     def names(self, images: Images) -> set[str]:
-        """All tags in the copy."""
+        """Return all tags in the cache."""
         return {tag for image in images.snapshot.list() for tag in image.repo_tags}
 
-    async def test_changes_behind_our_back(self) -> None:
-        """Load, tag, a tag that moves, untag, import and removal show within a second or so."""
+    async def test_changes_by_other_clients(self) -> None:
+        """The cache has a load, a tag, a moved tag, an untag and an import of another client within seconds."""
         images = await self.connected()
         tag = f"criwist.test/{uuid.uuid4().hex}"
         self.addCleanup(self.engine.docker, "rmi", "--force", f"{tag}:1", f"{tag}:2", f"{tag}:3", check=False)
@@ -168,15 +168,15 @@ class CopyTests(ImagesCase):
         self.engine.post(f"/images/{tag}:1/tag", repo=tag, tag="2")
         await self.eventually(lambda: f"{tag}:2" in self.names(images))
         self.engine.request("POST", "/images/load?quiet=1", second.archive(f"{tag}:1"))
-        await self.eventually(lambda: images.snapshot.status(f"{tag}:1").id == second.id)
-        self.assertEqual(list(images.snapshot.status(first.id).repo_tags), [f"{tag}:2"])
+        await self.eventually(lambda: images.snapshot.status(f"{tag}:1").id == second.id)  # type: ignore[union-attr]
+        self.assertEqual(list(images.snapshot.status(first.id).repo_tags), [f"{tag}:2"])  # type: ignore[union-attr]
         self.engine.delete(f"/images/{tag}:1")
         await self.eventually(lambda: images.snapshot.status(second.id) is None)
         self.engine.request("POST", f"/images/create?fromSrc=-&repo={tag}&tag=3", b"\0" * 10240)
         await self.eventually(lambda: f"{tag}:3" in self.names(images))
 
-    async def test_removal_spares_containers(self) -> None:
-        """A running and a stopped container survive the removal of their image, and can be started again."""
+    async def test_removal_of_an_image_in_use(self) -> None:
+        """A running and a stopped container survive the removal of their image and can be started again."""
         images = await self.connected()
         for state in ("running", "stopped"):
             tag = f"criwist.test/{uuid.uuid4().hex}:1"
