@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from twisted.logger import Logger
-
-from criwist import errors
 from criwist.core.sandboxes.dependencies import SandboxDependencies
-from criwist.core.sandboxes.release import release_network
+from criwist.core.sandboxes.release import release_network, remove_pause
 from criwist.core.sandboxes.stop import known_sandbox, stop_locked
 from criwist.core.undo import in_parallel
-
-_log = Logger()
 
 
 async def remove_sandbox(deps: SandboxDependencies, identifier: str) -> None:
@@ -28,10 +23,4 @@ async def remove_sandbox(deps: SandboxDependencies, identifier: str) -> None:
             await release_network(deps, sandbox_id, None)
         containers = deps.cache.snapshot.containers_of(sandbox_id)
         await in_parallel(*(deps.remove_container(one.id) for one in containers))
-        try:
-            await deps.docker.remove_container(sandbox_id, force=True, volumes=True)
-        except errors.NotFound:
-            _log.debug("sandbox {sandbox} does not exist any more", sandbox=sandbox_id)
-        deps.resolv_confs.forget(sandbox_id)
-        deps.records.remove(sandbox_id)
-        await deps.cache.refresh(sandbox_id)
+        await remove_pause(deps, sandbox_id)

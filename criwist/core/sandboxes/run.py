@@ -16,14 +16,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from attrs import evolve, frozen
-from twisted.logger import Logger
 
 from criwist import errors
 from criwist.api.runtime.v1 import api_pb2 as pb
 from criwist.core.host_files import make_directory, read_files
 from criwist.core.name_conflict import create_named
 from criwist.core.sandboxes.dependencies import SandboxDependencies
-from criwist.core.sandboxes.release import release_network
+from criwist.core.sandboxes.release import release_network, remove_pause
 from criwist.core.undo import Undo, all_or_nothing
 from criwist.interfaces.engine import JSONObject
 from criwist.interfaces.network import IPodNetwork
@@ -36,8 +35,6 @@ from criwist.translate.sandbox import needed_files, sandbox_body
 
 #: Exists where the kernel has IPv6.
 IPV6_SETTINGS = "/proc/sys/net/ipv6"
-
-_log = Logger()
 
 
 @frozen(kw_only=True)
@@ -135,26 +132,11 @@ def _pause_body(deps: SandboxDependencies, plan: _SandboxPlan, image: str) -> di
 
 async def _create_and_start(deps: SandboxDependencies, undo: Undo, plan: _SandboxPlan, body: JSONObject) -> str:
     sandbox_id = await create_named(deps.docker, plan.name, body, lambda holder: _release_stale(deps, holder))
-    undo.push(f"remove sandbox {sandbox_id}", lambda: _undo_create(deps, sandbox_id))
+    undo.push(f"remove sandbox {sandbox_id}", lambda: remove_pause(deps, sandbox_id))
     # Not durable: if the machine goes down now, the pod is gone too.
     deps.records.save(plan.record(sandbox_id), durable=False)
     await deps.docker.start_container(sandbox_id)
     return sandbox_id
-
-
-async def _undo_create(deps: SandboxDependencies, sandbox_id: str) -> None:
-    """Remove the pause, then the record.
-
-    A pause without a record looks like another shim's sandbox, which is ready while it runs.  So the record stays if
-    the pause cannot be removed.
-    """
-    try:
-        await deps.docker.remove_container(sandbox_id, force=True, volumes=True)
-    except errors.NotFound:
-        _log.debug("sandbox {sandbox} does not exist any more", sandbox=sandbox_id)
-    deps.resolv_confs.forget(sandbox_id)
-    deps.records.remove(sandbox_id)
-    await deps.cache.refresh(sandbox_id)
 
 
 async def _release_stale(deps: SandboxDependencies, holder: str) -> bool:
