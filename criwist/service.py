@@ -226,7 +226,7 @@ class _Announcement(Service):
 
     _notifier: SystemdNotifier
     _server: _GrpcServer
-    _log = Logger(namespace="criwist.service.Criwist")
+    _log = Logger()
 
     def startService(self) -> None:
         super().startService()  # type: ignore[no-untyped-call]  # Twisted's Service has no annotations
