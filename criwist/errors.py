@@ -25,6 +25,17 @@ class InvalidArgument(CriwistError):
         self.problem = problem
 
 
+class CapabilityUnavailable(InvalidArgument):
+    """The engine refuses to drop a capability that it does not have.
+
+    :param capability: its name: ``CAP_BPF``.
+    """
+
+    def __init__(self, field: str, problem: str, capability: str) -> None:
+        super().__init__(field, problem)
+        self.capability = capability
+
+
 class NotFound(CriwistError):
     """A sandbox, container, image or other named thing does not exist.
 
@@ -46,8 +57,27 @@ class FailedPrecondition(CriwistError):
     """The request is valid, but the state of the thing does not allow it."""
 
 
+class NameConflict(FailedPrecondition):
+    """Another container has the name that a create or a rename requests.
+
+    :param holder: the 64-digit id of that container.
+    """
+
+    def __init__(self, message: str, holder: str) -> None:
+        super().__init__(message)
+        self.holder = holder
+
+
+class ImageInUse(FailedPrecondition):
+    """The engine keeps an image, or its last reference, because a container uses it."""
+
+
 class PermissionDenied(CriwistError):
     """A registry or the engine's authorization plugin refused for lack of rights."""
+
+
+class RegistryDenied(PermissionDenied):
+    """A registry wants other credentials than it got."""
 
 
 class ResourceExhausted(CriwistError):
@@ -56,6 +86,10 @@ class ResourceExhausted(CriwistError):
 
 class Unavailable(CriwistError):
     """The engine, or another service that criwist needs, is away; a retry makes sense."""
+
+
+class RegistryUnavailable(Unavailable):
+    """A registry, or a proxy before it, is away for now (HTTP 502, 503 or 504)."""
 
 
 class DeadlineExceeded(CriwistError):

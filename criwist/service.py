@@ -1,68 +1,43 @@
-"""The composition: the only module that knows all the others.
+"""The daemon as a Twisted service: it makes the adapters, assembles the core, and starts and stops both.
 
-:func:`makeService` is what twistd calls.  The service it returns builds the parts when it starts, that is after
-twistd has become a daemon and chosen its reactor:
+twistd calls :func:`makeService`.  The service that it returns makes its parts when it starts, that is after twistd has
+become a daemon and chosen its reactor.  The parts are children of one ``MultiService``: they start in the order of
+:meth:`Criwist._children` and stop in reverse.
 
-    IDocker ── Cache ◀── EngineFeed          what Docker knows, kept fresh
-        │        │
-        ├── Pods, Containers, Images, Execs   what the CRI demands, over the adapters
-        │        │
-        └─────── rpc.Server                   gRPC in front of it all
-
-It listens and answers Status before Docker has answered, and whether it does or not.
+criwist listens and answers Status before Docker has answered, and even if Docker never does.
 """
 
 from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 from attrs import define, field
-from twisted.application.service import IService, Service
-from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.application.service import IService, MultiService, Service
+from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
 from criwist import __version__, errors
 from criwist.command_line.options import Options as CommandLine
 from criwist.config import Config
-from criwist.core.containers.checkpoints import Checkpoints
-from criwist.core.containers.containers import Containers
-from criwist.core.containers.image_files import ImageFiles
-from criwist.core.containers.image_users import ImageUsers
-from criwist.core.containers.image_volumes import ImageVolumes
-from criwist.core.exec.exec_sync import ExecSync
-from criwist.core.exec.streaming_runtime import StreamingRuntime
+from criwist.core.assembly import Adapters, Core, assemble, image_volumes_directory
 from criwist.core.images.credential_helpers import CredentialHelpers
 from criwist.core.images.credentials import DockerConfigs
-from criwist.core.images.images import Images
-from criwist.core.node.status import NodeStatus
-from criwist.core.node.verbose_info import VerboseInfo
-from criwist.core.recovery import Recovery
-from criwist.core.sandboxes.pause_image import PauseImage
-from criwist.core.sandboxes.sandboxes import Sandboxes
-from criwist.core.state.cache import Cache
-from criwist.core.state.engine_profile import EngineProfile
-from criwist.core.state.event_feed import EventFeed
-from criwist.core.state.observed_state import ObservedStateReader, read_observed_state
-from criwist.core.state.pod_networks import PodNetworks
-from criwist.core.state.projection import Projection
 from criwist.daemon.log_observer import STANDARD_OUTPUT, TWISTD_LOG, choose
 from criwist.daemon.sd_notify import SystemdNotifier
 from criwist.docker.agent import connections
 from criwist.docker.client import Docker
-from criwist.interfaces.engine import EngineFacts
-from criwist.interfaces.logs import IContainerLogs
 from criwist.kernel.cgroup.engine_cgroup import move_engine
+from criwist.kernel.container_processes import ContainerProcesses
 from criwist.kernel.hangup import hang_up
 from criwist.kernel.layer_mounts import LayerMounts
 from criwist.kernel.netns import connect
 from criwist.kernel.oom_score_floor import local_oom_score_floor
 from criwist.kernel.process_tree import Processes
-from criwist.locks import Locks
 from criwist.logs.container_logs import ContainerLogs
 from criwist.network.providers import pod_networks
 from criwist.network.resolvconf import ResolvConfs
@@ -73,18 +48,16 @@ from criwist.rpc.runtime import RuntimeService
 from criwist.rpc.server import Server
 from criwist.rpc.streaming import StreamingUrls
 from criwist.streaming.server import StreamingServer
+from criwist.threads import run_to_its_end
 
 __all__ = ["Options", "makeService"]
 
-#: Seconds that a verbose status may wait for the engine.
-INSPECT_WITHIN = 10.0
-
 
 class Options(CommandLine):
-    """The command line, and with it how twistd logs."""
+    """The command line, and the choice of twistd's log observer."""
 
     def postOptions(self) -> None:
-        """Check the values; let ``--log-level`` hold for the log of this process."""
+        """Check the values; apply ``--log-level`` to the log of this process."""
         super().postOptions()
         twistd = self.parent
         if twistd is not None and not twistd.get("logger") and not twistd.get("syslog"):
@@ -93,155 +66,103 @@ class Options(CommandLine):
 
 
 def makeService(options: Options) -> IService:
-    """The service of a criwist daemon.  Builds nothing yet."""
+    """Return the service of a criwist daemon.  Its parts are made when it starts."""
     config = options.config()
     return Criwist(config, tuple(dict.fromkeys(options.warnings)), os.environ)
 
 
 @define(eq=False)
-class Criwist(Service):
+class Criwist(MultiService):
     """One node's CRI runtime."""
 
     _config: Config
     _warnings: tuple[str, ...]
     _environment: Mapping[str, str]
-    _server: Server | None = field(default=None, init=False)
-    _feed: EventFeed | None = field(default=None, init=False)
-    _logs: IContainerLogs | None = field(default=None, init=False)
-    _parts: list[IService] = field(factory=list, init=False)
-    _notifier: SystemdNotifier | None = field(default=None, init=False)
     _log = Logger()
 
-    def startService(self) -> None:
-        """Build the parts and serve.
+    def __attrs_post_init__(self) -> None:
+        MultiService.__init__(self)
 
-        :raises SystemExit: with a sentence, if the endpoint or a directory cannot be had.
+    def startService(self) -> None:
+        """Make the parts and serve.
+
+        :raises SystemExit: with a sentence, if the endpoint or a directory cannot be used.
         """
         from twisted.internet import reactor
 
-        Service.startService(self)
         for warning in self._warnings:
             self._log.warn("{warning}", warning=warning)
         try:
-            self._build(reactor)
+            self._prepare()
+            adapters = self._adapters(reactor)
+            core = assemble(config=self._config, adapters=adapters)
+            for child in self._children(core, adapters, reactor):
+                child.setServiceParent(self)
+            super().startService()  # type: ignore[no-untyped-call]  # Twisted's Service has no annotations
         except (errors.CriwistError, OSError) as error:
             raise SystemExit(f"criwist: {error}") from error
 
-    def stopService(self) -> Deferred[Any] | None:
-        """Answer what is under way with UNAVAILABLE, and end.  Containers go on."""
-        Service.stopService(self)
-        if self._notifier is not None:
-            self._notifier.stopping()
-        if self._feed is not None:
-            self._feed.stop()
-        if self._logs is not None:
-            self._logs.stop()
-        if self._server is None:
-            return None
-        ended: list[Deferred[Any]] = [deferToThread(self._server.stop().wait)]
-        ended += [maybeDeferred(part.stopService) for part in self._parts]
-        return DeferredList(ended)
+    def _prepare(self) -> None:
+        """Make the root directory.  The parts make theirs in it."""
+        os.makedirs(self._config.root_directory, mode=0o711, exist_ok=True)
 
-    def _start(self, *parts: object) -> None:
-        """Start those of *parts* that are services, to be stopped with us."""
-        for part in parts:
-            service = IService(part, None)
-            if service is not None:
-                service.startService()
-                self._parts.append(service)
+    def _children(self, core: Core, adapters: Adapters, reactor: Any) -> list[IService]:
+        """Return the parts in the order of their start.
 
-    def _build(self, reactor: Any) -> None:
-        config = self._config
-        os.makedirs(config.root_directory, mode=0o711, exist_ok=True)
+        They stop in reverse: the engine's events and the logs first, then the gRPC server, which answers pending RPCs
+        UNAVAILABLE.  Containers go on.
+        """
+        streaming = StreamingServer(reactor, self._config, core.streaming_runtime)
+        dispatcher = Dispatcher(reactor)
+        urls = StreamingUrls(core.streaming_runtime, streaming)
+        server = _GrpcServer(
+            Server(
+                self._config.endpoint,
+                dispatcher,
+                lambda version: RuntimeService(version, core, dispatcher, urls),
+                ImageService(core.images, core.cache),
+            )
+        )
+        network = IService(core.network, None)
+        return [
+            _Part(start=core.checkpoints.clear),
+            streaming,
+            *([] if network is None else [network]),
+            server,
+            _Part(stop=adapters.logs.stop),
+            _Part(start=core.feed.start, stop=core.feed.stop),
+            _Announcement(SystemdNotifier(self._environment), server),
+        ]
+
+    def _adapters(self, reactor: Any) -> Adapters:
+        config, threadpool = self._config, reactor.getThreadPool()
         docker = Docker(
             reactor,
             connections(reactor, config.docker_endpoint, config.docker_tls),
             request_timeout=config.runtime_request_timeout,
         )
-        processes = Processes(reactor, reactor.getThreadPool())
-        engine = EngineProfile(docker, lambda: local_oom_score_floor(config.docker_endpoint))
-        records = SandboxRecords(posixpath.join(config.root_directory, "sandboxes"), mirror=mirror_directory())
-        resolv_confs = ResolvConfs(posixpath.join(config.root_directory, "resolv-confs"))
-        networks = PodNetworks(pod_networks(config, reactor, self._environment), config.network_plugin)
-        network = networks.for_new(host=False)
-        logs = self._logs = ContainerLogs(config, docker, reactor)
-        trees = posixpath.join(config.root_directory, "image-volumes")
-        volumes = ImageVolumes(docker, LayerMounts(reactor, reactor.getThreadPool(), trees), trees)
-        configs = DockerConfigs(self._environment, os.getcwd(), CredentialHelpers(reactor, self._environment).get)
-        images = Images(docker, config, reactor, configs, lambda: volumes.in_use() | cache.snapshot.image_volumes)
-        describe = Projection(
-            engine,
-            records,
-            networks,
-            images.image,
-            ObservedStateReader(read_observed_state),
-            volumes.volume_at,
-            config.root_directory,
-        )
-        cache = Cache(docker, logs, describe)
-        locks = Locks()
-        files = ImageFiles(docker)
-        containers = Containers(
-            docker,
-            cache,
-            engine,
-            logs,
-            locks,
-            resolv_confs,
-            volumes,
-            ImageUsers(docker, files),
-            files,
-            partial(_image_id, images),
-            deferToThread,
-        )
-        pause = PauseImage(config.pod_infra_container_image, docker, images, engine)
-        pods = Sandboxes(docker, cache, engine, records, networks, locks, pause.ensure, containers.remove, resolv_confs)
-        recovery = Recovery(docker, cache, records, networks, logs, volumes, files)
-
-        async def connected(facts: EngineFacts) -> None:
-            await engine.connected(facts)
-            self._move_engine()
-            await volumes.take_stock()
-            await images.refresh()
-
-        feed = self._feed = EventFeed(
-            docker, cache, reactor, connected, recovery.before_use, recovery.run, images.event
-        )
-        execs = ExecSync(docker, cache, feed, processes, reactor)
-        runtime = StreamingRuntime(docker, cache, feed, partial(connect, reactor=reactor), hang_up, reactor)
-        streaming = StreamingServer(reactor, config, runtime)
-        streams = StreamingUrls(runtime, streaming)
-        checkpoints = Checkpoints(
-            docker, reactor, reactor, reactor.getThreadPool(), posixpath.join(config.root_directory, "checkpoints")
-        )
-        checkpoints.clear()
-        door = Dispatcher(reactor)
-        node = NodeStatus(config, docker, engine, cache, network)
-        verbose = VerboseInfo(
-            engine, records, lambda one: door.wait(lambda: docker.inspect_container(one), INSPECT_WITHIN, "inspection")
-        )
-        server = self._server = Server(
-            config.endpoint,
-            door,
-            lambda version: RuntimeService(
-                version, node, cache, pods, containers, execs, network, verbose, streams, checkpoints
+        return Adapters(
+            clock=reactor,
+            docker=docker,
+            logs=ContainerLogs(config, docker, reactor),
+            networks=pod_networks(config, reactor, self._environment),
+            records=SandboxRecords(posixpath.join(config.root_directory, "sandboxes"), mirror=mirror_directory()),
+            resolv_confs=ResolvConfs(posixpath.join(config.root_directory, "resolv-confs")),
+            layer_mounts=LayerMounts(reactor, threadpool, image_volumes_directory(config)),
+            processes=Processes(reactor, threadpool),
+            container_processes=ContainerProcesses(reactor, threadpool),
+            docker_configs=DockerConfigs(
+                self._environment, os.getcwd(), CredentialHelpers(reactor, self._environment).get
             ),
-            ImageService(images, cache),
-        )
-        self._start(streaming, network)
-        address = server.start()
-        feed.start()
-        self._notifier = SystemdNotifier(self._environment)
-        self._notifier.ready()
-        self._log.info(
-            "criwist {version} serves the CRI on {address}; "
-            "try: crictl --runtime-endpoint {address} pods, or: python -m criwist.demo --help",
-            version=__version__,
-            address=address,
+            read_oom_score_floor=lambda: local_oom_score_floor(config.docker_endpoint),
+            move_engine=self._move_engine,
+            connect_port=partial(connect, reactor=reactor),
+            hang_up=hang_up,
+            in_thread=partial(run_to_its_end, reactor, threadpool),
         )
 
     def _move_engine(self) -> None:
-        """``--runtime-cgroups``; what cannot be done is told, and pods run all the same."""
+        """Apply ``--runtime-cgroups``.  A failure is logged; pods run all the same."""
         if not self._config.runtime_cgroups:
             return
         try:
@@ -256,12 +177,67 @@ class Criwist(Service):
         )
 
 
-def _image_id(images: Images, reference: str) -> str:
-    """The id of an image that the engine has.
+def _nothing() -> None:
+    """Do nothing."""
 
-    :raises NotFound: it does not have it.
+
+@define(eq=False)
+class _Part(Service):
+    """A part of the daemon that is not a Twisted service itself.
+
+    :param start: called when the service starts.
+    :param stop: called when it stops; a Deferred is waited for.
     """
-    found = images.snapshot.find(reference)
-    if found is None:
-        raise errors.NotFound("image", reference)
-    return found.id
+
+    _start: Callable[[], object] = field(default=_nothing, kw_only=True)
+    _stop: Callable[[], Any] = field(default=_nothing, kw_only=True)
+
+    def startService(self) -> None:
+        super().startService()  # type: ignore[no-untyped-call]  # Twisted's Service has no annotations
+        self._start()
+
+    def stopService(self) -> Deferred[Any] | None:
+        super().stopService()  # type: ignore[no-untyped-call]
+        stopped: Deferred[Any] | None = self._stop()
+        return stopped
+
+
+@define(eq=False)
+class _GrpcServer(Service):
+    """The gRPC server, in threads of its own."""
+
+    _server: Server
+    #: The address that it serves, once it has started.
+    address: str = field(default="", init=False)
+
+    def startService(self) -> None:
+        super().startService()  # type: ignore[no-untyped-call]  # Twisted's Service has no annotations
+        self.address = self._server.start()
+
+    def stopService(self) -> Deferred[Any]:
+        super().stopService()  # type: ignore[no-untyped-call]
+        stopped: Deferred[Any] = deferToThread(self._server.stop().wait)
+        return stopped
+
+
+@define(eq=False)
+class _Announcement(Service):
+    """Reports to the service manager and to the log that the daemon serves, and to the former that it stops."""
+
+    _notifier: SystemdNotifier
+    _server: _GrpcServer
+    _log = Logger()
+
+    def startService(self) -> None:
+        super().startService()  # type: ignore[no-untyped-call]  # Twisted's Service has no annotations
+        self._notifier.ready()
+        self._log.info(
+            "criwist {version} serves the CRI on {address}; "
+            "try: crictl --runtime-endpoint {address} pods, or: python -m criwist.demo --help",
+            version=__version__,
+            address=self._server.address,
+        )
+
+    def stopService(self) -> None:
+        super().stopService()  # type: ignore[no-untyped-call]
+        self._notifier.stopping()

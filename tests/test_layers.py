@@ -1,4 +1,4 @@
-"""A module imports from lower layers and from its own package; adapters do not import each other."""
+"""A module imports from lower layers and from its own package; adapters and core do not import adapters."""
 
 from __future__ import annotations
 
@@ -42,19 +42,20 @@ CORE_FLOORS = {
     "state": 1,
     "name_conflict": 1,
     **dict.fromkeys(("containers", "exec", "node", "sandboxes"), 2),
-    **dict.fromkeys(("recovery",), 3),
+    "recovery": 3,
+    "assembly": 4,
 }
-ADAPTERS = 3
+ADAPTERS, CORE = 3, 4
 
 
 def modules() -> Iterator[tuple[str, Path]]:
-    """Dotted names below criwist, and files."""
+    """Yield dotted names below criwist, and files."""
     for path in sorted(ROOT.rglob("*.py")):
         yield ".".join(path.relative_to(ROOT).with_suffix("").parts), path
 
 
 def place(dotted: str, table: dict[str, int]) -> str:
-    """The entry of *table* that a dotted name belongs to; ``""`` if there is none."""
+    """Return the entry of *table* that a dotted name belongs to; ``""`` if there is none."""
     parts = dotted.split(".")
     for end in range(len(parts), 0, -1):
         if (prefix := ".".join(parts[:end])) in table:
@@ -63,7 +64,7 @@ def place(dotted: str, table: dict[str, int]) -> str:
 
 
 def imported(path: Path) -> Iterator[str]:
-    """Dotted names below criwist that a module imports."""
+    """Yield dotted names below criwist that a module imports."""
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:
             if node.module == "criwist":
@@ -85,14 +86,16 @@ def imported(path: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize(("name", "path"), list(modules()), ids=lambda value: value if isinstance(value, str) else "")
 def test_imports_point_down(name: str, path: Path) -> None:
-    """No module imports from a layer above its own, nor an adapter another adapter."""
+    """No module imports from a layer above its own, no adapter another adapter, and the core no adapter."""
     here = place(name, LAYERS)
-    assert here, f"{name} has no layer: say in docs/architecture.md and here where it belongs"
+    assert here, f"{name} has no layer: add it to docs/architecture.md and to LAYERS"
     for target in imported(path):
         there = place(target, LAYERS)
         assert LAYERS[there] <= LAYERS[here], f"{name} (layer {LAYERS[here]}) imports {target} (layer {LAYERS[there]})"
         if LAYERS[here] == LAYERS[there] == ADAPTERS:
             assert here == there, f"adapter {name} imports adapter {target}"
+        if LAYERS[here] == CORE:
+            assert LAYERS[there] != ADAPTERS, f"{name} imports adapter {target}: it takes a seam of criwist.interfaces"
 
 
 @pytest.mark.parametrize(
@@ -103,7 +106,7 @@ def test_imports_point_down(name: str, path: Path) -> None:
 def test_rooms_of_the_core(name: str, path: Path) -> None:
     """In ``core`` a room imports from lower floors and from itself: no feature imports another feature."""
     here = place(name, CORE_FLOORS)
-    assert here, f"core.{name} has no floor: say in docs/architecture.md and here where it belongs"
+    assert here, f"core.{name} has no floor: add it to docs/architecture.md and to CORE_FLOORS"
     for target in imported(path):
         if not target.startswith("core."):
             continue
@@ -127,7 +130,7 @@ def test_no_module_takes_the_global_reactor_at_import() -> None:
                 assert "reactor" not in {alias.name for alias in node.names}, name
 
 
-def test_only_the_composition_is_asked_for_by_twistd() -> None:
-    """The plugin names criwist.service, and nothing but it."""
+def test_the_plugin_names_the_service() -> None:
+    """twistd's plugin names criwist.service."""
     plugin = ROOT.parent / "twisted" / "plugins" / "criwist_plugin.py"
     assert "criwist.service" in plugin.read_text("utf-8")

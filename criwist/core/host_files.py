@@ -1,7 +1,7 @@
-"""The few files and directories of the host that requests name.
+"""Files and directories of the host that requests name.
 
-Only regular files are read, and only small ones: a path comes from a client, and a FIFO or an endless device
-must not hold the reactor.
+Only small regular files are read: the path comes from a client, and a FIFO or an endless device must not block the
+reactor.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from collections.abc import Iterable
 
 from criwist import errors
 
-#: Bytes.  A seccomp profile has some tens of KiB; what is larger is none.
+#: Bytes.  A seccomp profile has some tens of KiB; a larger file is not one.
 MAX_FILE = 4 * 1024 * 1024
 
 
 def read_files(paths: Iterable[str]) -> dict[str, bytes]:
-    """The contents of those of *paths* that exist; who needs the others says so in the request's words.
+    """Return the contents of those of *paths* that exist.  The caller reports the missing ones in the request's terms.
 
     :raises FailedPrecondition: a file cannot be read, is too large, or is not a regular file.
     """
@@ -43,15 +43,15 @@ def _read(path: str) -> bytes:
         with open(descriptor, "rb", closefd=False) as file:
             return file.read(MAX_FILE)
     finally:
-        os.close(descriptor)  # ours also of a directory, of which Python makes no file
+        os.close(descriptor)  # also of a directory, for which Python's open() fails
 
 
 def make_directory(path: str, *, field: str) -> None:
-    """Make a directory and its parents, mode 0755; one that exists is left as it is.
+    """Make a directory and its parents, mode 0755, unless it exists.
 
     :param field: the request's field that names it.
     :raises InvalidArgument: something else is in its place.
-    :raises Internal: the filesystem does not let us.
+    :raises Internal: the filesystem refuses.
     """
     try:
         os.makedirs(path, mode=0o755, exist_ok=True)
@@ -62,9 +62,9 @@ def make_directory(path: str, *, field: str) -> None:
 
 
 def make_missing_directories(paths: Iterable[str], *, field: str) -> None:
-    """Make a directory at each path where nothing is, as the older shims do for the sources of mounts.
+    """Make a directory at each path that does not exist, as the older shims do for the sources of mounts.
 
-    A link that leads nowhere gets its directory where it leads.
+    For a dangling link, the directory is made at the link's target.
     """
     for path in paths:
         if not os.path.exists(path):

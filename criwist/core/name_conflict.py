@@ -1,7 +1,7 @@
-"""What to do when Docker says that a container's name is taken.
+"""Creation of a container whose name another container has.
 
-The name is the container's CRI identity, so whoever holds it is an earlier attempt at the same thing: left by a
-crash between create and answer, or by an engine that could not remove it.
+The name is the container's CRI identity, so its holder is an earlier attempt at the same container: left by a crash
+between the creation and the response, or by an engine that could not remove it.
 """
 
 from __future__ import annotations
@@ -12,28 +12,24 @@ from secrets import token_hex
 from twisted.logger import Logger
 
 from criwist import errors
-from criwist.docker.error_responses import name_holder
 from criwist.interfaces.engine import IDocker, JSONObject
 
 _log = Logger()
 
 
 async def create_named(docker: IDocker, name: str, body: JSONObject, stale: Callable[[str], Awaitable[bool]]) -> str:
-    """Create a container under *name*, and return its id; take the name over from a holder that is *stale*.
+    """Create a container under *name*; return its id.  A holder of the name that is *stale* is removed first.
 
-    A stale holder is removed.  If the engine has lost it while it still reserves the name (it answers that there
-    is no such container), the container is created under the name with a random seventh part, as the older
-    shims did.
+    An engine may have lost the holder but still reserve the name: it responds that there is no such container.  Then
+    the container is created under the name with a random seventh part, as the older shims did.
 
-    :param stale: told the holder's id, says whether it may go.
+    :param stale: returns whether the holder, by its id, may be removed.
     :raises AlreadyExists: the holder is not stale.
     """
     try:
         return await docker.create_container(name, body)
-    except errors.FailedPrecondition as conflict:
-        holder = name_holder(conflict)
-        if holder is None:
-            raise
+    except errors.NameConflict as conflict:
+        holder = conflict.holder
         if not await stale(holder):
             raise errors.AlreadyExists(f"{name} exists already: it is container {holder}") from conflict
     try:

@@ -1,8 +1,8 @@
 """Operations of several steps that leave nothing behind when they fail.
 
-Each step that makes something registers how to unmake it *before* it is made, or right after, whichever is safe;
-a failure or a cancellation runs what is registered, latest first.  An undoing that fails is logged and does not
-hide the error that caused it, nor keep the others from being run.
+Each step that makes something registers its undo action *before*, or right after, whichever is safe.  A failure or a
+cancellation runs the registered actions, latest first.  An undo action that fails is logged; the other actions still
+run, and the caller still gets the first error.
 """
 
 from __future__ import annotations
@@ -18,50 +18,52 @@ from twisted.python.failure import Failure
 from criwist import errors
 
 _T = TypeVar("_T")
-_Undoing = Callable[[], Awaitable[None]]
+_Action = Callable[[], Awaitable[None]]
 _log = Logger()
 
 
 @define(eq=False)
 class Undo:
-    """How to unmake what an operation has made so far."""
+    """The undo actions of the steps that an operation has taken so far."""
 
-    _steps: list[tuple[str, _Undoing]] = field(factory=list, init=False)
+    _steps: list[tuple[str, _Action]] = field(factory=list, init=False)
 
-    def push(self, what: str, undoing: _Undoing) -> None:
-        """Register an undoing.
+    def push(self, what: str, action: _Action) -> None:
+        """Register an undo action.
 
         :param what: for the log, as in "could not <what>".
-        :param undoing: idempotent; finding nothing to do is no error.
+        :param action: idempotent; it raises nothing, or NotFound, if there is nothing to undo.
         """
-        self._steps.append((what, undoing))
+        self._steps.append((what, action))
 
     async def unwind(self) -> None:
-        """Run all undoings, latest first."""
+        """Run all undo actions, latest first."""
         while self._steps:
-            what, undoing = self._steps.pop()
+            what, action = self._steps.pop()
             try:
-                await undoing()
+                await action()
             except errors.NotFound:
                 continue
             except errors.CriwistError as error:
                 _log.error("could not {what}: {error}", what=what, error=str(error))
-            except Exception:  # noqa: BLE001 - the other undoings must run, whatever this one met
+            except Exception:  # noqa: BLE001 - the other actions must run, whatever this one raised
                 _log.failure("could not {what}", what=what)
 
 
 async def all_or_nothing(operation: Callable[[Undo], Awaitable[_T]]) -> _T:
-    """Run *operation*; if it fails or is cancelled, undo what it has registered and raise what it raised."""
+    """Run *operation*; if it fails or is cancelled, run its undo actions, then raise its error."""
     undo = Undo()
     try:
         return await operation(undo)
-    except Exception:  # a cancellation is one; the collection of a coroutine is not, and must not start anything
+    except (
+        Exception
+    ):  # CancelledError is one; GeneratorExit is not: a coroutine that is collected must not start anything
         await undo.unwind()
         raise
 
 
 async def in_parallel(*operations: Coroutine[Any, Any, None]) -> None:
-    """Run all of *operations* to their end, then raise what the first of them that failed raised, if any."""
+    """Run all of *operations* to their end, then raise the error of the first one that failed, if any."""
     failures: list[Failure] = []
     await DeferredList([Deferred.fromCoroutine(one).addErrback(failures.append) for one in operations])
     if failures:

@@ -19,8 +19,9 @@ from zope.interface import implementer
 from criwist.docker.agent import EngineConnections
 from criwist.docker.bodies import read_objects
 from criwist.docker.calls import Calls, Request, Subject, convert_connection_errors, json_list, json_object
-from criwist.docker.error_responses import error_from_response, is_not_running
+from criwist.docker.error_responses import error_from_response, is_not_running, pull_error
 from criwist.docker.facts import engine_facts
+from criwist.docker.overlay_layers import overlay_layers
 from criwist.engine_differences import OLDEST_API, version_text
 from criwist.errors import CriwistError, EngineFailure, FailedPrecondition, NotFound, Unavailable
 from criwist.interfaces.engine import EngineFacts, IDocker, IHijackedStream, JSONObject
@@ -207,6 +208,9 @@ class Docker:
         subject = Subject("image", reference)
         return json_object(await self._get(f"/images/{subject.segment}/json", subject))
 
+    async def image_layers(self, reference: str) -> Sequence[str]:
+        return overlay_layers(await self.inspect_image(reference))
+
     async def image_history(self, reference: str) -> Sequence[JSONObject]:
         subject = Subject("image", reference)
         return json_list(await self._get(f"/images/{subject.segment}/history", subject))
@@ -229,8 +233,11 @@ class Docker:
         subject = Subject("image", reference)
         headers = {} if auth is None else {"X-Registry-Auth": base64.urlsafe_b64encode(_encoded(auth)).decode("ascii")}
         request = Request("POST", "/images/create", subject, {"fromImage": reference}, headers=headers)
-        response = await self._calls.stream(request, None)
-        await convert_connection_errors(read_objects(response, _failing(progress, subject)))
+        try:
+            response = await self._calls.stream(request, None)
+            await convert_connection_errors(read_objects(response, _failing(progress, subject)))
+        except CriwistError as error:
+            raise pull_error(error) from error
 
     async def load_image(self, archive: bytes, progress: Callable[[JSONObject], None]) -> None:
         subject = Subject("image", "archive")

@@ -21,12 +21,17 @@ from twisted.web.client import RequestGenerationFailed, RequestTransmissionFaile
 from twisted.web.iweb import IResponse
 
 from criwist.errors import (
+    CapabilityUnavailable,
     CriwistError,
     EngineFailure,
     FailedPrecondition,
+    ImageInUse,
     InvalidArgument,
+    NameConflict,
     NotFound,
     PermissionDenied,
+    RegistryDenied,
+    RegistryUnavailable,
     Unavailable,
 )
 
@@ -56,9 +61,9 @@ def error_from_response(status: int, message: str, kind: str, name: str) -> Criw
     if status == 404:
         return _not_found(message, kind, name)
     if status == 400:
-        return InvalidArgument("docker", message)
+        return _invalid_argument(message)
     if status == 409:
-        return FailedPrecondition(message)
+        return _conflict(message)
     if status in (401, 403):
         return PermissionDenied(message)
     return EngineFailure(message)
@@ -127,6 +132,14 @@ _NOT_RUNNING = re.compile(r"is not running", re.IGNORECASE)
 _IMAGE_IN_USE = re.compile(r"must (?:be forced|force)|is using its referenced image|is being used by", re.IGNORECASE)
 
 
+def _conflict(message: str) -> FailedPrecondition:
+    error = FailedPrecondition(message)
+    holder = name_holder(error)
+    if holder is not None:
+        return NameConflict(message, holder)
+    return ImageInUse(message) if is_image_in_use(error) else error
+
+
 def name_holder(error: CriwistError) -> str | None:
     """Return the id of the container that holds the name which a create or rename requested; None for other errors.
 
@@ -151,6 +164,12 @@ def is_image_in_use(error: CriwistError) -> bool:
 _NOT_DROPPED = re.compile(r'invalid CapDrop: .*"(CAP_[A-Z_]+)"')
 
 
+def _invalid_argument(message: str) -> InvalidArgument:
+    error = InvalidArgument("docker", message)
+    capability = unavailable_capability(error)
+    return error if capability is None else CapabilityUnavailable("docker", message, capability)
+
+
 def unavailable_capability(error: CriwistError) -> str | None:
     """Return the capability that a create refuses to drop because the engine lacks it; None for other errors.
 
@@ -169,6 +188,17 @@ _UNEXPECTED_STATUS = re.compile(
 _DENIED = re.compile(
     r"^(?:unauthorized|denied):|pull access denied|no basic auth credentials|insufficient_scope", re.IGNORECASE
 )
+
+
+#: HTTP statuses of a registry, or of a proxy before it, that is away for now.
+_UNAVAILABLE = frozenset({502, 503, 504})
+
+
+def pull_error(error: CriwistError) -> CriwistError:
+    """Return the error to raise for a failed pull: *error*, or one with its text that blames the registry."""
+    if registry_status(error) in _UNAVAILABLE:
+        return RegistryUnavailable(str(error))
+    return RegistryDenied(str(error)) if is_registry_denial(error) else error
 
 
 def registry_status(error: CriwistError) -> int | None:

@@ -12,10 +12,10 @@ from criwist.interfaces.engine import JSONObject
 
 @frozen
 class LoggedContainer:
-    """A container whose log is wanted."""
+    """A container whose log is followed."""
 
     container_id: str
-    #: Absolute path kubelet reads.
+    #: The absolute path that kubelet reads.
     path: str
     tty: bool
     #: The engine's ``LogPath``; ``""`` before the first start, and unless the driver is json-file.
@@ -23,43 +23,45 @@ class LoggedContainer:
     #: ``HostConfig.LogConfig.Type``.
     driver: str = "json-file"
     running: bool = True
-    #: Not made by us: the log path is a symlink and stays one.
+    #: An older shim made the container: the log path is a symlink and stays one.
     adopted: bool = False
 
 
 class IContainerLogs(Interface):
-    """The CRI log files of containers."""
+    """The CRI log files of containers.  All methods are called on the reactor's thread."""
 
     def container_options() -> JSONObject:
-        """``HostConfig.LogConfig`` for a new container; empty: the daemon's default."""
+        """Return ``HostConfig.LogConfig`` for a new container; empty: the engine's default."""
 
     def follow(container: LoggedContainer) -> None:
-        """The container is about to be started, runs, or was found at our start or at a meeting with the engine.
+        """Follow the log of a container.
 
-        Called before the engine is told to start it (``running`` False), so that the file is there and the first byte
-        is seen, and again once it runs (``running`` True), which spares sources that know nothing of a start their
-        asking.  Idempotent, and cheap for a container that is followed already.  Trouble is logged and tried again.
+        Called before the engine starts it (``running`` False), so that the file exists and the first byte is read.
+        Called again once it runs (``running`` True), so that sources which cannot detect a start need not poll for it.
+        Called at each connection to the engine for every container that is found.  Idempotent, and cheap for a
+        container that is followed already.  A failure is logged, and retried.
         """
 
     async def settled(container_id: str) -> None:
-        """Return when the file holds all that the exited container wrote, or after two seconds at most.
+        """Return when the file has all output of the exited container, or after two seconds at most.
 
-        Not followed: at once.
+        For a container that is not followed, return at once.
         """
 
     async def reopen(container_id: str) -> None:
-        """Close and open the file at its path.  Not followed, or the file cannot be had: ``FailedPrecondition``."""
+        """Close the file, and open or create the one at its path.
+
+        :raises FailedPrecondition: the container is not followed, or the file cannot be opened.
+        """
 
     async def forget(container_id: str) -> None:
-        """The container is removed: write what there is yet, stop following, drop the position; the file stays.
+        """Write the rest of a removed container's output, stop following, drop the position; the file stays.
 
         Idempotent.  Two seconds at most.
         """
 
     async def reconcile(known: Collection[str]) -> None:
-        """Forget all containers that are not in *known*: those that were removed behind our back, or while we were
-        down.
-        """
+        """Forget all containers that are not in *known*: they were removed without criwist, or while it was down."""
 
     def stop() -> None:
-        """We end: record how far each log is and close the files.  A restart after SIGKILL does without."""
+        """Record the position in each log and close the files.  A restart after SIGKILL does without."""

@@ -1,4 +1,4 @@
-"""Pod networks: how a sandbox gets one and gives it back."""
+"""Pod networks, and each pod's resolv.conf."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from typing import Any
 from attrs import field, frozen
 from zope.interface import Attribute, Interface
 
+from criwist.api.runtime.v1 import api_pb2 as pb
 from criwist.interfaces.engine import JSONObject
+
+#: The path at which a container reads its resolv.conf (resolv.conf(5)).
+RESOLV_CONF = "/etc/resolv.conf"
 
 
 @frozen
@@ -25,7 +29,7 @@ class PortMapping:
 
 @frozen
 class PodNetworkRequest:
-    """Whom a network is asked for.  Teardown is asked with the same value as set-up, from the sandbox's record."""
+    """The sandbox that gets a network.  Teardown gets the same value as set-up, from the sandbox's record."""
 
     sandbox_id: str
     name: str
@@ -36,23 +40,23 @@ class PodNetworkRequest:
     dns_servers: tuple[str, ...] = ()
     dns_searches: tuple[str, ...] = ()
     dns_options: tuple[str, ...] = ()
-    #: As kubelet gives it, for plugins that account by cgroup.
+    #: As kubelet sends it, for plugins that account by cgroup.
     cgroup_parent: str = ""
 
 
 @frozen
 class PodNetwork:
-    """A network that stands."""
+    """A network that is set up."""
 
     #: In the plugin's order, without prefix lengths.
     addresses: tuple[str, ...] = ()
-    #: What teardown needs, JSON-able, opaque to all but the provider; kept in the sandbox's record.
+    #: Data for teardown, JSON-able, opaque to all but the provider; kept in the sandbox's record.
     record: Mapping[str, Any] = field(factory=dict)
 
 
 @frozen
 class NetworkCondition:
-    """NetworkReady: whether pods can get a network now, and if not, why, in words to act on."""
+    """NetworkReady: whether pods can get a network now; if not, the message tells the operator why."""
 
     ready: bool
     #: CamelCase word, ``""`` when ready.
@@ -61,14 +65,17 @@ class NetworkCondition:
 
 
 class IPodNetwork(Interface):
-    """How pods that are not on the host's network get one."""
+    """A provider of pod networks.
+
+    All members are used on the reactor's thread; those that say so may be used on any thread.
+    """
 
     name = Attribute("str: cni, kubenet, bridge, host; stored in the sandbox's record")
     docker_network_mode = Attribute("str: HostConfig.NetworkMode of a sandbox: none, bridge, host")
-    publishes_ports = Attribute("bool: the engine is to publish the pod's host ports")
+    publishes_ports = Attribute("bool: the engine publishes the pod's host ports")
 
     def condition() -> NetworkCondition:
-        """NetworkReady as known now; answers from memory, callable from any thread."""
+        """Return NetworkReady as of now, from memory.  Any thread."""
 
     condition_pending = Attribute("bool: condition() has no first result yet, wait_for_condition() may; any thread")
 
@@ -79,29 +86,46 @@ class IPodNetwork(Interface):
         """
 
     async def set_up(request: PodNetworkRequest, pause: JSONObject) -> PodNetwork:
-        """Give the running sandbox its network.  All or nothing: what a failed set-up made is undone here.
+        """Set up the network of a running sandbox.  All or nothing: a set-up that fails undoes its own steps.
 
         :param pause: the pause container as inspected after its start.
         """
 
     async def tear_down(request: PodNetworkRequest, network: PodNetwork | None, pause: JSONObject | None) -> None:
-        """Release everything.  Idempotent; what is gone already is no error.
+        """Release everything.  Idempotent; a part that does not exist any more is no error.
 
         :param network: as recorded; None if the record is lost or set-up never finished.
-        :param pause: as inspected now; None if it is gone.
+        :param pause: as inspected now; None if it does not exist any more.
         """
 
     def recall(request: PodNetworkRequest, pause: JSONObject) -> PodNetwork | None:
-        """The network that a running sandbox stands on whose record is lost or was an older shim's; None if unknown.
+        """Return the network of a running sandbox whose record is lost or was an older shim's; None if unknown.
 
-        Reads files and *pause*, runs nothing; for adoption, not for every status call.
+        It reads files and *pause*, and runs nothing.  It is for adoption, not for every status call.
         """
 
     async def update_pod_cidr(pod_cidr: str) -> None:
-        """UpdateRuntimeConfig's CIDR, one or two parted by a comma, validated."""
+        """Apply UpdateRuntimeConfig's CIDR, or two separated by a comma, after validation."""
 
     async def reconcile(known: Mapping[str, PodNetworkRequest]) -> None:
-        """Called at start: release what is left of sandboxes not in *known* (by sandbox id)."""
+        """Release what sandboxes that are not in *known*, by sandbox id, have left.  Called at the start."""
 
     def verbose() -> Mapping[str, Any]:
-        """What Status(verbose) shows of it: configuration in force, last error.  JSON-able."""
+        """Return details for a verbose Status: configuration in force, last error.  JSON-able."""
+
+
+class IResolvConfs(Interface):
+    """The pods' resolv.conf files on the host.  All methods are called on the reactor's thread."""
+
+    def write(dns: pb.DNSConfig, pause: JSONObject) -> None:
+        """Write a sandbox's DNS configuration.  Repeatable; an empty one keeps the engine's file.
+
+        :param pause: the pause container as inspected.
+        :raises Internal: the file cannot be written.
+        """
+
+    def path(sandbox_id: str) -> str:
+        """Return the file to mount at :data:`RESOLV_CONF` in the pod's containers; ``""``: mount none."""
+
+    def forget(sandbox_id: str) -> None:
+        """Remove the file.  Idempotent.  A container that still runs keeps the mount."""

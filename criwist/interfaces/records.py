@@ -1,4 +1,4 @@
-"""Sandbox records: what Docker cannot remember of a sandbox."""
+"""Sandbox records: the data of a sandbox that Docker does not keep."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from criwist.interfaces.network import PodNetwork, PodNetworkRequest
 
 @frozen
 class SandboxRecord:
-    """What Docker cannot remember of a sandbox.  One file each; written before the sandbox is reported ready."""
+    """The data of a sandbox that Docker does not keep.  One file each, written before the sandbox is ready."""
 
     sandbox_id: str
     request: PodNetworkRequest
@@ -21,30 +21,34 @@ class SandboxRecord:
     #: None until set-up is done.
     network: PodNetwork | None = None
     host_network: bool = False
-    #: As asked for in RunPodSandbox.
+    #: As requested in RunPodSandbox.
     runtime_handler: str = ""
     log_directory: str = ""
     hostname: str = ""
-    #: The pod's containers were to share one PID namespace (NamespaceMode POD); False: each has its own, or the host's.
+    #: The pod's containers share one PID namespace (NamespaceMode POD); False: each has its own, or the host's.
     shared_pid: bool = False
-    #: The network was torn down: the sandbox is not ready whatever its pause does.
+    #: The network was torn down: the sandbox is not ready, even if its pause runs.
     stopped: bool = False
 
 
 class ISandboxRecords(Interface):
-    """Sandbox records that outlive us.  Synchronous: a record is small, and its fsync is the point."""
+    """Sandbox records that outlive the process.
+
+    All methods are called on the reactor's thread, which also keeps two of them from working on one file at a time.
+    They block: a record is small, and a caller needs its fsync to have happened.
+    """
 
     def save(record: SandboxRecord, *, durable: bool = True) -> None:
-        """Write, atomically and durably.  Replaces.
+        """Write a record, atomically and durably.  It replaces an earlier one.
 
-        :param durable: False: it need not outlive the machine, only us.
+        :param durable: False: the record need not survive a crash of the machine, only one of the process.
         """
 
     def load(sandbox_id: str) -> SandboxRecord | None:
-        """The record, or None if there is none; a damaged one is logged, set aside and None."""
+        """Return the record, or None if there is none; a damaged one is logged and renamed, and the result is None."""
 
     def remove(sandbox_id: str) -> None:
-        """Remove.  Idempotent."""
+        """Remove a record.  Idempotent."""
 
     def identifiers() -> Sequence[str]:
-        """Ids of all sandboxes that have a record, those of older shims included."""
+        """Return the ids of all sandboxes that have a record, those of older shims included."""

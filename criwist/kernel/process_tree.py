@@ -42,7 +42,7 @@ from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
 from criwist.errors import NotFound, PermissionDenied
-from criwist.interfaces.kernel import IProcesses
+from criwist.interfaces.kernel import EXEC_MARKER, IProcesses
 from criwist.kernel.cgroup.paths import belongs_to, process_cgroup, processes_below
 from criwist.kernel.procfs import (
     PROC,
@@ -53,9 +53,6 @@ from criwist.kernel.procfs import (
     read_stat,
     read_variable,
 )
-
-#: Environment variable whose value, unique to one exec, marks the exec's processes (rule 4).
-EXEC_MARKER = "CRIWIST_EXEC"
 
 #: Seconds after which the search for new members ends and the known members are killed.  Only processes that another
 #: process keeps waking with SIGCONT, or that fork faster than the search, reach it.

@@ -21,14 +21,14 @@ from contextlib import suppress
 
 from attrs import define, field
 from twisted.logger import Logger
+from zope.interface import implementer
 
 from criwist.api.runtime.v1 import api_pb2 as pb
 from criwist.errors import Internal
 from criwist.interfaces.engine import JSONObject
+from criwist.interfaces.network import IResolvConfs
 from criwist.records.atomic_files import valid_key
 
-#: Its path in a container (resolv.conf(5)).
-TARGET = "/etc/resolv.conf"
 _SELINUX = "security.selinux"
 
 
@@ -48,6 +48,7 @@ def shared_label(label: bytes) -> bytes:
     return b":".join((user, role, kind, b"s0"))
 
 
+@implementer(IResolvConfs)
 @define(eq=False)
 class ResolvConfs:
     """The files ``<directory>/<sandbox id>/resolv.conf``."""
@@ -56,12 +57,7 @@ class ResolvConfs:
     _log: Logger = field(factory=Logger, kw_only=True)
 
     def write(self, dns: pb.DNSConfig, pause: JSONObject) -> None:
-        """Write a sandbox's DNS configuration to criwist's file and to the engine's.  Idempotent.
-
-        :param pause: as inspected.
-        :raises Internal: criwist's file cannot be written.  If the engine's cannot, that is logged, since criwist's has
-            precedence.
-        """
+        """See IResolvConfs.  A failure to write the file of the engine is logged: the file of criwist has priority."""
         text = resolv_conf_text(dns.servers, dns.searches, dns.options)
         if not text:
             return
@@ -85,12 +81,10 @@ class ResolvConfs:
             )
 
     def path(self, sandbox_id: str) -> str:
-        """Return the file to mount at :data:`TARGET` of the pod's containers; ``""``: none, the engine's is used."""
         path = self._path(sandbox_id)
         return path if os.path.isfile(path) else ""
 
     def forget(self, sandbox_id: str) -> None:
-        """Remove the file.  Idempotent.  A container that still runs keeps its mount."""
         if valid_key(sandbox_id):
             with suppress(FileNotFoundError):
                 os.unlink(self._path(sandbox_id))

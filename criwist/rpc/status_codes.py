@@ -22,12 +22,17 @@ MAX_DETAILS = 2000
 
 _CODES: dict[type[errors.CriwistError], StatusCode] = {
     errors.InvalidArgument: StatusCode.INVALID_ARGUMENT,
+    errors.CapabilityUnavailable: StatusCode.INVALID_ARGUMENT,
     errors.NotFound: StatusCode.NOT_FOUND,
     errors.AlreadyExists: StatusCode.ALREADY_EXISTS,
     errors.FailedPrecondition: StatusCode.FAILED_PRECONDITION,
+    errors.NameConflict: StatusCode.FAILED_PRECONDITION,
+    errors.ImageInUse: StatusCode.FAILED_PRECONDITION,
     errors.PermissionDenied: StatusCode.PERMISSION_DENIED,
+    errors.RegistryDenied: StatusCode.PERMISSION_DENIED,
     errors.ResourceExhausted: StatusCode.RESOURCE_EXHAUSTED,
     errors.Unavailable: StatusCode.UNAVAILABLE,
+    errors.RegistryUnavailable: StatusCode.UNAVAILABLE,
     errors.DeadlineExceeded: StatusCode.DEADLINE_EXCEEDED,
     errors.Cancelled: StatusCode.CANCELLED,
     errors.Unimplemented: StatusCode.UNIMPLEMENTED,

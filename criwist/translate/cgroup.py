@@ -10,11 +10,12 @@ import json
 import re
 from collections.abc import Mapping
 
-from attrs import asdict, field, frozen
+from attrs import asdict
 
 from criwist.api.runtime.v1 import api_pb2 as pb
 from criwist.errors import FailedPrecondition, InvalidArgument
 from criwist.interfaces.engine import EngineFacts
+from criwist.interfaces.kernel import CgroupWrites
 from criwist.labels import CGROUP
 
 #: A key that the engine has a field for (``resources.resource_limits``), on cgroup v1 too.
@@ -25,23 +26,6 @@ SWAP_MAX = "memory.swap.max"
 _PAGE_SIZE = re.compile(r"[1-9][0-9]*[KMG]B")
 #: A controller and at least one further part.  Files without a controller (``cgroup.kill``) are not resources.
 _KEY = re.compile(r"(?!cgroup\.)[a-z]+(\.[A-Za-z0-9_]+)+")
-
-
-@frozen
-class CgroupWrites:
-    """The limits to be written to a running container's cgroup."""
-
-    #: File name of cgroup v2, ``memory.high``, to its text.
-    unified: Mapping[str, str] = field(factory=dict)
-    #: Page size, ``2MB``, to bytes.
-    hugepages: Mapping[str, int] = field(factory=dict)
-    #: Page sizes of which the container gets none: all that kubelet knows and the pod does not request.
-    #: A host that cannot limit them is no error.
-    no_hugepages: tuple[str, ...] = ()
-
-    def __bool__(self) -> bool:
-        """Return whether there is anything to write."""
-        return bool(self.unified or self.hugepages or self.no_hugepages)
 
 
 def cgroup_writes(resources: pb.LinuxContainerResources, path: str, *, engine: EngineFacts) -> CgroupWrites:

@@ -1,36 +1,27 @@
-"""A node in memory: the core over the real client, with an engine in memory behind it."""
+"""A node in memory: the assembled core over the real client, with an engine in memory behind it."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
 from collections.abc import Coroutine
+from socket import socket
 from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from criwist.api.runtime.v1 import api_pb2 as pb
-from criwist.core.containers.containers import Containers
-from criwist.core.containers.image_files import ImageFiles
-from criwist.core.containers.image_users import ImageUsers
-from criwist.core.containers.image_volumes import ImageVolumes
-from criwist.core.exec.exec_sync import ExecSync
-from criwist.core.recovery import Recovery
-from criwist.core.sandboxes.sandboxes import Sandboxes
-from criwist.core.state.cache import Cache
-from criwist.core.state.engine_profile import EngineProfile
-from criwist.core.state.event_feed import EventFeed
-from criwist.core.state.observed_state import ObservedState
-from criwist.core.state.pod_networks import PodNetworks
-from criwist.core.state.projection import Projection
+from criwist.config import Config
+from criwist.core.assembly import Adapters, assemble
+from criwist.core.images.credentials import DockerConfigs
 from criwist.errors import PermissionDenied, PluginFailure
-from criwist.interfaces.engine import EngineFacts, JSONObject
-from criwist.interfaces.kernel import ILayerMounts, IProcesses
+from criwist.interfaces.engine import JSONObject
+from criwist.interfaces.kernel import IContainerProcesses, ILayerMounts, IProcesses
 from criwist.interfaces.logs import IContainerLogs, LoggedContainer
 from criwist.interfaces.network import IPodNetwork, NetworkCondition, PodNetwork, PodNetworkRequest
-from criwist.locks import Locks
 from criwist.network.host import HostNetwork
 from criwist.network.resolvconf import ResolvConfs
 from criwist.records.sandboxes import SandboxRecords
@@ -42,44 +33,39 @@ PAUSE = "pause:1"
 
 
 @implementer(IContainerLogs)
-class NotedLogs:
-    """Logs that note what they are asked; ``settling`` holds back the end of a container when it is set."""
+class RecordingLogs:
+    """Logs that record the calls; ``settling``, if it is set, holds back the end of a container."""
 
     def __init__(self) -> None:
-        self.noted: list[tuple[str, str]] = []
+        self.calls: list[tuple[str, str]] = []
         self.settling: Deferred[None] | None = None
 
     def container_options(self) -> JSONObject:
-        """The daemon's default."""
         return {}
 
     def follow(self, container: LoggedContainer) -> None:
-        """Note it."""
-        self.noted.append(("follow", container.path))
+        self.calls.append(("follow", container.path))
 
     async def settled(self, container_id: str) -> None:
-        """Wait as long as the test wants."""
         if self.settling is not None:
             await self.settling
 
     async def reopen(self, container_id: str) -> None:
-        """Note it."""
-        self.noted.append(("reopen", container_id))
+        self.calls.append(("reopen", container_id))
 
     async def reconcile(self, known: Any) -> None:
-        """Nothing is kept."""
+        pass
 
     def stop(self) -> None:
-        """Nothing is followed."""
+        pass
 
     async def forget(self, container_id: str) -> None:
-        """Note it."""
-        self.noted.append(("forget", container_id))
+        self.calls.append(("forget", container_id))
 
 
 @implementer(IPodNetwork)
 class NumberedNetwork:
-    """Gives each pod the next address, keeps account of them, and fails when it is told to."""
+    """Assigns each pod the next address; fails while ``failing`` is set."""
 
     name = "cni"
     docker_network_mode = "none"
@@ -87,82 +73,91 @@ class NumberedNetwork:
     condition_pending = False
 
     def __init__(self) -> None:
-        self.given: dict[str, str] = {}
+        self.assigned: dict[str, str] = {}
         self.failing = False
         self.torn_down: list[str] = []
 
     def condition(self) -> NetworkCondition:
-        """Ready."""
         return NetworkCondition(ready=True)
 
     async def wait_for_condition(self) -> None:
-        """Look."""
         self.condition_pending = False
 
     async def set_up(self, request: PodNetworkRequest, pause: JSONObject) -> PodNetwork:
-        """Give an address, or fail."""
         if self.failing:
             raise PluginFailure("plugin bridge, ADD: no address is left")
-        self.given[request.sandbox_id] = f"10.1.0.{len(self.given) + 1}"
-        return PodNetwork((self.given[request.sandbox_id],))
+        self.assigned[request.sandbox_id] = f"10.1.0.{len(self.assigned) + 1}"
+        return PodNetwork((self.assigned[request.sandbox_id],))
 
     async def tear_down(self, request: PodNetworkRequest, network: PodNetwork | None, pause: JSONObject | None) -> None:
-        """Take it back."""
         self.torn_down.append(request.sandbox_id)
-        self.given.pop(request.sandbox_id, None)
+        self.assigned.pop(request.sandbox_id, None)
 
     def recall(self, request: PodNetworkRequest, pause: JSONObject) -> PodNetwork | None:
-        """Nothing is known of pods that were not set up here."""
         return None
 
     async def update_pod_cidr(self, pod_cidr: str) -> None:
-        """No use for it."""
+        pass
 
     async def reconcile(self, known: Any) -> None:
-        """Take back what belongs to no known sandbox."""
-        for sandbox_id in set(self.given) - set(known):
-            del self.given[sandbox_id]
+        for sandbox_id in set(self.assigned) - set(known):
+            del self.assigned[sandbox_id]
 
     def verbose(self) -> dict[str, Any]:
-        """All addresses."""
-        return dict(self.given)
+        return dict(self.assigned)
 
 
 @implementer(IProcesses)
-class NotedProcesses:
-    """Notes what it is to kill."""
+class RecordingProcesses:
+    """Records the processes that it should kill."""
 
     def __init__(self) -> None:
         self.killed: list[tuple[int, str]] = []
 
     async def kill_tree(self, pid: int, container: str = "") -> int:
-        """Note it."""
         self.killed.append((pid, container))
         return 1
 
 
 @implementer(ILayerMounts)
 class NoMounts:
-    """A node on which no image is mounted, and none is asked for."""
+    """A node that has no image mounted and may not mount any."""
 
     async def mount(self, place: str, layers: Any, label: str) -> None:
-        """Fail."""
-        raise PermissionDenied("nothing is mounted in memory")
+        raise PermissionDenied("a node in memory mounts nothing")
 
     async def unmount(self, place: str) -> None:
-        """Nothing is mounted."""
+        pass
 
     async def resolve(self, place: str, sub_path: str) -> str:
-        """Fail."""
-        raise PermissionDenied("nothing is mounted in memory")
+        raise PermissionDenied("a node in memory mounts nothing")
 
     async def mounted(self) -> dict[str, str]:
-        """Nothing."""
         return {}
 
 
+@implementer(IContainerProcesses)
+class NoContainerProcesses:
+    """A node whose engine is on another machine: the kernel here knows none of its processes."""
+
+    def read(self, pid: int, container_id: str, *, cpu_shares: int, unified_keys: Any) -> None:
+        return None
+
+    def cgroups(self, pid: int, container_id: str) -> dict[str, str]:
+        return {}
+
+    def runtime_spec(self, pid: int, container_id: str) -> None:
+        return None
+
+    async def write_resources(self, pid: int, container_id: str, writes: Any, path: str) -> None:
+        raise PermissionDenied("a node in memory has no cgroups")
+
+    async def write_oom_score_adj(self, pid: int, container_id: str, score: int) -> None:
+        raise PermissionDenied("a node in memory has no processes")
+
+
 class MemoryNode:
-    """The core of one node.  :meth:`restart` is a criwist that was killed and started again."""
+    """The core of one node.  :meth:`restart` kills criwist and starts it again."""
 
     def __init__(self) -> None:
         self.clock = Clock()
@@ -170,102 +165,103 @@ class MemoryNode:
         self.docker.images.add(IMAGE)
         self.docker.images.add(PAUSE)
         self.root = tempfile.mkdtemp()
+        self.config = Config(root_directory=self.root, network_plugin="cni", pod_infra_container_image=PAUSE)
         self.network = NumberedNetwork()
-        self.processes = NotedProcesses()
-        self.image_events: list[JSONObject] = []
+        self.processes = RecordingProcesses()
         self.build()
 
     def build(self) -> None:
-        """Compose the core, as ``service`` does."""
-        docker = self.docker.client
-        self.logs = NotedLogs()
-        self.engine = EngineProfile(docker, lambda: None)
+        """Assemble the core anew."""
+        self.logs = RecordingLogs()
         self.records = SandboxRecords(f"{self.root}/sandboxes", older=())
-        resolv_confs = ResolvConfs(f"{self.root}/resolv-confs")
-        self.networks = PodNetworks({"cni": self.network, "host": HostNetwork()}, "cni")
-        self.volumes = ImageVolumes(docker, NoMounts(), f"{self.root}/image-volumes")
-        describe = Projection(
-            self.engine,
-            self.records,
-            self.networks,
-            lambda image: None,
-            lambda inspected: ObservedState(),
-            self.volumes.volume_at,
-            self.root,
+        self.adapters = Adapters(
+            clock=self.clock,
+            docker=self.docker.client,
+            logs=self.logs,
+            networks={"cni": self.network, "host": HostNetwork()},
+            records=self.records,
+            resolv_confs=ResolvConfs(f"{self.root}/resolv-confs"),
+            layer_mounts=NoMounts(),
+            processes=self.processes,
+            container_processes=NoContainerProcesses(),
+            docker_configs=DockerConfigs({}, self.root),
+            read_oom_score_floor=lambda: None,
+            move_engine=lambda: None,
+            connect_port=_connect_nowhere,
+            hang_up=lambda pid: None,
+            in_thread=_in_this_thread,
         )
-        self.cache = Cache(docker, self.logs, describe)
-        self.locks = Locks()
-        files = ImageFiles(docker)
-        self.containers = Containers(
-            docker,
-            self.cache,
-            self.engine,
-            self.logs,
-            self.locks,
-            resolv_confs,
-            self.volumes,
-            ImageUsers(docker, files),
-            files,
-            str,
-            _in_no_thread,
+        self.core = assemble(config=self.config, adapters=self.adapters)
+        self.cache, self.feed, self.engine = self.core.cache, self.core.feed, self.core.engine
+        self.sandboxes, self.containers, self.exec_sync = (
+            self.core.sandboxes,
+            self.core.containers,
+            self.core.exec_sync,
         )
-        self.pods = Sandboxes(
-            docker,
-            self.cache,
-            self.engine,
-            self.records,
-            self.networks,
-            self.locks,
-            lambda: succeed(PAUSE),
-            self.containers.remove,
-            resolv_confs,
-        )
-        recovery = Recovery(docker, self.cache, self.records, self.networks, self.logs, self.volumes, files)
-        self.feed = EventFeed(
-            docker, self.cache, self.clock, self._connected, recovery.before_use, recovery.run, self.image_events.append
-        )
-        self.execs = ExecSync(docker, self.cache, self.feed, self.processes, self.clock)
-
-    async def _connected(self, facts: EngineFacts) -> None:
-        await self.engine.connected(facts)
 
     def restart(self) -> None:
-        """Forget all that is not on disk or in the engine, and start."""
+        """Discard all state that is not on disk or in the engine, and start."""
         self.feed.stop()
         self.build()
         self.start()
 
     def start(self) -> None:
-        """Follow the engine."""
+        """Start to follow the engine's events."""
         self.feed.start()
         self.settle()
 
     def run(self, coroutine: Coroutine[Any, Any, _T]) -> Deferred[_T]:
-        """Start a coroutine and let the engine answer what it asks."""
+        """Start a coroutine and deliver the engine's responses to it."""
         result = Deferred.fromCoroutine(coroutine)
         self.settle()
         return result
 
     def settle(self) -> None:
-        """Deliver what is on its way between us and the engine."""
+        """Deliver the bytes that are on their way between criwist and the engine."""
         self.docker.network.settle()
 
     def close(self) -> None:
-        """Remove what is on disk."""
+        """Stop, and remove the files."""
         self.feed.stop()
         shutil.rmtree(self.root)
 
     def sandbox_config(self, name: str = "pod", attempt: int = 0) -> pb.PodSandboxConfig:
-        """A pod's configuration."""
+        """Return a pod's configuration."""
         metadata = pb.PodSandboxMetadata(name=name, namespace="default", uid=f"uid-{name}", attempt=attempt)
         return pb.PodSandboxConfig(metadata=metadata, log_directory=f"{self.root}/logs/{name}")
 
     def container_config(self, name: str = "main") -> pb.ContainerConfig:
-        """A container's configuration."""
+        """Return a container's configuration."""
         return pb.ContainerConfig(
             metadata=pb.ContainerMetadata(name=name), image=pb.ImageSpec(image=IMAGE), log_path=f"{name}.log"
         )
 
 
-async def _in_no_thread(function: Any, *arguments: Any) -> Any:
-    return function(*arguments)
+async def _in_this_thread(function: Any, *arguments: Any, **keywords: Any) -> Any:
+    return function(*arguments, **keywords)
+
+
+async def _connect_nowhere(pid: int, port: int) -> socket:
+    raise PermissionDenied("a node in memory has no network namespaces")
+
+
+class NodeTestCase(SynchronousTestCase):
+    """A node in memory that serves."""
+
+    def setUp(self) -> None:
+        self.node = MemoryNode()
+        self.addCleanup(self.node.close)
+        self.node.start()
+
+    def run_pod(self, name: str = "pod") -> str:
+        """Run a pod; return its id."""
+        return self.successResultOf(self.node.run(self.node.sandboxes.run(self.node.sandbox_config(name), "")))
+
+    def run_container(self, sandbox_id: str, name: str = "main") -> str:
+        """Create and start a container; return its id."""
+        config = self.node.container_config(name)
+        container_id: str = self.successResultOf(
+            self.node.run(self.node.containers.create(sandbox_id, config, self.node.sandbox_config()))
+        )
+        self.successResultOf(self.node.run(self.node.containers.start(container_id)))
+        return container_id

@@ -1,4 +1,4 @@
-"""Files that requests name."""
+"""Files of the host that requests name."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from criwist.errors import FailedPrecondition
 
 
 def test_missing(tmp_path: Path) -> None:
-    """What does not exist is left out; what does is read."""
+    """Files that exist are read, others are left out."""
     (tmp_path / "there").write_bytes(b"x")
     paths = [str(tmp_path / name) for name in ("there", "not")]
     assert read_files(paths) == {paths[0]: b"x"}
 
 
 def test_no_regular_file(tmp_path: Path) -> None:
-    """A directory, a pipe and what is too large are refused by name, and no descriptor stays open."""
+    """A directory, a pipe and a large file are rejected by name, and no descriptor stays open."""
     (tmp_path / "directory").mkdir()
     os.mkfifo(tmp_path / "pipe")
     with (tmp_path / "large").open("wb") as file:

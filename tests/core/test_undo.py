@@ -10,13 +10,13 @@ from criwist.core.undo import Undo, all_or_nothing, in_parallel
 
 
 class UndoTests(SynchronousTestCase):
-    """What was made is unmade, latest first."""
+    """Undo actions run on failure, latest first."""
 
     def setUp(self) -> None:
         self.undone: list[str] = []
 
     def undoing(self, name: str, error: Exception | None = None) -> None:
-        """Push an undoing that notes its name, and may fail."""
+        """Register an action that records its name, and raises *error* if there is one."""
 
         async def run() -> None:
             self.undone.append(name)
@@ -26,7 +26,7 @@ class UndoTests(SynchronousTestCase):
         self.undo.push(name, run)
 
     def run_failing(self, error: BaseException, *steps: tuple[str, Exception | None]) -> Deferred[None]:
-        """Run an operation that takes *steps* and then raises *error*."""
+        """Run an operation that registers *steps* and then raises *error*."""
 
         async def operation(undo: Undo) -> None:
             self.undo = undo
@@ -37,7 +37,7 @@ class UndoTests(SynchronousTestCase):
         return Deferred.fromCoroutine(all_or_nothing(operation))
 
     def test_success_undoes_nothing(self) -> None:
-        """An operation that succeeds keeps what it made."""
+        """An operation that succeeds runs no undo action."""
 
         async def operation(undo: Undo) -> str:
             self.undo = undo
@@ -48,13 +48,13 @@ class UndoTests(SynchronousTestCase):
         self.assertEqual(self.undone, [])
 
     def test_failure_undoes_in_reverse(self) -> None:
-        """The last step is undone first, and the caller is told why the operation failed."""
+        """The last step is undone first, and the caller gets the operation's error."""
         running = self.run_failing(errors.EngineFailure("no"), ("a", None), ("b", None))
         self.failureResultOf(running, errors.EngineFailure)
         self.assertEqual(self.undone, ["b", "a"])
 
     def test_failing_undo_hides_nothing(self) -> None:
-        """An undoing that fails neither stops the others nor replaces the error that caused it."""
+        """An action that fails neither stops the others nor replaces the operation's error."""
         running = self.run_failing(
             errors.EngineFailure("no"), ("a", None), ("b", errors.Unavailable("away")), ("c", RuntimeError("bug"))
         )
@@ -63,7 +63,7 @@ class UndoTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
     def test_cancellation_undoes(self) -> None:
-        """A caller who goes away leaves nothing behind either."""
+        """A cancellation runs the undo actions too."""
         gate: Deferred[None] = Deferred()
 
         async def operation(undo: Undo) -> None:
@@ -78,10 +78,10 @@ class UndoTests(SynchronousTestCase):
 
 
 class InParallelTests(SynchronousTestCase):
-    """All are run to their end."""
+    """in_parallel runs all operations to their end."""
 
     def test_first_error_after_all_ended(self) -> None:
-        """A failure is told only when the others have ended too."""
+        """The first error is raised when all operations have ended, not before."""
         gate: Deferred[None] = Deferred()
 
         async def fail() -> None:
@@ -96,5 +96,5 @@ class InParallelTests(SynchronousTestCase):
         self.failureResultOf(running, errors.EngineFailure)
 
     def test_nothing_to_do(self) -> None:
-        """No operations are done at once."""
+        """Without operations it returns at once."""
         self.assertIsNone(self.successResultOf(Deferred.fromCoroutine(in_parallel())))

@@ -22,16 +22,22 @@ from criwist.docker.error_responses import (
     is_not_running,
     is_registry_denial,
     name_holder,
+    pull_error,
     registry_status,
     unavailable_capability,
 )
 from criwist.errors import (
+    CapabilityUnavailable,
     CriwistError,
     EngineFailure,
     FailedPrecondition,
+    ImageInUse,
     InvalidArgument,
+    NameConflict,
     NotFound,
     PermissionDenied,
+    RegistryDenied,
+    RegistryUnavailable,
     Unavailable,
 )
 
@@ -64,6 +70,29 @@ class ErrorResponseTests(SynchronousTestCase):
         error = error_from_response(404, "network n not found", "container", "x")
         self.assertEqual((error.kind, error.name), ("container", "x"))
         self.assertIn("network n not found", str(error))
+
+    def test_errors_that_the_core_acts_on(self) -> None:
+        """Conflicts and refusals that the core acts on are subclasses, which carry what it needs."""
+        taken = f'Conflict. The container name "/x" is already in use by container "{ID}". You have to remove'
+        conflict = error_from_response(409, taken, "container", "x")
+        assert isinstance(conflict, NameConflict)
+        self.assertEqual((conflict.holder, str(conflict)), (ID, taken))
+        in_use = "conflict: unable to delete 456 (cannot be forced) - image is being used by running container 123"
+        self.assertIs(type(error_from_response(409, in_use, "image", "x")), ImageInUse)
+        refusal = error_from_response(400, 'invalid CapDrop: unknown capability: "CAP_BPF"', "container", "x")
+        assert isinstance(refusal, CapabilityUnavailable)
+        self.assertEqual(refusal.capability, "CAP_BPF")
+
+    def test_pulls_that_the_registry_fails(self) -> None:
+        """The error of a failed pull blames the registry if its text does; the text stays."""
+        for error, kind in (
+            (EngineFailure("received unexpected HTTP status: 503 Service Unavailable"), RegistryUnavailable),
+            (EngineFailure("unauthorized: authentication required"), RegistryDenied),
+            (NotFound("image", "x", "pull access denied for x"), RegistryDenied),
+        ):
+            self.assertEqual((type(pull_error(error)), str(pull_error(error))), (kind, str(error)))
+        other = EngineFailure("manifest unknown")
+        self.assertIs(pull_error(other), other)
 
     def test_long_and_empty_messages(self) -> None:
         """A long message is cut, an empty one is replaced by the status."""

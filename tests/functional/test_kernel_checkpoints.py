@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import tarfile
 from collections.abc import Callable, Coroutine, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from criwist.api.runtime.v1 import api_pb2 as api
 from criwist.core.containers.checkpoints import Checkpoints
 from criwist.errors import EngineFailure, Unimplemented
 from criwist.interfaces.engine import EngineFacts
+from criwist.kernel.container_processes import ContainerProcesses
+from criwist.threads import run_to_its_end
 from tests.doubles.memory_threads import MemoryThreads
 from tests.harness import images
 from tests.harness.client import CRI, refused
@@ -51,6 +54,15 @@ class Docker:
             self._engine.post(f"/containers/{container}/checkpoints", body)
         except EngineError as error:
             raise EngineFailure(str(error)) from error
+
+
+def make_checkpoints(engine: Engine, tmp_path: Path) -> Checkpoints:
+    """Return checkpoints of an engine's containers, staged below *tmp_path*."""
+    threads = MemoryThreads()
+    in_thread = partial(run_to_its_end, threads, threads)
+    processes = ContainerProcesses(threads, threads)
+    docker: Any = Docker(engine)
+    return Checkpoints(docker, Clock(), processes, in_thread, str(tmp_path / "staging"))
 
 
 def run(coroutine: Coroutine[Any, Any, None]) -> None:
@@ -124,8 +136,7 @@ def _count(engine: Engine, identifier: str) -> int:
 
 def test_checkpoint_can_be_restored(experimental: Engine, counter: str, tmp_path: Path) -> None:
     """The container runs on after its checkpoint, and a restore from the archive continues from the same count."""
-    threads = MemoryThreads()
-    checkpoints = Checkpoints(Docker(experimental), Clock(), threads, threads, str(tmp_path / "staging"))  # type: ignore[arg-type]
+    checkpoints = make_checkpoints(experimental, tmp_path)
     eventually(lambda: _count(experimental, counter) > 3)
     location = tmp_path / "checkpoint.tar"
     run(checkpoints.checkpoint(counter, str(location)))
@@ -145,8 +156,7 @@ def test_checkpoint_can_be_restored(experimental: Engine, counter: str, tmp_path
 
 def test_engine_that_is_not_experimental(engine: Engine, tmp_path: Path) -> None:
     """An ordinary engine creates no checkpoints, which its facts show before a request."""
-    threads = MemoryThreads()
-    checkpoints = Checkpoints(Docker(engine), Clock(), threads, threads, str(tmp_path / "staging"))  # type: ignore[arg-type]
+    checkpoints = make_checkpoints(engine, tmp_path)
     with pytest.raises(Unimplemented, match="experimental"):
         run(checkpoints.checkpoint("0" * 64, str(tmp_path / "checkpoint.tar")))
 

@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import tarfile
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from twisted.internet.defer import Deferred
 
 from criwist.core.containers.image_volumes import ImageVolumes
 from criwist.core.state.image_volume import ImageVolume
+from criwist.docker.overlay_layers import overlay_layers
 from criwist.errors import FailedPrecondition, InvalidArgument
 from criwist.kernel.layer_mounts import LayerMounts
 from criwist.kernel.mountinfo import parse_mountinfo
@@ -36,9 +37,9 @@ class Images:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    async def inspect_image(self, reference: str) -> Any:
-        """Return the inspected image."""
-        return self._engine.get(f"/images/{reference}/json")
+    async def image_layers(self, reference: str) -> Sequence[str]:
+        """Return the image's layers."""
+        return overlay_layers(self._engine.get(f"/images/{reference}/json"))
 
 
 def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -245,8 +246,8 @@ def test_layers_on_another_machine(engine: Engine, volumes: ImageVolumes) -> Non
     """Missing layers are an error, and nothing is mounted or left in use."""
 
     class Elsewhere(Images):
-        async def inspect_image(self, reference: str) -> Any:
-            return {"GraphDriver": {"Name": "overlay2", "Data": {"UpperDir": "/nonexistent/diff"}}}
+        async def image_layers(self, reference: str) -> Sequence[str]:
+            return ("/nonexistent/diff",)
 
     volumes._docker = Elsewhere(engine)  # type: ignore[assignment]
     with pytest.raises(FailedPrecondition, match="layer /nonexistent/diff"):

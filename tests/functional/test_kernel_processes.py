@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from criwist.kernel.process_tree import EXEC_MARKER, kill_tree
+from criwist.interfaces.kernel import EXEC_MARKER
+from criwist.kernel.process_tree import kill_tree
 from criwist.kernel.procfs import read_stat
 from tests.harness import images
 from tests.harness.clock import eventually

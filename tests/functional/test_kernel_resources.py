@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from criwist.errors import FailedPrecondition, InvalidArgument
+from criwist.interfaces.kernel import CgroupWrites
 from criwist.kernel.cgroup.paths import Cgroup, process_cgroup
 from criwist.kernel.cgroup.resources import read_limits, read_unified, write_resources
 from criwist.kernel.process_identity import read_identity
-from criwist.translate.cgroup import CgroupWrites
 from tests.harness import images
 from tests.harness.engine import Engine
 

@@ -15,8 +15,8 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from criwist.interfaces.kernel import IProcesses
-from criwist.kernel.process_tree import EXEC_MARKER, Processes, kill_tree
+from criwist.interfaces.kernel import EXEC_MARKER, IProcesses
+from criwist.kernel.process_tree import Processes, kill_tree
 from criwist.kernel.procfs import read_stat
 from tests.doubles.memory_threads import MemoryThreads
 

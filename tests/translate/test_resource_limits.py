@@ -10,7 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from criwist.api.runtime.v1 import api_pb2 as pb
 from criwist.errors import FailedPrecondition, InvalidArgument
 from criwist.interfaces.engine import EngineFacts
-from criwist.translate.cgroup import CgroupWrites, cgroup_label, cgroup_writes, changed_field, recorded_writes
+from criwist.interfaces.kernel import CgroupWrites
+from criwist.translate.cgroup import cgroup_label, cgroup_writes, changed_field, recorded_writes
 from criwist.translate.resources import cgroup_parent, oom_score, resource_limits, update_body
 from tests.translate.outcomes import NEWEST, OLDEST
 

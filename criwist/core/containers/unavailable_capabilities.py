@@ -1,7 +1,7 @@
-"""Capabilities that an engine refuses to take from a container, since it could not give them in the first place.
+"""Capabilities that the engine cannot drop because it does not have them.
 
-Docker 20.10 does not know those of Linux 5.8 and later; engines from 23 on refuse what they lack themselves, inside a
-machine that is a container.  A pod that drops such a capability by name gets what it asks for: it does not have it.
+Docker 20.10 does not know those of Linux 5.8 and later.  Engines from 23 on reject those that they lack themselves,
+inside a machine that is a container.  A container never has such a capability, so the request to drop it is fulfilled.
 """
 
 from __future__ import annotations
@@ -11,24 +11,22 @@ from typing import Any
 
 from twisted.logger import Logger
 
-from criwist.docker.error_responses import unavailable_capability
-from criwist.errors import InvalidArgument
+from criwist.errors import CapabilityUnavailable
 
 _log = Logger()
 
 
 async def create_without(body: dict[str, Any], create: Callable[[], Awaitable[str]]) -> str:
-    """Create a container of *body*, from whose ``CapDrop`` is taken what the engine says nobody has.
+    """Create a container of *body*; return its id.  Capabilities that the engine lacks are taken out of ``CapDrop``.
 
-    :param create: creates it and returns its id.
+    :param create: creates the container of *body* and returns its id.
     """
     while True:
         try:
             return await create()
-        except InvalidArgument as error:
+        except CapabilityUnavailable as error:
             dropped = body["HostConfig"].get("CapDrop", [])
-            capability = unavailable_capability(error)
-            if capability not in dropped:
+            if error.capability not in dropped:
                 raise
-            _log.info("{capability} need not be dropped: {error}", capability=capability, error=str(error))
-            dropped.remove(capability)
+            _log.info("{capability} need not be dropped: {error}", capability=error.capability, error=str(error))
+            dropped.remove(error.capability)

@@ -28,8 +28,7 @@ from criwist.core.exec.exec_polling import ExecPoller
 from criwist.core.state.cache import Cache
 from criwist.core.state.event_feed import EventFeed
 from criwist.interfaces.engine import IDocker, IHijackedStream
-from criwist.interfaces.kernel import IProcesses
-from criwist.kernel.process_tree import EXEC_MARKER
+from criwist.interfaces.kernel import EXEC_MARKER, IProcesses
 from criwist.wire.stdcopy import Demultiplexer, Stream
 
 #: Bytes of output, stdout and stderr together, that one ExecSync may return.  The excess is cut from the longer of the

@@ -51,9 +51,9 @@ class StreamingRuntime:
     _docker: IDocker
     _cache: Cache
     _feed: EventFeed
-    _connect: Callable[[int, int], Awaitable[socket]]
-    _hang_up: Callable[[int], object]
     _clock: IReactorTime
+    _connect: Callable[[int, int], Awaitable[socket]] = field(kw_only=True)
+    _hang_up: Callable[[int], object] = field(kw_only=True)
 
     # -- Admission
 

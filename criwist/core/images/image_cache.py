@@ -53,6 +53,11 @@ class ImageCache:
     _pending: dict[str, None] = field(factory=dict, init=False)
     _log: Logger = field(factory=Logger, init=False)
 
+    def document(self, identifier: str) -> JSONObject | None:
+        """Return the engine's document of the image with this id; None if there is none."""
+        entry = self.snapshot.images.get(identifier)
+        return entry.inspected if entry is not None else None
+
     async def refresh(self) -> None:
         """List all images and publish them.
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
-from attrs import define, field
+from attrs import Factory, define, field
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -18,12 +18,20 @@ from criwist.core.images.filesystem import ImageFilesystem
 from criwist.core.images.image_cache import ImageCache, names
 from criwist.core.images.pulls import Pulls
 from criwist.core.images.snapshot import ImageSnapshot
-from criwist.docker.error_responses import is_image_in_use
-from criwist.errors import CriwistError, FailedPrecondition, NotFound
+from criwist.errors import CriwistError, FailedPrecondition, ImageInUse, NotFound
 from criwist.interfaces.engine import IDocker, JSONObject
 from criwist.pause.image import PAUSE_REFERENCE
 from criwist.reference import Reference, is_identifier, parse
 from criwist.translate.image import is_pinned
+
+
+def image_cache(docker: IDocker, config: Config) -> ImageCache:
+    """Return the cache of the engine's images, in which the sandbox image and those that *config* names are pinned."""
+    sandbox = parse(config.pod_infra_container_image or PAUSE_REFERENCE, "pod-infra-container-image")
+    patterns = (*config.pinned_images, sandbox.specific().familiar)
+    return ImageCache(
+        docker, lambda document: is_pinned(document, patterns=patterns, labels=config.pinned_image_labels)
+    )
 
 
 @define(eq=False)
@@ -39,19 +47,16 @@ class Images:
     _clock: IReactorTime
     _configs: DockerConfigs = field(factory=DockerConfigs)
     _mounted: Callable[[], Collection[str]] = field(default=tuple)
-    _cache: ImageCache = field(init=False)
+    _cache: ImageCache = field(
+        kw_only=True, default=Factory(lambda self: image_cache(self._docker, self._config), takes_self=True)
+    )
     _pulls: Pulls = field(init=False)
     _filesystem: ImageFilesystem = field(factory=ImageFilesystem, init=False)
     _log: Logger = field(factory=Logger, init=False)
 
     def __attrs_post_init__(self) -> None:
-        config = self._config
-        sandbox = parse(config.pod_infra_container_image or PAUSE_REFERENCE, "pod-infra-container-image")
-        patterns = (*config.pinned_images, sandbox.specific().familiar)
-        self._cache = ImageCache(
-            self._docker, lambda document: is_pinned(document, patterns=patterns, labels=config.pinned_image_labels)
-        )
-        self._pulls = Pulls(self._docker, self._clock, config.image_pull_progress_deadline, self._refresh_pulled)
+        deadline = self._config.image_pull_progress_deadline
+        self._pulls = Pulls(self._docker, self._clock, deadline, self._refresh_pulled)
 
     # -- Reads
 
@@ -70,8 +75,7 @@ class Images:
 
     def image(self, identifier: str) -> JSONObject | None:
         """Return the engine's document of the image with this id, from the cache; None if there is none."""
-        entry = self.snapshot.images.get(identifier)
-        return entry.inspected if entry is not None else None
+        return self._cache.document(identifier)
 
     def filesystem(self) -> pb.ImageFsInfoResponse:
         """Return the response to ImageFsInfo, see :mod:`criwist.core.images.filesystem`.  Any thread."""
@@ -133,9 +137,7 @@ class Images:
             await self._docker.remove_image(name, force=False, prune=True)
         except NotFound:
             return
-        except FailedPrecondition as error:
-            if not is_image_in_use(error):
-                raise
+        except ImageInUse as error:
             self._log.info("{image} is untagged although a container uses it: {error}", image=name, error=str(error))
             try:
                 await self._docker.remove_image(name, force=True, prune=True)
@@ -147,8 +149,8 @@ class Images:
             await self._docker.remove_image(identifier, force=False, prune=True)
         except NotFound:
             return
-        except FailedPrecondition as error:
-            if not (had_names and is_image_in_use(error)):
+        except ImageInUse:
+            if not had_names:
                 raise
 
     async def _refresh_pulled(self, reference: Reference) -> str:

@@ -17,15 +17,19 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from criwist.core.images.pull_progress import PullProgress
-from criwist.docker.error_responses import is_registry_denial, registry_status
-from criwist.errors import CriwistError, DeadlineExceeded, PermissionDenied, Unavailable
+from criwist.errors import (
+    CriwistError,
+    DeadlineExceeded,
+    PermissionDenied,
+    RegistryDenied,
+    RegistryUnavailable,
+    Unavailable,
+)
 from criwist.interfaces.engine import IDocker, JSONObject
 from criwist.reference import Reference
 
 #: A kubelet recognizes by this beginning of a message that the registry, not the pod, is at fault.
 REGISTRY_UNAVAILABLE = "RegistryUnavailable"
-#: Statuses of a registry, or of a proxy before it, that is unavailable for now.
-_UNAVAILABLE = frozenset({502, 503, 504})
 
 
 @define(eq=False)
@@ -97,9 +101,9 @@ class Pulls:
             raise
         except CriwistError as error:
             self._log.warn("the pull of {image} failed: {error}", image=reference.familiar, error=str(error))
-            if registry_status(error) in _UNAVAILABLE:
+            if isinstance(error, RegistryUnavailable):
                 raise Unavailable(f"{REGISTRY_UNAVAILABLE}: {error}") from error
-            if is_registry_denial(error):
+            if isinstance(error, RegistryDenied):
                 raise PermissionDenied(f"pulling {reference.familiar}: {error}") from error
             raise
         return await self._image_id(reference)

@@ -33,7 +33,7 @@ DEFAULT_ALIAS = "docker"
 
 @define(eq=False)
 class NodeStatus:
-    """Answers the RPCs about the node.  All methods may be called from any thread."""
+    """Answers the RPCs about the node.  Plain methods may be called from any thread."""
 
     _config: Config
     _docker: IDocker
@@ -53,10 +53,8 @@ class NodeStatus:
             runtime_api_version=api_version,
         )
 
-    def status(self, *, verbose: bool) -> pb.StatusResponse:
-        """Return the conditions with reasons, the runtime handlers, and if *verbose* details in ``info``.
-
-        The conditions are RuntimeReady and NetworkReady.
+    def status(self) -> pb.StatusResponse:
+        """Return the conditions with reasons, RuntimeReady and NetworkReady, and the runtime handlers.
 
         :raises NotReady: right after the start, before the first check of the network.  A kubelet takes the node out of
             service when NetworkReady is false once.
@@ -64,15 +62,17 @@ class NodeStatus:
         if self._network.condition_pending:
             raise NotReady("the state of the network", self._network.wait_for_condition, _NETWORK_WITHIN)
         facts: EngineFacts | None = self._docker.facts
-        response = pb.StatusResponse(
+        return pb.StatusResponse(
             status=pb.RuntimeStatus(conditions=[self._runtime_ready(), self._network_ready()]),
             runtime_handlers=_handlers(facts) if facts else (),
             features=pb.RuntimeFeatures(supplemental_groups_policy=True),
         )
-        if verbose:
-            for name, value in self._verbose(facts).items():
-                response.info[name] = json.dumps(value, default=str, sort_keys=True)
-        return response
+
+    async def info(self) -> dict[str, str]:
+        """Return the details of a verbose Status: name to JSON.  On the reactor's thread."""
+        facts: EngineFacts | None = self._docker.facts
+        info = self._details(facts)
+        return {name: json.dumps(value, default=str, sort_keys=True) for name, value in info.items()}
 
     def runtime_config(self) -> pb.RuntimeConfigResponse:
         """Return the engine's cgroup driver.
@@ -99,7 +99,7 @@ class NodeStatus:
             type="NetworkReady", status=condition.ready, reason=condition.reason, message=condition.message
         )
 
-    def _verbose(self, facts: EngineFacts | None) -> dict[str, Any]:
+    def _details(self, facts: EngineFacts | None) -> dict[str, Any]:
         return {
             "criwist": {"version": __version__},
             "config": attrs.asdict(self._config),

@@ -1,6 +1,6 @@
 """The sandbox image: criwist's own, loaded into the engine when it is missing, or one that the operator names.
 
-Whether it is there is asked of the copy of the engine's images, not of the engine: a pod more costs no call.
+Whether the engine has the image is read from the cache of its images, so a further pod costs no call.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from criwist.pause.image import PAUSE_REFERENCE, pause_archive
 
 @define(eq=False)
 class PauseImage:
-    """Sees to the sandbox image.
+    """Loads or pulls the sandbox image.
 
     :param reference: as the operator gave it; ``""``: criwist's own.
     """
@@ -26,15 +26,15 @@ class PauseImage:
     _docker: IDocker
     _images: Images
     _engine: EngineProfile
-    _one: DeferredLock = field(factory=DeferredLock, init=False)
+    _lock: DeferredLock = field(factory=DeferredLock, init=False)
     _log = Logger()
 
     async def ensure(self) -> str:
-        """Make sure that the engine has the image; returns a reference to it.
+        """Load or pull the image if the engine does not have it; return a reference to it.
 
         :raises Unimplemented: criwist's own does not exist for the engine's architecture.
         """
-        async with self._one:  # many pods at once, one load
+        async with self._lock:  # concurrent pods share one load
             if self.reference:
                 await self._images.ensure(self.reference)
                 return self.reference
@@ -44,9 +44,9 @@ class PauseImage:
 
     async def _load(self) -> None:
         archive = pause_archive(self._engine.facts.architecture)
-        await self._docker.load_image(archive, self._loading)
+        await self._docker.load_image(archive, self._log_progress)
         await self._images.refresh()
         self._log.info("loaded the sandbox image {image}", image=PAUSE_REFERENCE)
 
-    def _loading(self, message: JSONObject) -> None:
+    def _log_progress(self, message: JSONObject) -> None:
         self._log.debug("loading {image}: {message}", image=PAUSE_REFERENCE, message=dict(message))

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from attrs import field, frozen
 
 from criwist.api.runtime.v1 import api_pb2 as pb
+from criwist.interfaces.kernel import CgroupWrites
 from criwist.names import ContainerName
-from criwist.translate.cgroup import CgroupWrites
 
 
 @frozen

@@ -51,10 +51,10 @@ class EventFeed:
     _docker: IDocker
     _cache: Cache
     _clock: IReactorTime
-    _connected: Callable[[EngineFacts], Awaitable[None]]
-    _before_use: Callable[[], Awaitable[None]]
-    _after_resync: Callable[[], Awaitable[None]]
-    _image_event: Callable[[JSONObject], None]
+    _connected: Callable[[EngineFacts], Awaitable[None]] = field(kw_only=True)
+    _before_use: Callable[[], Awaitable[None]] = field(kw_only=True)
+    _after_resync: Callable[[], Awaitable[None]] = field(kw_only=True)
+    _image_event: Callable[[JSONObject], None] = field(kw_only=True)
     _running: Deferred[None] | None = field(default=None, init=False)
     _since: str = field(default="", init=False)
     _backoff: float = field(default=MIN_BACKOFF, init=False)

@@ -1,4 +1,4 @@
-"""An image volume as its host path identifies it."""
+"""The image volume at a host path."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from attrs import frozen
 
 @frozen
 class ImageVolume:
-    """An image volume, as its host path tells it."""
+    """An image, or a part of it, that is mounted at a host path."""
 
     image_id: str
-    #: Free of links; ``""``: the whole image.
+    #: Without symbolic links; ``""``: the whole image.
     sub_path: str

@@ -9,18 +9,13 @@ unrelated process, so nothing is reported.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from attrs import define, evolve, field, frozen
 
-from criwist import errors
 from criwist.api.runtime.v1 import api_pb2 as pb
 from criwist.interfaces.engine import JSONObject
-from criwist.kernel.cgroup.limits import Limits
-from criwist.kernel.cgroup.paths import belongs_to, process_cgroup
-from criwist.kernel.cgroup.resources import read_limits, read_unified
-from criwist.kernel.oom_scores import read_oom_score_adj
-from criwist.kernel.process_identity import read_identity
+from criwist.interfaces.kernel import IContainerProcesses, ProcessFacts
 from criwist.translate.cgroup import recorded_writes
 from criwist.translate.engine_json import flag, number, text, text_map
 
@@ -59,38 +54,38 @@ class ObservedStateReader:
         return evolve(state, user=self._users.get(identifier))
 
 
-def read_observed_state(inspected: JSONObject) -> ObservedState:
+def read_observed_state(processes: IContainerProcesses, inspected: JSONObject) -> ObservedState:
     """Read the state of the first process of an inspected container; an empty one unless it runs on this machine."""
-    identifier, pid = text(inspected, "Id"), number(inspected, "State", "Pid")
-    if not flag(inspected, "State", "Running") or pid <= 0 or not belongs_to(pid, identifier):
+    pid = number(inspected, "State", "Pid")
+    if not flag(inspected, "State", "Running") or pid <= 0:
         return ObservedState()
-    host_config = inspected.get("HostConfig") or {}
-    try:
-        identity = read_identity(pid)
-        cgroup = process_cgroup(pid, identifier)
-        limits = read_limits(cgroup, number(host_config, "CpuShares"))
-        unified = read_unified(cgroup, recorded_writes(text_map(inspected, "Config", "Labels")).unified)
-        score = read_oom_score_adj(pid)
-    except errors.NotFound:
-        return ObservedState()  # it has ended since
+    facts = processes.read(
+        pid,
+        text(inspected, "Id"),
+        cpu_shares=number(inspected.get("HostConfig") or {}, "CpuShares"),
+        unified_keys=recorded_writes(text_map(inspected, "Config", "Labels")).unified,
+    )
+    if facts is None:
+        return ObservedState()
     return ObservedState(
-        resources=_resources(limits, unified, score or 0),
-        user=pb.LinuxContainerUser(uid=identity.uid, gid=identity.gid, supplemental_groups=identity.groups),
+        resources=_resources(facts),
+        user=pb.LinuxContainerUser(uid=facts.uid, gid=facts.gid, supplemental_groups=facts.groups),
     )
 
 
-def _resources(limits: Limits, unified: Mapping[str, str], oom_score_adj: int) -> pb.LinuxContainerResources:
+def _resources(facts: ProcessFacts) -> pb.LinuxContainerResources:
     """Return the CRI's message, in which 0 is "no limit" as well as "not specified"."""
+    limits = facts.limits
     return pb.LinuxContainerResources(
         cpu_period=limits.cpu_period or 0,
         cpu_quota=limits.cpu_quota or 0,
         cpu_shares=limits.cpu_shares or 0,
         memory_limit_in_bytes=limits.memory or 0,
         memory_swap_limit_in_bytes=limits.memory_and_swap or 0,
-        oom_score_adj=oom_score_adj,
+        oom_score_adj=facts.oom_score_adj,
         cpuset_cpus=limits.cpuset_cpus,
         cpuset_mems=limits.cpuset_mems,
-        unified=unified,
+        unified=facts.unified,
         hugepage_limits=[
             pb.HugepageLimit(page_size=size, limit=limit) for size, limit in sorted(limits.hugepages.items())
         ],

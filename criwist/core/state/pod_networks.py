@@ -12,19 +12,19 @@ from criwist.interfaces.records import SandboxRecord
 
 @define(eq=False)
 class PodNetworks:
-    """The networks of this node: the one that new pods get, and those that older pods may still be on."""
+    """The networks of this node: the one that new pods get, and those that earlier pods may still have."""
 
     #: By ``IPodNetwork.name``.
     providers: Mapping[str, IPodNetwork]
-    #: Name of the one that new pods get unless they are on the node's own.
+    #: The name of the network that new pods get, unless they use the node's own.
     configured: str
 
     def for_new(self, *, host: bool) -> IPodNetwork:
-        """The provider for a new pod."""
+        """Return the provider for a new pod."""
         return self.providers["host" if host else self.configured]
 
     def recorded(self, record: SandboxRecord | None, network_mode: str) -> IPodNetwork:
-        """The provider that set a pod's network up; without a record, the one that its network mode speaks of."""
+        """Return the provider that set a pod's network up; without a record, the one that fits its network mode."""
         if record is not None and record.network_plugin in self.providers:
             return self.providers[record.network_plugin]
         if network_mode == "host":

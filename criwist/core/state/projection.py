@@ -35,7 +35,7 @@ from criwist.translate.status import (
 _JSON_FILE = "json-file"
 
 
-@define(eq=False)
+@define(eq=False, kw_only=True)
 class Projection:
     """Makes entries.  Call it with an inspected container.
 

@@ -1,39 +1,10 @@
-"""The limits of a cgroup as one value, in the units of cgroup v1 and of the CRI, on every host."""
+"""Values of a cgroup's files, of both versions."""
 
 from __future__ import annotations
 
 import errno
 import os
 import re
-from collections.abc import Mapping
-
-from attrs import field, frozen
-
-
-@frozen
-class Limits:
-    """The limits of one cgroup; those of its parents may be lower.
-
-    None: there is no limit, or the kernel has no such file.
-    """
-
-    #: Microseconds.
-    cpu_period: int | None = None
-    #: Microseconds of CPU in each period.
-    cpu_quota: int | None = None
-    #: 2 to 262144; 1024 by default.
-    cpu_shares: int | None = None
-    #: A list like ``0-2,7``; by default a copy of the parent's on v1, ``""`` on v2.
-    cpuset_cpus: str = ""
-    cpuset_mems: str = ""
-    #: Bytes.
-    memory: int | None = None
-    #: Bytes of memory and swap together.
-    memory_and_swap: int | None = None
-    pids: int | None = None
-    #: Page size, ``2MB``, to bytes.
-    hugepages: Mapping[str, int] = field(factory=dict)
-
 
 #: The file does not exist; the cgroup was removed while the file was open; the controller is off for this cgroup.
 _ABSENT = frozenset({errno.ENOENT, errno.ENODEV, errno.EOPNOTSUPP})

@@ -14,10 +14,11 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 
 from criwist.errors import FailedPrecondition, InvalidArgument, PermissionDenied
+from criwist.interfaces.kernel import CgroupWrites, Limits
 from criwist.kernel.cgroup import v1, v2
-from criwist.kernel.cgroup.limits import Limits, read_value
+from criwist.kernel.cgroup.limits import read_value
 from criwist.kernel.cgroup.paths import Cgroup
-from criwist.translate.cgroup import PIDS_MAX, CgroupWrites
+from criwist.translate.cgroup import PIDS_MAX
 
 #: A controller, and at least one further part: ``memory.high``, ``hugetlb.2MB.max``.  Files without a controller
 #: (``cgroup.kill``, ``cgroup.procs``) are not resources.

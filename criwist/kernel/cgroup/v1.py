@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from criwist.kernel.cgroup.limits import Limits, read_hugepages, read_value
+from criwist.interfaces.kernel import Limits
+from criwist.kernel.cgroup.limits import read_hugepages, read_value
 from criwist.kernel.cgroup.paths import Cgroup
 
 #: Without a limit the kernel shows the largest multiple of the page size, or huge page size, below 2**63; no machine

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 
-from criwist.kernel.cgroup.limits import Limits, read_hugepages, read_value
+from criwist.interfaces.kernel import Limits
+from criwist.kernel.cgroup.limits import read_hugepages, read_value
 from criwist.kernel.cgroup.paths import Cgroup
 
 HUGEPAGE_FILES = ("hugetlb.{size}.max", "hugetlb.{size}.rsvd.max")

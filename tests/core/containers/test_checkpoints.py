@@ -1,4 +1,4 @@
-"""Checkpoints: asked of the engine, packed where kubelet wants them, and nothing left behind."""
+"""Checkpoints: made by the engine, packed at the requested location, without leftovers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import tarfile
 import tempfile
+from functools import partial
 from typing import Any
 
 from attrs import define, field
@@ -24,6 +25,8 @@ from criwist.errors import (
     Unimplemented,
 )
 from criwist.interfaces.engine import EngineFacts
+from criwist.threads import run_to_its_end
+from tests.core.memory_node import NoContainerProcesses
 from tests.doubles.memory_threads import MemoryThreads
 
 ID = "c" * 64
@@ -50,11 +53,11 @@ class Engine:
     asked: list[dict[str, Any]] = field(factory=list)
 
     async def inspect_container(self, container: str) -> dict[str, Any]:
-        """The container."""
+        """Return the container."""
         return self.inspected
 
     async def create_checkpoint(self, container: str, body: dict[str, Any]) -> None:
-        """Take it, after the pause if there is one."""
+        """Write CRIU's images, after the pause if there is one."""
         self.asked.append(body)
         if self.pause is not None:
             await self.pause
@@ -72,7 +75,7 @@ class CheckpointTests(SynchronousTestCase):
     """Checkpoints on an engine in memory."""
 
     def setUp(self) -> None:
-        """A directory for kubelet's archives and one of ours."""
+        """Make a directory for kubelet's archives and one for staging."""
         directory = tempfile.TemporaryDirectory()
         self.addCleanup(directory.cleanup)
         self.staging = f"{directory.name}/checkpoints"
@@ -82,21 +85,23 @@ class CheckpointTests(SynchronousTestCase):
         self.engine = Engine()
         self.clock = Clock()
         threads = MemoryThreads()
-        self.checkpoints = Checkpoints(self.engine, self.clock, threads, threads, self.staging)  # type: ignore[arg-type]
+        in_thread = partial(run_to_its_end, threads, threads)
+        docker: Any = self.engine
+        self.checkpoints = Checkpoints(docker, self.clock, NoContainerProcesses(), in_thread, self.staging)
 
     def take(self, timeout: float = 0, location: str | None = None) -> Deferred[None]:
-        """Take a checkpoint."""
+        """Make a checkpoint."""
         location = self.location if location is None else location
         return Deferred.fromCoroutine(self.checkpoints.checkpoint(ID, location, timeout))
 
     def assertNothingLeft(self) -> None:
-        """No staging, no archive, no timer."""
+        """Assert that there is no staging, no archive and no timer."""
         self.assertEqual(os.listdir(self.staging) if os.path.exists(self.staging) else [], [])
         self.assertEqual(os.listdir(self.kubelet), [])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_archive(self) -> None:
-        """The archive has CRIU's images and says whose they are; only its owner can read it."""
+        """The archive has CRIU's images and describes their container; only its owner can read it."""
         self.successResultOf(self.take())
         [body] = self.engine.asked
         self.assertEqual((body["CheckpointID"], body["Exit"]), ("checkpoint", False))
@@ -110,7 +115,7 @@ class CheckpointTests(SynchronousTestCase):
         self.assertNothingLeft()
 
     def test_not_experimental(self) -> None:
-        """An engine that takes no checkpoints makes the RPC unimplemented, whatever else is wrong."""
+        """With an engine that is not experimental the RPC is Unimplemented, whatever else is wrong."""
         self.engine.facts = EngineFacts()
         self.failureResultOf(self.take(location=""), Unimplemented)
         self.engine.facts = None
@@ -118,20 +123,20 @@ class CheckpointTests(SynchronousTestCase):
         self.assertEqual(self.engine.asked, [])
 
     def test_no_criu(self) -> None:
-        """So does an engine without CRIU, which only trying tells."""
+        """With an engine without CRIU, which its error shows, the RPC is Unimplemented."""
         self.engine.fault = EngineFailure('CRIU version check failed: exec: "criu": executable file not found in $PATH')
         self.failureResultOf(self.take(), Unimplemented)
         self.assertNothingLeft()
 
     def test_criu_fails(self) -> None:
-        """What CRIU cannot dump is told in the engine's words."""
+        """An error of CRIU has the engine's text."""
         self.engine.fault = EngineFailure("criu failed: type DUMP errno 0")
         failure = self.failureResultOf(self.take(), EngineFailure)
         self.assertIn("type DUMP", str(failure.value))
         self.assertNothingLeft()
 
     def test_locations(self) -> None:
-        """The location has to be a file's absolute path in a directory that is there."""
+        """The location must be a file's absolute path in a directory that exists."""
         for location in ("", "relative.tar", self.kubelet, f"{self.kubelet}/none/x.tar"):
             failure = self.failureResultOf(self.take(location=location), InvalidArgument)
             self.assertEqual(failure.value.field, "location")
@@ -139,20 +144,20 @@ class CheckpointTests(SynchronousTestCase):
         self.assertEqual(self.engine.asked, [])
 
     def test_not_running(self) -> None:
-        """A container that does not run has no state to write."""
+        """A container that is not running is a FailedPrecondition."""
         self.engine.inspected |= {"State": {"Running": False}}
         self.failureResultOf(self.take(), FailedPrecondition)
         self.assertNothingLeft()
 
     def test_engine_elsewhere(self) -> None:
-        """An engine that wrote nothing here is on another machine."""
+        """When the engine has written nothing here, the error names the cause: another machine."""
         self.engine.writes = False
         failure = self.failureResultOf(self.take(), FailedPrecondition)
         self.assertIn("another machine", str(failure.value))
         self.assertNothingLeft()
 
     def test_timeout(self) -> None:
-        """When the time is up the engine's call is dropped and the caller is told."""
+        """After the timeout the engine's call is cancelled and the caller gets DeadlineExceeded."""
         for asked, limit in ((7.0, 7.0), (0, DEFAULT_TIMEOUT)):
             self.engine.pause = Deferred()
             taking = self.take(asked)
@@ -163,7 +168,7 @@ class CheckpointTests(SynchronousTestCase):
             self.assertNothingLeft()
 
     def test_caller_gives_up(self) -> None:
-        """A caller that goes away leaves nothing behind."""
+        """A cancelled call leaves nothing behind."""
         self.engine.pause = Deferred()
         taking = self.take()
         taking.cancel()
@@ -171,7 +176,7 @@ class CheckpointTests(SynchronousTestCase):
         self.assertNothingLeft()
 
     def test_disk_full(self) -> None:
-        """An archive that cannot be written is told with its place; what was there stays."""
+        """The error of an archive that cannot be written names its location."""
         os.mkdir(self.staging)
         location = f"/proc/{os.getpid()}/checkpoint.tar"
         failure = self.failureResultOf(self.take(location=location), FailedPrecondition)
@@ -179,7 +184,7 @@ class CheckpointTests(SynchronousTestCase):
         self.assertNothingLeft()
 
     def test_clear(self) -> None:
-        """What a crash left is removed at the start."""
+        """clear() removes what a crash has left, and may be called again."""
         os.makedirs(f"{self.staging}/abc/checkpoint")
         self.checkpoints.clear()
         self.checkpoints.clear()

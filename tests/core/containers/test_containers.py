@@ -1,4 +1,4 @@
-"""Containers: create, start, stop, remove; and their copies in the snapshot."""
+"""Containers: create, start, stop, remove, update; and their entries in the cache."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from twisted.internet.defer import Deferred
 
 from criwist import errors
 from criwist.api.runtime.v1 import api_pb2 as pb
-from tests.core.sandboxes.test_sandboxes import PodsTestCase
+from tests.core.memory_node import NodeTestCase
 from tests.doubles.memory_processes import Program
 
 
-class ContainersTests(PodsTestCase):
-    """Who writes reads what was written."""
+class ContainersTests(NodeTestCase):
+    """Containers of one sandbox on a node in memory."""
 
     def setUp(self) -> None:
         super().setUp()
         self.sandbox_id = self.run_pod()
 
     def create(self, name: str = "main") -> str:
-        """Create a container."""
+        """Create a container; return its id."""
         config = self.node.container_config(name)
         created = self.node.run(self.node.containers.create(self.sandbox_id, config, self.node.sandbox_config()))
         container_id: str = self.successResultOf(created)
         return container_id
 
     def state(self, container_id: str) -> int:
-        """Its state as a List would tell it."""
+        """Return the container's state in the cache."""
         return self.node.cache.current().container(container_id).state
 
     def test_states(self) -> None:
-        """Each step shows in the snapshot before it is answered."""
+        """When an RPC returns, the cache has the state that it has led to."""
         container_id = self.create()
         self.assertEqual(self.state(container_id), pb.CONTAINER_CREATED)
         self.successResultOf(self.node.run(self.node.containers.start(container_id)))
@@ -42,19 +42,19 @@ class ContainersTests(PodsTestCase):
         self.assertEqual(self.node.cache.current().containers, {})
 
     def test_log_is_followed_before_the_start(self) -> None:
-        """Nothing that the first instruction writes can be missed, and the file outlives the container."""
+        """The log is followed before the engine starts the container, and forgotten after the removal."""
         held = self.node.docker.hold("POST /containers/.*/start")
         container_id = self.create()
         starting = self.node.run(self.node.containers.start(container_id))
-        self.assertEqual([what for what, _ in self.node.logs.noted], ["follow"])
+        self.assertEqual([what for what, _ in self.node.logs.calls], ["follow"])
         held.release()
         self.node.settle()
         self.successResultOf(starting)
         self.successResultOf(self.node.run(self.node.containers.remove(container_id)))
-        self.assertEqual(self.node.logs.noted[-1], ("forget", container_id))
+        self.assertEqual(self.node.logs.calls[-1], ("forget", container_id))
 
     def test_exit_waits_for_the_log(self) -> None:
-        """A container that ended is EXITED when its log is complete, not before."""
+        """A container is EXITED when its log is complete, not before."""
         container_id = self.run_container(self.sandbox_id)
         self.node.logs.settling = Deferred()
         self.node.docker.end("k8s_main_pod_default_uid-pod_0")
@@ -65,7 +65,7 @@ class ContainersTests(PodsTestCase):
         self.assertEqual(self.state(container_id), pb.CONTAINER_EXITED)
 
     def test_short_container_waits_for_the_log_too(self) -> None:
-        """A container that ends while it is being started is not EXITED before its log is complete either."""
+        """A container that ends while StartContainer is running is EXITED when its log is complete, not before."""
         container_id = self.create()
         self.node.docker.programs[()] = Program(exit_code=0)
         self.node.logs.settling = Deferred()
@@ -77,36 +77,36 @@ class ContainersTests(PodsTestCase):
         self.assertEqual(self.state(container_id), pb.CONTAINER_EXITED)
 
     def test_unknown_sandbox(self) -> None:
-        """A container needs a sandbox that exists."""
+        """Creating a container in an unknown sandbox is NotFound."""
         self.sandbox_id = "0" * 64
         config = self.node.container_config()
         failed = self.node.run(self.node.containers.create(self.sandbox_id, config, self.node.sandbox_config()))
         self.failureResultOf(failed, errors.NotFound)
 
     def test_stopped_sandbox(self) -> None:
-        """A container needs a sandbox that runs."""
-        self.successResultOf(self.node.run(self.node.pods.stop(self.sandbox_id)))
+        """Creating a container in a stopped sandbox is a FailedPrecondition."""
+        self.successResultOf(self.node.run(self.node.sandboxes.stop(self.sandbox_id)))
         config = self.node.container_config()
         failed = self.node.run(self.node.containers.create(self.sandbox_id, config, self.node.sandbox_config()))
         self.failureResultOf(failed, errors.FailedPrecondition)
 
     def test_leftover_name(self) -> None:
-        """A container that was created and never answered for gives its name up to the next attempt."""
+        """A container that is not running is replaced by the next one of the same name."""
         first = self.create()
         second = self.create()
         self.assertNotEqual(first, second)
         self.assertEqual(list(self.node.cache.current().containers), [second])
 
     def test_running_holder_keeps_its_name(self) -> None:
-        """A running container of the wanted name is no leftover."""
+        """A running container keeps its name: creating another one is AlreadyExists."""
         container_id = self.run_container(self.sandbox_id)
         config = self.node.container_config()
         failed = self.node.run(self.node.containers.create(self.sandbox_id, config, self.node.sandbox_config()))
         self.failureResultOf(failed, errors.AlreadyExists)
         self.assertEqual(self.state(container_id), pb.CONTAINER_RUNNING)
 
-    def test_drop_of_what_nobody_has(self) -> None:
-        """A capability that the engine refuses to drop, as it does not have it, does not stop the container."""
+    def test_drop_of_an_unavailable_capability(self) -> None:
+        """A capability that the engine does not have need not be dropped: the container is created without it."""
         config = self.node.container_config()
         config.linux.security_context.capabilities.drop_capabilities.extend(["BPF", "KILL"])
         self.node.docker.fail("POST /containers/create", 400, 'invalid CapDrop: unknown capability: "CAP_BPF"')
@@ -115,14 +115,14 @@ class ContainersTests(PodsTestCase):
         self.assertEqual(container.host_config["CapDrop"], ["CAP_KILL"])
 
     def test_other_bad_parameters(self) -> None:
-        """What else the engine refuses to create stays refused."""
+        """A rejection that names a capability which was not requested is passed on."""
         config = self.node.container_config()
         self.node.docker.fail("POST /containers/create", 400, 'invalid CapDrop: unknown capability: "CAP_BPF"')
         created = self.node.run(self.node.containers.create(self.sandbox_id, config, self.node.sandbox_config()))
         self.failureResultOf(created, errors.InvalidArgument)
 
     def test_update_before_the_start(self) -> None:
-        """What has no place before the start is refused, not lost; what the engine keeps is changed."""
+        """Before the start, changes that only a running container takes are rejected; the engine's are made."""
         container_id = self.create()
         for field, fields in (
             ("linux.hugepage_limits[2MB]", {"hugepage_limits": [pb.HugepageLimit(page_size="2MB", limit=1 << 21)]}),
@@ -136,20 +136,20 @@ class ContainersTests(PodsTestCase):
         self.assertEqual(shares, 512)
 
     def update(self, container_id: str, **resources: Any) -> Deferred[Any]:
-        """UpdateContainerResources."""
+        """Call UpdateContainerResources."""
         linux = pb.LinuxContainerResources(**resources)
         updating: Deferred[Any] = self.node.run(self.node.containers.update(container_id, linux, {}))
         return updating
 
     def test_failed_start(self) -> None:
-        """A start that fails tells the engine's words."""
+        """The error of a failed start has the engine's text."""
         container_id = self.create()
         self.node.docker.fail("POST /containers/.*/start", 400, 'exec: "nope": executable file not found in $PATH')
         failed = self.node.run(self.node.containers.start(container_id))
         self.assertIn("nope", str(self.failureResultOf(failed).value))
 
     def test_idempotent_ends(self) -> None:
-        """Stopping and removing what is not there, or is stopped, is success."""
+        """Stopping and removing a stopped, a removed or an unknown container succeeds."""
         container_id = self.run_container(self.sandbox_id)
         for identifier in (container_id, container_id, "unknown"):
             self.successResultOf(self.node.run(self.node.containers.stop(identifier, 0)))
@@ -157,7 +157,7 @@ class ContainersTests(PodsTestCase):
             self.successResultOf(self.node.run(self.node.containers.remove(identifier)))
 
     def test_long_stop_does_not_block_removal(self) -> None:
-        """A container in a long grace can be removed, and the stop then succeeds too."""
+        """A container in a long grace can be removed; the pending stop then succeeds."""
         self.node.docker.programs[()] = Program(ignores=frozenset({"TERM"}))
         container_id = self.run_container(self.sandbox_id)
         stopping = self.node.run(self.node.containers.stop(container_id, 600))

@@ -1,4 +1,4 @@
-"""Reading the accounts of images."""
+"""The users and groups of images, and the files that they are read from."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ID = "sha256:" + "a" * 64
 
 
 def tar(name: str, content: bytes = b"", *, link: str = "", kind: bytes = tarfile.REGTYPE) -> bytes:
-    """An archive of one entry, as the engine makes it."""
+    """Return an archive of one entry, as the engine makes it."""
     entry = tarfile.TarInfo(name)
     entry.type, entry.linkname, entry.size = (tarfile.SYMTYPE if link else kind), link, len(content)
     buffer = io.BytesIO()
@@ -33,7 +33,7 @@ def tar(name: str, content: bytes = b"", *, link: str = "", kind: bytes = tarfil
 
 @define
 class Engine:
-    """One image, whose files are archives by path; and the containers that were made of it."""
+    """One image, whose files are archives by path, and the containers that were created from it."""
 
     files: Mapping[str, bytes]
     user: str = ""
@@ -42,11 +42,11 @@ class Engine:
     label: str = ""
 
     async def inspect_image(self, reference: str) -> JSONObject:
-        """The image, under any reference."""
+        """Return the image, for any reference."""
         return {"Id": ID, "Config": {"User": self.user}}
 
     async def create_container(self, name: str, body: JSONObject) -> str:
-        """A container of the image; it must not look like one of kubelet's."""
+        """Create a container of the image, whose name must not be one of kubelet's containers."""
         assert body["Image"] == ID
         assert not name.startswith("k8s_")
         ((key, value),) = body["Labels"].items()
@@ -56,38 +56,38 @@ class Engine:
         return name
 
     async def archive(self, container: str, path: str) -> bytes:
-        """What is at *path*."""
+        """Return the archive of *path*."""
         assert container in self.alive
         if path not in self.files:
             raise NotFound("container", container)
         return self.files[path]
 
     async def has_path(self, container: str, path: str) -> bool:
-        """Whether there is anything at *path*."""
+        """Return whether *path* exists."""
         assert container in self.alive
         return path in self.files
 
     async def containers(self, filters: Mapping[str, Sequence[str]]) -> Sequence[JSONObject]:
-        """Containers with the label."""
+        """Return the containers with the label."""
         return [{"Id": name} for name in self.alive if filters == {"label": [self.label]}]
 
     async def remove_container(self, container: str, *, force: bool, volumes: bool) -> None:
-        """Remove, volumes included."""
+        """Remove a container, with its volumes."""
         assert volumes
         self.alive.remove(container)
 
 
 def image_accounts(engine: Engine) -> ImageUsers:
-    """Of this engine."""
+    """Return the users of this engine's images."""
     docker: Any = engine
     return ImageUsers(docker, ImageFiles(docker))
 
 
 class AccountsOfImages(SynchronousTestCase):
-    """What is read, and what is left."""
+    """ImageUsers reads two files of an image and leaves no container."""
 
     def read(self, files: Mapping[str, bytes], **fields: Any) -> tuple[Deferred[Accounts], Engine]:
-        """Ask for the accounts of an image with these files."""
+        """Read the accounts of an image with these files."""
         engine = Engine(files, **fields)
         return Deferred.fromCoroutine(image_accounts(engine).of("image")), engine
 
@@ -99,12 +99,12 @@ class AccountsOfImages(SynchronousTestCase):
         self.assertEqual((len(engine.made), engine.alive), (1, []))
 
     def test_no_files(self) -> None:
-        """An image from scratch knows nobody."""
+        """An image without the files has no accounts."""
         accounts, _ = self.read({})
         self.assertEqual(self.successResultOf(accounts), Accounts())
 
     def test_links(self) -> None:
-        """Links are followed inside the image, relative ones from where they are."""
+        """Links are followed inside the image; a relative one starts at the link's directory."""
         files = {
             "/etc/passwd": tar("passwd", link="../usr/share/passwd"),
             "/usr/share/passwd": tar("passwd", link="/accounts/passwd"),
@@ -114,29 +114,29 @@ class AccountsOfImages(SynchronousTestCase):
         self.assertEqual(self.successResultOf(accounts).passwd, PASSWD)
 
     def test_links_without_end(self) -> None:
-        """A circle of links is an error, and no container is left."""
+        """A loop of links is an error, and no container is left."""
         accounts, engine = self.read({"/etc/passwd": tar("passwd", link="passwd")})
         self.failureResultOf(accounts, FailedPrecondition)
         self.assertEqual(engine.alive, [])
 
     def test_odd_things(self) -> None:
-        """A directory in the place of a file is no file."""
+        """A directory in the place of a file is read as an empty file."""
         accounts, _ = self.read({"/etc/passwd": tar("passwd", kind=tarfile.DIRTYPE)})
         self.assertEqual(self.successResultOf(accounts).passwd, b"")
 
     def test_too_long(self) -> None:
-        """A file that nobody should hold in memory is refused."""
+        """A file that is too long for memory is rejected."""
         accounts, _ = self.read({"/etc/passwd": tar("passwd", b"x" * (2 << 20))})
         self.failureResultOf(accounts, FailedPrecondition)
 
     def test_no_archive(self) -> None:
-        """An answer that is no archive is the engine's fault."""
+        """A response that is not an archive is an EngineFailure."""
         accounts, engine = self.read({"/etc/passwd": b"<html>"})
         self.failureResultOf(accounts, EngineFailure)
         self.assertEqual(engine.alive, [])
 
     def test_once_for_an_image(self) -> None:
-        """Many containers of an image are made at once; its files are read once."""
+        """Concurrent calls for one image read its files once."""
         engine = Engine({"/etc/passwd": tar("passwd", PASSWD)})
         accounts = image_accounts(engine)
         asked = [Deferred.fromCoroutine(accounts.of(name)) for name in ("image", ID, "image:tag")]
@@ -145,10 +145,10 @@ class AccountsOfImages(SynchronousTestCase):
 
 
 class FilesOfImages(SynchronousTestCase):
-    """What is there, and what is left."""
+    """ImageFiles looks up paths in an image and leaves no container."""
 
     def test_paths(self) -> None:
-        """A path is looked for from the image's root, and no container is left."""
+        """A path is relative to the image's root, and no container is left."""
         engine = Engine({"/models/one": b""})
         docker: Any = engine
         files = ImageFiles(docker)
@@ -158,7 +158,7 @@ class FilesOfImages(SynchronousTestCase):
         self.assertEqual((len(engine.made), engine.alive), (3, []))
 
     def test_left_by_a_crash(self) -> None:
-        """What a crash left is removed at the next start."""
+        """clear() removes the containers that a crash has left."""
         engine = Engine({})
         docker: Any = engine
         files = ImageFiles(docker)

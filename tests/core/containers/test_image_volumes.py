@@ -1,8 +1,8 @@
-"""Image volumes: mounted before the container, released after it, known again after a crash."""
+"""Image volumes: mounted before the container, released after it, found again after a crash."""
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from attrs import define, field
@@ -12,6 +12,7 @@ from zope.interface.verify import verifyObject
 
 from criwist.core.containers.image_volumes import ImageVolumes
 from criwist.core.state.image_volume import ImageVolume
+from criwist.docker.overlay_layers import overlay_layers
 from criwist.errors import FailedPrecondition, InvalidArgument, NotFound
 from criwist.interfaces.kernel import ILayerMounts
 from tests.doubles.memory_mounts import MemoryLayerMounts
@@ -26,38 +27,38 @@ _INSPECTED = {
 
 
 @define
-class Inspections:
-    """The one call of IDocker that image volumes need."""
+class Layers:
+    """The one call of IDocker that image volumes need, made of inspected images as the client does it."""
 
     images: dict[str, dict[str, Any]] = field(factory=lambda: dict(_INSPECTED))
     pause: Deferred[None] | None = None
 
-    async def inspect_image(self, reference: str) -> dict[str, Any]:
-        """The image, after the pause if there is one."""
+    async def image_layers(self, reference: str) -> Sequence[str]:
+        """Return the layers, after the pause if there is one."""
         if self.pause is not None:
             await self.pause
         if reference not in self.images:
             raise NotFound("image", reference)
-        return self.images[reference]
+        return overlay_layers(self.images[reference])
 
 
 class ImageVolumesTests(SynchronousTestCase):
     """ImageVolumes on a mount table in memory."""
 
     def setUp(self) -> None:
-        """Two images, one of three layers, one of one."""
+        """Make two images, one of three layers, one of one."""
         files = {"/l/top": frozenset({"models"}), "/l/mid": frozenset({"bin/tool"}), "/l/low": frozenset[str]()}
         self.mounts = MemoryLayerMounts("/root/image-volumes", files | {"/l/other": frozenset[str]()})
         verifyObject(ILayerMounts, self.mounts)
-        self.docker = Inspections()
+        self.docker = Layers()
         self.volumes = self.restarted()
 
     def restarted(self) -> ImageVolumes:
-        """Image volumes of a process that knows nothing yet."""
+        """Return the image volumes of a new process."""
         return ImageVolumes(self.docker, self.mounts, "/root/image-volumes/")  # type: ignore[arg-type]
 
     def result(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        """What it returns."""
+        """Return the coroutine's result."""
         return self.successResultOf(Deferred.fromCoroutine(coroutine))
 
     def test_prepare(self) -> None:
@@ -67,22 +68,22 @@ class ImageVolumesTests(SynchronousTestCase):
         self.assertEqual(self.volumes.in_use(), {ONE})
 
     def test_sub_path(self) -> None:
-        """The path of a sub path is one inside the tree, and can be told from it."""
+        """The host path of a sub path is inside the tree, and volume_at() returns the sub path for it."""
         path = self.result(self.volumes.prepare(CONTAINER, 0, ONE, "bin/tool"))
         self.assertEqual(path, f"/root/image-volumes/{CONTAINER}/0/bin/tool")
         self.assertEqual(self.volumes.volume_at(path), ImageVolume(ONE, "bin/tool"))
         self.assertEqual(self.volumes.volume_at(f"/root/image-volumes/{CONTAINER}/0"), ImageVolume(ONE, ""))
 
     def test_sub_path_after_a_restart(self) -> None:
-        """What is mounted is known as soon as it has been looked for, before it is known who still needs it."""
+        """After read_mounts() the volumes of an earlier process are known, before reconcile()."""
         path = self.result(self.volumes.prepare(CONTAINER, 0, ONE, "bin/tool"))
         volumes = self.restarted()
         self.assertIsNone(volumes.volume_at(path))
-        self.result(volumes.take_stock())
+        self.result(volumes.read_mounts())
         self.assertEqual(volumes.volume_at(path), ImageVolume(ONE, "bin/tool"))
 
     def test_volume_at_other_paths(self) -> None:
-        """Other paths, near or far, are no image volumes."""
+        """volume_at() returns None for all other paths."""
         self.result(self.volumes.prepare(CONTAINER, 0, ONE))
         for path in (
             "",
@@ -98,7 +99,7 @@ class ImageVolumesTests(SynchronousTestCase):
             self.assertIsNone(self.volumes.volume_at(path))
 
     def test_missing_sub_path(self) -> None:
-        """A sub path that the image does not have is an error of the request."""
+        """A sub path that the image does not have is an InvalidArgument."""
         failure = self.failureResultOf(
             Deferred.fromCoroutine(self.volumes.prepare(CONTAINER, 0, ONE, "nothing")), InvalidArgument
         )
@@ -107,7 +108,7 @@ class ImageVolumesTests(SynchronousTestCase):
         self.assertEqual(self.mounts.trees, {})
 
     def test_prepare_again(self) -> None:
-        """The same volume again is mounted once; another image takes the place of the first."""
+        """The same volume is mounted once; another image replaces the first."""
         self.result(self.volumes.prepare(CONTAINER, 0, ONE))
         self.result(self.volumes.prepare(CONTAINER, 0, ONE))
         self.result(self.volumes.prepare(CONTAINER, 0, TWO))
@@ -115,7 +116,7 @@ class ImageVolumesTests(SynchronousTestCase):
         self.assertEqual(self.volumes.in_use(), {TWO})
 
     def test_release(self) -> None:
-        """All volumes of the container go, and only those; again is no error."""
+        """release() unmounts the volumes of one container only, and is idempotent."""
         for container, index in ((CONTAINER, 0), (CONTAINER, 1), (CONTAINER + "0", 0)):
             self.result(self.volumes.prepare(container, index, ONE))
         self.result(self.volumes.release(CONTAINER))
@@ -137,7 +138,7 @@ class ImageVolumesTests(SynchronousTestCase):
         self.assertEqual(self.volumes.in_use(), frozenset())
 
     def test_in_use_from_the_beginning(self) -> None:
-        """An image is protected before the engine is asked about it, and no more when the caller gives up."""
+        """An image is in use before the first request to the engine, and no more after a cancellation."""
         self.docker.pause = Deferred()
         preparing = Deferred.fromCoroutine(self.volumes.prepare(CONTAINER, 0, ONE))
         self.assertEqual(self.volumes.in_use(), {ONE})
@@ -146,7 +147,7 @@ class ImageVolumesTests(SynchronousTestCase):
         self.assertEqual(self.volumes.in_use(), frozenset())
 
     def test_other_image_stores(self) -> None:
-        """An engine that does not keep layers where they could be mounted is refused with the reason."""
+        """With an engine whose layers cannot be mounted, the error has the reason."""
         for driver in ({"Name": "overlayfs", "Data": None}, {"Name": "vfs", "Data": {}}, None, {"Name": "overlay2"}):
             self.docker.images["x"] = {"Id": "x", "GraphDriver": driver}
             failure = self.failureResultOf(
@@ -155,7 +156,7 @@ class ImageVolumesTests(SynchronousTestCase):
             self.assertIn("image volumes", str(failure.value))
 
     def test_restart(self) -> None:
-        """After a restart, trees of containers that are known stay and their images are in use; others go."""
+        """After a restart, reconcile() keeps the trees of known containers and unmounts the others."""
         self.result(self.volumes.prepare(CONTAINER, 0, ONE))
         self.result(self.volumes.prepare("k8s_gone_pod_ns_uid_0", 0, TWO))
         volumes = self.restarted()
@@ -166,7 +167,7 @@ class ImageVolumesTests(SynchronousTestCase):
         self.assertEqual(self.mounts.trees, {})
 
     def test_reconcile_goes_on(self) -> None:
-        """A tree that cannot be taken away does not keep the others, and stays in use."""
+        """A tree that cannot be unmounted stays in use, and the others are unmounted."""
 
         class Stuck(MemoryLayerMounts):
             async def unmount(self, place: str) -> None:
@@ -181,6 +182,6 @@ class ImageVolumesTests(SynchronousTestCase):
         self.assertEqual(volumes.in_use(), {ONE})
 
     def test_container_names(self) -> None:
-        """A name that would lead out of the directory is refused."""
+        """A name that would lead out of the directory is rejected."""
         for name in ("", "..", "a/b", "a\0"):
             self.failureResultOf(Deferred.fromCoroutine(self.volumes.prepare(name, 0, ONE)), InvalidArgument)

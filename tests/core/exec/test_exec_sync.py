@@ -6,11 +6,11 @@ from twisted.internet.defer import Deferred
 
 from criwist import errors
 from criwist.core.exec.exec_sync import OUTPUT_GRACE, OUTPUT_LIMIT, ExecResult
-from tests.core.sandboxes.test_sandboxes import PodsTestCase
+from tests.core.memory_node import NodeTestCase
 from tests.doubles.memory_processes import Program
 
 
-class ExecSyncTests(PodsTestCase):
+class ExecSyncTests(NodeTestCase):
     """Commands in a container of a node in memory."""
 
     def setUp(self) -> None:
@@ -20,7 +20,7 @@ class ExecSyncTests(PodsTestCase):
     def result(self, command: str, program: Program, timeout: float = 0) -> Deferred[ExecResult]:
         """Run *command*, whose behaviour is *program*."""
         self.node.docker.programs[(command,)] = program
-        return self.node.run(self.node.execs.run(self.container_id, [command], timeout))
+        return self.node.run(self.node.exec_sync.run(self.container_id, [command], timeout))
 
     def test_output_and_exit_code(self) -> None:
         """The result has stdout, stderr and the exit code."""
@@ -50,7 +50,7 @@ class ExecSyncTests(PodsTestCase):
     def test_timeout_kills(self) -> None:
         """At the timeout the process is killed on the host, and the caller gets DeadlineExceeded."""
         self.node.docker.programs[("hang",)] = Program(exit_code=None)
-        hanging = self.node.run(self.node.execs.run(self.container_id, ["hang"], 5))
+        hanging = self.node.run(self.node.exec_sync.run(self.container_id, ["hang"], 5))
         self.assertNoResult(hanging)
         self.node.clock.advance(5)
         self.node.settle()
@@ -60,7 +60,7 @@ class ExecSyncTests(PodsTestCase):
     def test_caller_goes_away(self) -> None:
         """The command of a caller that cancels is killed too."""
         self.node.docker.programs[("hang",)] = Program(exit_code=None)
-        hanging = self.node.run(self.node.execs.run(self.container_id, ["hang"], 0))
+        hanging = self.node.run(self.node.exec_sync.run(self.container_id, ["hang"], 0))
         hanging.cancel()
         self.node.settle()
         self.failureResultOf(hanging)
@@ -70,9 +70,9 @@ class ExecSyncTests(PodsTestCase):
         """A container that does not run is FailedPrecondition."""
         self.successResultOf(self.node.run(self.node.containers.stop(self.container_id, 0)))
         self.failureResultOf(
-            self.node.run(self.node.execs.run(self.container_id, ["true"], 0)), errors.FailedPrecondition
+            self.node.run(self.node.exec_sync.run(self.container_id, ["true"], 0)), errors.FailedPrecondition
         )
 
     def test_unknown_container(self) -> None:
         """An unknown container is NotFound."""
-        self.failureResultOf(self.node.run(self.node.execs.run("nope", ["true"], 0)), errors.NotFound)
+        self.failureResultOf(self.node.run(self.node.exec_sync.run("nope", ["true"], 0)), errors.NotFound)

@@ -12,7 +12,7 @@ from zope.interface.verify import verifyObject
 from criwist import errors
 from criwist.core.exec.streaming_runtime import StreamingRuntime
 from criwist.interfaces.streaming import IStreamingRuntime, RemoteCommand
-from tests.core.sandboxes.test_sandboxes import PodsTestCase
+from tests.core.memory_node import NodeTestCase
 from tests.doubles.memory_processes import Process, Program
 
 
@@ -30,7 +30,7 @@ class Output(Protocol):
         self.ended.callback(None)
 
 
-class StreamingRuntimeTests(PodsTestCase):
+class StreamingRuntimeTests(NodeTestCase):
     """Exec, attach and port-forward."""
 
     def setUp(self) -> None:
@@ -41,7 +41,12 @@ class StreamingRuntimeTests(PodsTestCase):
         self.hung_up: list[int] = []
         node = self.node
         self.streams = StreamingRuntime(
-            node.docker.client, node.cache, node.feed, self._connect, self.hung_up.append, node.clock
+            node.docker.client,
+            node.core.cache,
+            node.core.feed,
+            node.clock,
+            connect=self._connect,
+            hang_up=self.hung_up.append,
         )
 
     async def _connect(self, pid: int, port: int) -> socket.socket:
@@ -108,7 +113,7 @@ class StreamingRuntimeTests(PodsTestCase):
         self.failure(self.streams.admit_port_forward("f" * 64), errors.NotFound)
         self.result(self.node.containers.stop(self.container_id, 0))
         self.failure(self.streams.admit_exec(self.command("ls", stdout=True)), errors.FailedPrecondition)
-        self.result(self.node.pods.stop(self.sandbox_id))
+        self.result(self.node.sandboxes.stop(self.sandbox_id))
         self.failure(self.streams.admit_port_forward(self.sandbox_id), errors.FailedPrecondition)
 
     # -- Exec
@@ -245,5 +250,5 @@ class StreamingRuntimeTests(PodsTestCase):
         connected.close()
         pid = self.node.cache.snapshot.sandbox(self.sandbox_id).pid
         self.assertEqual(self.connected, [(pid, 80)])
-        self.result(self.node.pods.stop(self.sandbox_id))
+        self.result(self.node.sandboxes.stop(self.sandbox_id))
         self.failure(self.streams.connect_port(self.sandbox_id, 80), errors.FailedPrecondition)

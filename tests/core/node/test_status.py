@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from criwist.config import Config
-from criwist.core.node.status import NodeStatus
 from criwist.core.state.not_ready import NotReady
-from tests.core.sandboxes.test_sandboxes import PodsTestCase
+from tests.core.memory_node import NodeTestCase
 
 
-class StatusTests(PodsTestCase):
+class StatusTests(NodeTestCase):
     """Status of a node in memory."""
 
     def setUp(self) -> None:
         super().setUp()
-        node = self.node
-        self.status = NodeStatus(Config(), node.docker.client, node.engine, node.cache, node.network)
+        self.status = self.node.core.node_status
 
     def conditions(self) -> dict[str, bool]:
         """Return the conditions by type."""
-        return {each.type: each.status for each in self.status.status(verbose=False).status.conditions}
+        return {each.type: each.status for each in self.status.status().status.conditions}
 
     def test_ready(self) -> None:
         """With the engine connected and the network ready, both conditions are true."""

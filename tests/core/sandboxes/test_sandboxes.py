@@ -5,84 +5,65 @@ from __future__ import annotations
 import os
 
 from twisted.internet.defer import Deferred
-from twisted.trial.unittest import SynchronousTestCase
 
 from criwist import errors
 from criwist.api.runtime.v1 import api_pb2 as pb
 from criwist.core.state.not_ready import NotReady
-from tests.core.memory_node import MemoryNode
+from tests.core.memory_node import NodeTestCase
 
 
-class PodsTestCase(SynchronousTestCase):
-    """A node that serves."""
-
-    def setUp(self) -> None:
-        self.node = MemoryNode()
-        self.addCleanup(self.node.close)
-        self.node.start()
-
-    def run_pod(self, name: str = "pod") -> str:
-        """Run a pod; returns its id."""
-        return self.successResultOf(self.node.run(self.node.pods.run(self.node.sandbox_config(name), "")))
-
-    def run_container(self, sandbox_id: str, name: str = "main") -> str:
-        """Create and start a container."""
-        config = self.node.container_config(name)
-        container_id: str = self.successResultOf(
-            self.node.run(self.node.containers.create(sandbox_id, config, self.node.sandbox_config()))
-        )
-        self.successResultOf(self.node.run(self.node.containers.start(container_id)))
-        return container_id
+class SandboxTestCase(NodeTestCase):
+    """Sandboxes on a node in memory."""
 
     def assert_nothing_left(self) -> None:
-        """No container, no network, no record, no file."""
+        """Assert that there is no container, no network, no record, no entry and no lock."""
         self.assertEqual(self.node.docker.containers.listed({}), [])
-        self.assertEqual(self.node.network.given, {})
+        self.assertEqual(self.node.network.assigned, {})
         self.assertEqual(list(self.node.records.identifiers()), [])
         self.assertEqual(self.node.cache.snapshot.sandboxes, {})
-        self.assertEqual(len(self.node.locks), 0)
+        self.assertEqual(len(self.node.core.locks), 0)
 
 
-class RunTests(PodsTestCase):
-    """A sandbox is all there or not at all."""
+class RunTests(SandboxTestCase):
+    """RunPodSandbox makes a whole sandbox or nothing."""
 
     def test_ready_with_its_address(self) -> None:
-        """A pod that was run is ready, has its network's address, and is in the snapshot before the answer."""
+        """A new sandbox is ready, has its network's address, and is in the snapshot when the call returns."""
         sandbox_id = self.run_pod()
         entry = self.node.cache.current().sandbox(sandbox_id)
         status = pb.PodSandboxStatus.FromString(entry.status)
         self.assertEqual((entry.ready, status.network.ip), (True, "10.1.0.1"))
 
     def test_failed_network_leaves_nothing(self) -> None:
-        """When the network fails, its error is told and nothing is left."""
+        """When the network fails, the caller gets its error and nothing is left."""
         self.node.network.failing = True
-        failed = self.node.run(self.node.pods.run(self.node.sandbox_config(), ""))
+        failed = self.node.run(self.node.sandboxes.run(self.node.sandbox_config(), ""))
         self.failureResultOf(failed, errors.PluginFailure)
         self.assert_nothing_left()
 
     def test_failed_start_leaves_nothing(self) -> None:
         """When the pause cannot be started, nothing is left."""
         self.node.docker.fail("POST /containers/.*/start", 500, "no such runtime")
-        failed = self.node.run(self.node.pods.run(self.node.sandbox_config(), ""))
+        failed = self.node.run(self.node.sandboxes.run(self.node.sandbox_config(), ""))
         self.failureResultOf(failed, errors.EngineFailure)
         self.assert_nothing_left()
 
     def test_pause_that_cannot_be_removed(self) -> None:
-        """A pause that the engine does not remove, of a set-up that failed, is never taken for a pod that is ready."""
+        """After a failed set-up, a pause that the engine cannot remove is never a ready sandbox."""
         self.node.network.failing = True
         self.node.docker.fail("DELETE /containers/.*", 500, "device is busy")
-        failed = self.node.run(self.node.pods.run(self.node.sandbox_config(), ""))
+        failed = self.node.run(self.node.sandboxes.run(self.node.sandbox_config(), ""))
         self.failureResultOf(failed, errors.PluginFailure)
         (left,) = self.node.docker.containers.listed({})
         self.node.restart()
         self.assertFalse(self.node.cache.current().sandbox(left.id).ready)
-        self.successResultOf(self.node.run(self.node.pods.remove(left.id)))
+        self.successResultOf(self.node.run(self.node.sandboxes.remove(left.id)))
         self.assert_nothing_left()
 
     def test_cancellation_leaves_nothing(self) -> None:
-        """A caller that goes away in the middle leaves nothing."""
+        """A call that is cancelled in the middle leaves nothing."""
         held = self.node.docker.hold("POST /containers/.*/start")
-        under_way = self.node.run(self.node.pods.run(self.node.sandbox_config(), ""))
+        under_way = self.node.run(self.node.sandboxes.run(self.node.sandbox_config(), ""))
         under_way.cancel()
         held.release()
         self.node.settle()
@@ -90,7 +71,7 @@ class RunTests(PodsTestCase):
         self.assert_nothing_left()
 
     def test_oom_score_is_learned(self) -> None:
-        """An engine that may not lower oom scores refuses once; the pod runs all the same, and later ones at once."""
+        """An engine that may not lower oom scores fails once; criwist tries again with a floor of 0 and keeps it."""
         self.node.docker.fail("POST /containers/.*/start", 500, "can't get final child's PID from pipe: EOF")
         sandbox_id = self.run_pod()
         self.assertTrue(self.node.cache.current().sandbox(sandbox_id).ready)
@@ -98,100 +79,100 @@ class RunTests(PodsTestCase):
         self.assertEqual(len(self.node.docker.containers.listed({})), 1)
 
     def test_same_name_twice_is_refused(self) -> None:
-        """A second sandbox of the same name and attempt as a ready one is refused and harms nothing."""
+        """A second sandbox of the same name and attempt as a ready one is rejected; the first stays ready."""
         sandbox_id = self.run_pod()
-        again = self.node.run(self.node.pods.run(self.node.sandbox_config(), ""))
+        again = self.node.run(self.node.sandboxes.run(self.node.sandbox_config(), ""))
         self.failureResultOf(again, errors.AlreadyExists)
         self.assertTrue(self.node.cache.current().sandbox(sandbox_id).ready)
 
     def test_leftover_of_a_crash_is_replaced(self) -> None:
-        """A sandbox that was left half-made under the wanted name is released and replaced."""
+        """A sandbox that a crash left under the requested name is released and replaced."""
         sandbox_id = self.run_pod()
         self.node.docker.kill("k8s_POD_pod_default_uid-pod_0")
         self.node.settle()
         fresh = self.run_pod()
         self.assertNotEqual(fresh, sandbox_id)
-        self.assertEqual(list(self.node.network.given), [fresh])
+        self.assertEqual(list(self.node.network.assigned), [fresh])
         self.assertEqual(list(self.node.records.identifiers()), [fresh])
 
     def test_unknown_runtime_handler(self) -> None:
-        """A runtime handler that the engine does not have is the request's fault."""
-        failed = self.node.run(self.node.pods.run(self.node.sandbox_config(), "kata"))
+        """A runtime handler that the engine does not have is an InvalidArgument."""
+        failed = self.node.run(self.node.sandboxes.run(self.node.sandbox_config(), "kata"))
         self.failureResultOf(failed, errors.InvalidArgument)
         self.assert_nothing_left()
 
     def test_log_directory_is_made(self) -> None:
-        """The pod's log directory exists when the pod does."""
+        """The pod's log directory exists when the call returns."""
         self.run_pod()
         self.assertTrue(os.path.isdir(self.node.sandbox_config().log_directory))
 
 
-class StopTests(PodsTestCase):
-    """What is stopped stays stopped, and may be stopped again."""
+class StopTests(SandboxTestCase):
+    """StopPodSandbox is final and idempotent."""
 
     def test_stop(self) -> None:
         """All containers end, the network is released, the sandbox is not ready."""
         sandbox_id = self.run_pod()
         container_id = self.run_container(sandbox_id)
-        self.successResultOf(self.node.run(self.node.pods.stop(sandbox_id)))
+        self.successResultOf(self.node.run(self.node.sandboxes.stop(sandbox_id)))
         snapshot = self.node.cache.current()
-        self.assertEqual(self.node.network.given, {})
+        self.assertEqual(self.node.network.assigned, {})
         self.assertFalse(snapshot.sandbox(sandbox_id).ready)
         self.assertEqual(snapshot.container(container_id).state, pb.CONTAINER_EXITED)
 
     def test_stop_is_repeatable(self) -> None:
-        """Stopping again, or what is unknown, is success."""
+        """Stopping a stopped or an unknown sandbox succeeds."""
         sandbox_id = self.run_pod()
         for identifier in (sandbox_id, sandbox_id, "unknown"):
-            self.successResultOf(self.node.run(self.node.pods.stop(identifier)))
+            self.successResultOf(self.node.run(self.node.sandboxes.stop(identifier)))
 
     def test_restarted_pause_stays_not_ready(self) -> None:
-        """A sandbox that was stopped is not ready again though somebody starts its pause."""
+        """A stopped sandbox is not ready, even if its pause is started again."""
         sandbox_id = self.run_pod()
-        self.successResultOf(self.node.run(self.node.pods.stop(sandbox_id)))
+        self.successResultOf(self.node.run(self.node.sandboxes.stop(sandbox_id)))
         self.successResultOf(self.node.run(self.node.docker.client.start_container(sandbox_id)))
         self.assertFalse(self.node.cache.current().sandbox(sandbox_id).ready)
 
-    def test_vanished_pause(self) -> None:
-        """The network is released from the record though the pause has been removed behind our back."""
+    def test_removed_pause(self) -> None:
+        """The record releases the network of a sandbox whose pause was removed without criwist."""
         sandbox_id = self.run_pod()
         self.node.docker.remove("k8s_POD_pod_default_uid-pod_0")
         self.node.settle()
-        self.successResultOf(self.node.run(self.node.pods.stop(sandbox_id)))
-        self.assertEqual(self.node.network.given, {})
-        self.successResultOf(self.node.run(self.node.pods.remove(sandbox_id)))
+        self.successResultOf(self.node.run(self.node.sandboxes.stop(sandbox_id)))
+        self.assertEqual(self.node.network.assigned, {})
+        self.successResultOf(self.node.run(self.node.sandboxes.remove(sandbox_id)))
         self.assert_nothing_left()
 
 
-class RemoveTests(PodsTestCase):
-    """Nothing is left of a removed pod."""
+class RemoveTests(SandboxTestCase):
+    """RemovePodSandbox leaves nothing."""
 
     def test_remove_running(self) -> None:
-        """A pod that runs is stopped first; containers, sandbox and record go."""
+        """A running pod is stopped first; its containers, its pause and its record are removed."""
         sandbox_id = self.run_pod()
         self.run_container(sandbox_id)
-        self.successResultOf(self.node.run(self.node.pods.remove(sandbox_id)))
+        self.successResultOf(self.node.run(self.node.sandboxes.remove(sandbox_id)))
         self.assert_nothing_left()
 
     def test_remove_is_repeatable(self) -> None:
-        """Removing again is success."""
+        """Removing a removed sandbox succeeds."""
         sandbox_id = self.run_pod()
         for _ in range(2):
-            self.successResultOf(self.node.run(self.node.pods.remove(sandbox_id)))
+            self.successResultOf(self.node.run(self.node.sandboxes.remove(sandbox_id)))
 
 
-class RecoveryTests(PodsTestCase):
+class RecoveryTests(SandboxTestCase):
     """criwist is killed and started again."""
 
     def test_pods_are_found_again(self) -> None:
-        """A restart changes nothing that is seen of a pod."""
+        """After a restart the entry of a pod is the same."""
         sandbox_id = self.run_pod()
         before = self.node.cache.current().sandbox(sandbox_id)
         self.node.restart()
         self.assertEqual(self.node.cache.current().sandbox(sandbox_id), before)
 
-    def test_vanished_sandbox_is_released(self) -> None:
-        """The network and the record of a pod that vanished while we were away are released at the start."""
+    def test_removed_sandbox_is_released(self) -> None:
+        """At the start, the network and the record of a pod that was removed meanwhile are released."""
         self.run_pod()
         self.node.feed.stop()
         self.node.docker.remove("k8s_POD_pod_default_uid-pod_0")
@@ -201,13 +182,13 @@ class RecoveryTests(PodsTestCase):
         self.assert_nothing_left()
 
     def test_logs_are_followed_again(self) -> None:
-        """Every container with a log is followed after a restart."""
+        """After a restart every container with a log is followed."""
         self.run_container(self.run_pod())
         self.node.restart()
-        self.assertEqual(self.node.logs.noted, [("follow", f"{self.node.root}/logs/pod/main.log")])
+        self.assertEqual(self.node.logs.calls, [("follow", f"{self.node.root}/logs/pod/main.log")])
 
-    def test_end_while_we_were_away_waits_for_the_log(self) -> None:
-        """A container that ended while we were down is shown when its log is complete, not before."""
+    def test_exit_while_criwist_was_down_waits_for_the_log(self) -> None:
+        """A container that ended while criwist was down is reported when its log is complete, not before."""
         container_id = self.run_container(self.run_pod())
         self.node.feed.stop()
         self.node.docker.end("k8s_main_pod_default_uid-pod_0")

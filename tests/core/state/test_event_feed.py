@@ -13,14 +13,13 @@ from criwist.api.runtime.v1 import api_pb2 as pb
 from criwist.core.state.cache import Cache
 from criwist.core.state.event_feed import MAX_BACKOFF
 from criwist.core.state.not_ready import NotReady
-from tests.core.memory_node import MemoryNode, NotedLogs
-from tests.core.sandboxes.test_sandboxes import PodsTestCase
+from tests.core.memory_node import MemoryNode, NodeTestCase, RecordingLogs
 from tests.doubles.memory_docker import MemoryDocker
 
 PAUSE_NAME = "k8s_POD_pod_default_uid-pod_0"
 
 
-class SteadyStateTests(PodsTestCase):
+class SteadyStateTests(NodeTestCase):
     """While the feed is up."""
 
     def test_reads_make_no_request(self) -> None:
@@ -61,7 +60,7 @@ class SteadyStateTests(PodsTestCase):
         self.assertEqual(len(self.node.docker.requests), 2)
 
 
-class EngineAwayTests(PodsTestCase):
+class EngineAwayTests(NodeTestCase):
     """While the engine is disconnected."""
 
     def test_stale_at_once(self) -> None:
@@ -108,7 +107,7 @@ class EngineAwayTests(PodsTestCase):
         self.successResultOf(node.run(node.cache.ready()))
 
 
-class HalfAnEngineTests(PodsTestCase):
+class HalfAnEngineTests(NodeTestCase):
     """While the engine answers some requests only."""
 
     def setUp(self) -> None:
@@ -185,7 +184,7 @@ class StrangeContainerTests(SynchronousTestCase):
         def describe(inspected: Any) -> None:
             raise ZeroDivisionError("strange")
 
-        cache = Cache(docker.client, NotedLogs(), describe)
+        cache = Cache(docker.client, RecordingLogs(), describe)
         body = {"Image": "busybox", "Labels": {"io.kubernetes.docker.type": "container"}}
         creating = Deferred.fromCoroutine(docker.client.create_container("k8s_c_pod_ns_uid_0", body))
         docker.network.settle()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from criwist.errors import FailedPrecondition, InvalidArgument
-from criwist.kernel.cgroup.limits import Limits
+from criwist.interfaces.kernel import Limits
 from criwist.kernel.cgroup.paths import Cgroup
 from criwist.kernel.cgroup.resources import (
     check_hugepages,

@@ -8,7 +8,7 @@ import tempfile
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from criwist.kernel.archive import write_archive
+from criwist.core.containers.checkpoint_archive import write_archive
 
 
 class ArchiveTests(SynchronousTestCase):
