@@ -72,6 +72,7 @@ def test_usage_follows_images(cri: CRI, engine: Engine, registry: Registry) -> N
     reference = f"{registry.host}/{marker}:1"
     images.push(engine, f"criwist.test/{marker}:1", reference)
     engine.delete(f"/images/criwist.test/{marker}:1", force="1")
+    eventually(lambda: cri.image(f"criwist.test/{marker}:1") is None)
     before = used()
     cri.pull(reference)
     assert 5_000_000 <= used() - before <= 20_000_000

@@ -138,12 +138,12 @@ def test_killed_in_the_middle_of_add(
     assert not (network.root / "awake").exists()
 
 
-def test_cache_of_another_runtime(either: CRI, tmp_path: Path) -> None:
+def test_cache_of_another_runtime(either: CRI, tmp_path: Path, session_root: Path) -> None:
     """The cache of a runtime on libcni has all that DEL needs; criwist's own has the same format."""
     on_network(either)
     pod_id = either.run_pod(either.pod(port_mappings=mapping(23162)))
     address = either.pod_status(pod_id).network.ip
-    directories = ["/var/lib/cni"] if either.name == "containerd" else list(_caches(pod_id))
+    directories = ["/var/lib/cni"] if either.name == "containerd" else list(_caches(session_root, pod_id))
     entry = next(filter(None, (Attachments(str(tmp_path), one).find_in_cache(pod_id, None) for one in directories)))
     assert entry.addresses == (address,)
     assert [plugin.type for plugin in entry.network.plugins] == ["bridge", "portmap", "firewall", "bandwidth"]
@@ -166,9 +166,9 @@ def test_cache_of_another_runtime(either: CRI, tmp_path: Path) -> None:
     assert dict(document["cniArgs"])["K8S_POD_INFRA_CONTAINER_ID"] == pod_id
 
 
-def _caches(pod_id: str) -> Iterator[str]:
+def _caches(session_root: Path, pod_id: str) -> Iterator[str]:
     """Return the cache directories below the session's directory that have an entry of a pod."""
-    for path in Path("/var/tmp").glob(f"criwist-tests-{os.getpid()}/*/cache/results/*-{pod_id}-eth0"):
+    for path in session_root.glob(f"*/cache/results/*-{pod_id}-eth0"):
         yield str(path.parents[1])
 
 
