@@ -38,6 +38,7 @@ class ImageService:
 
     @from_snapshot
     def ImageFsInfo(self, request: pb.ImageFsInfoRequest) -> pb.ImageFsInfoResponse:
+        self._cache.current()  # before the first listing no image would be counted
         return self._images.filesystem()
 
     def _fresh_images(self) -> ImageSnapshot:
