@@ -11,36 +11,45 @@ import argparse
 import contextlib
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+from tests.harness.leftovers import started
 from tools.node.places import ROOT, Trouble
 
-#: Where the sessions' directories are made, and how they are named (``tests.harness.leftovers``).
+#: Where the sessions' directories are made.
 _DIRECTORY = Path(os.environ.get("CRIWIST_TEST_DIRECTORY", "/var/tmp"))
-_PREFIX = "criwist-tests-"
-_VARIABLE = b"CRIWIST_TEST_SESSION="
+#: A session's name: of its directory, in its processes' environment, and of its cgroup (systemd wants underscores).
+_SESSION = re.compile(r"criwist[-_]tests[-_](\d+)[-_](\d+)")
 #: Seconds after which a run is killed, from and to.
 _EARLIEST, _LATEST = 2.0, 40.0
 
 
 def left() -> list[str]:
-    """Return what there is of test sessions on this machine: processes, cgroups, mounts, directories."""
-    found = [f"directory {path}" for path in _DIRECTORY.glob(_PREFIX + "*")]
+    """Return what there is of dead test sessions on this machine: processes, cgroups, mounts, directories."""
+    found = [f"directory {path}" for path in _DIRECTORY.glob("criwist-tests-*") if _is_dead(path.name)]
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
-                if _VARIABLE in (entry / "environ").read_bytes() or f"/{_PREFIX}" in (entry / "cgroup").read_text():
-                    found.append(f"process {entry.name}: {(entry / 'comm').read_text().strip()}")
+                marks = (entry / "environ").read_bytes().decode(errors="replace") + (entry / "cgroup").read_text()
+                if "CRIWIST_TEST_SESSION=" in marks or "/criwist" in marks:
+                    name = (entry / "comm").read_text().strip()
+                    found += [f"process {entry.name}: {name}"] if _is_dead(marks) else []
     with Path("/proc/self/mountinfo").open() as lines:
-        found += [f"mount {line.split()[4]}" for line in lines if _PREFIX in line]
-    names = (_PREFIX, _PREFIX.replace("-", "_"))
+        found += [f"mount {line.split()[4]}" for line in lines if _is_dead(line)]
     for root in (Path("/sys/fs/cgroup"), *Path("/sys/fs/cgroup").glob("*/")):
-        found += [f"cgroup {path}" for path in root.glob("*") if path.name.startswith(names) and path.is_dir()]
+        found += [f"cgroup {path}" for path in root.glob("criwist*tests*") if path.is_dir() and _is_dead(path.name)]
     return found
+
+
+def _is_dead(text: str) -> bool:
+    """Whether *text* names a session whose process has ended."""
+    session = _SESSION.search(text)
+    return session is not None and started(int(session[1])) != session[2]
 
 
 def _pytest(tests: list[str], log: Path) -> subprocess.Popen[bytes]:

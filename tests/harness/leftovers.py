@@ -26,10 +26,10 @@ _VARIABLE = "CRIWIST_TEST_SESSION"
 def session_directory(parent: Path) -> Path:
     """Make the directory of this session under *parent*, after removing those of dead sessions."""
     for directory in parent.glob(_PREFIX + "*"):
-        pid, _, started = directory.name.removeprefix(_PREFIX).partition("-")
-        if pid.isdigit() and _started(int(pid)) != started:
+        pid, _, since = directory.name.removeprefix(_PREFIX).partition("-")
+        if pid.isdigit() and started(int(pid)) != since:
             _remove_once(directory)
-    own = parent / f"{_PREFIX}{os.getpid()}-{_started(os.getpid())}"
+    own = parent / f"{_PREFIX}{os.getpid()}-{started(os.getpid())}"
     own.mkdir(mode=0o711, parents=True)
     os.environ[_VARIABLE] = own.name
     return own
@@ -60,7 +60,7 @@ def cgroup_parent(session: str, *, systemd: bool = False) -> str:
     return session.replace("-", "_") + ".slice" if systemd else f"/{session}"
 
 
-def _started(pid: int) -> str:
+def started(pid: int) -> str:
     """Return when a process was started, in the kernel's clock ticks since boot; ``""`` if it is dead (proc(5))."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
