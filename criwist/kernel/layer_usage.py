@@ -20,7 +20,7 @@ from zope.interface import implementer
 
 from criwist.interfaces.kernel import ILayerUsage, LayerUsage
 from criwist.kernel.disk_usage import Stopped, disk_usage
-from criwist.kernel.mountinfo import Mount, parse_mountinfo
+from criwist.kernel.mountinfo import parse_mountinfo
 from criwist.kernel.procfs import PROC, read_text
 from criwist.threads import run_to_its_end
 
@@ -45,9 +45,7 @@ class LayerMeasurements:
         self._stopped.set()
 
     def _measure(self, container_id: str, directory: str) -> LayerUsage | None:
-        directory = directory or upper_directory(
-            parse_mountinfo(read_text(f"{self._proc}/self/mountinfo") or ""), container_id
-        )
+        directory = directory or upper_directory(read_text(f"{self._proc}/self/mountinfo") or "", container_id)
         if not directory or self._stopped.is_set():
             return None
         try:
@@ -57,9 +55,10 @@ class LayerMeasurements:
         return LayerUsage(self._now(), usage.used_bytes, usage.inodes)
 
 
-def upper_directory(mounts: list[Mount], container_id: str) -> str:
+def upper_directory(mountinfo: str, container_id: str) -> str:
     """Return the upper directory of the overlay mounted at a directory named after the container; ``""``: none."""
-    for mount in mounts:
+    named = "\n".join(line for line in mountinfo.split("\n") if container_id in line)  # of hundreds of lines
+    for mount in parse_mountinfo(named):
         if mount.type == "overlay" and os.path.basename(mount.point) == container_id:
             for option in mount.super_options:
                 if option.startswith(_UPPER):

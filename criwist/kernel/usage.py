@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from threading import Lock
 
-from attrs import define, evolve, field, frozen
+from attrs import define, field, frozen
 from zope.interface import implementer
 
 from criwist.errors import NotFound
@@ -88,11 +88,11 @@ class Usage:
             self._places.pop(container_id, None)
 
     def _read(self, cgroup: Cgroup, rate: CpuRate) -> CgroupUsage | None:
-        at, usage = self._monotonic(), read_usage(cgroup, self._now)
-        if usage is None or usage.cpu is None:
-            return usage
-        with self._lock:
-            return evolve(usage, nano_cores=rate.update(at, usage.cpu))
+        def update(cpu: int) -> int | None:
+            with self._lock:
+                return rate.update(self._monotonic(), cpu)
+
+        return read_usage(cgroup, update, self._now)
 
     def _place(self, pid: int, container_id: str) -> _Place | None:
         place = self._places.get(container_id)

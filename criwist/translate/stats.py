@@ -49,54 +49,24 @@ def container_stats(usage: CgroupUsage | None, layer: LayerUsage | None, mountpo
 
     :param mountpoint: a directory of the writable layers' file system.
     """
-    stats = pb.ContainerStats()
-    if layer is not None:
-        stats.writable_layer.CopyFrom(
-            pb.FilesystemUsage(
-                timestamp=layer.timestamp,
-                fs_id=pb.FilesystemIdentifier(mountpoint=mountpoint),
-                used_bytes=_value(layer.used_bytes),
-                inodes_used=_value(layer.inodes),
-            )
-        )
     if usage is None:
-        return stats
-    stats.cpu.CopyFrom(_cpu(usage))
-    if usage.memory is not None:
-        stats.memory.CopyFrom(_memory(usage))
-    if usage.swap is not None:
-        available = None if usage.swap_limit is None else max(0, usage.swap_limit - usage.swap)
-        stats.swap.CopyFrom(
-            pb.SwapUsage(
-                timestamp=usage.timestamp, swap_usage_bytes=_value(usage.swap), swap_available_bytes=_value(available)
-            )
-        )
-    if usage.io_pressure is not None:
-        stats.io.CopyFrom(_io(usage))
-    return stats
+        return pb.ContainerStats(writable_layer=_layer(layer, mountpoint))
+    return pb.ContainerStats(
+        cpu=_cpu(usage),
+        memory=_memory(usage),
+        swap=_swap(usage),
+        io=_io(usage),
+        writable_layer=_layer(layer, mountpoint),
+    )
 
 
 def pod_stats(usage: CgroupUsage | None, network: NetworkUsage | None) -> pb.LinuxPodSandboxStats:
     """Return a pod's stats without ``containers``."""
-    stats = pb.LinuxPodSandboxStats()
-    if network is not None:
-        stats.network.CopyFrom(
-            pb.NetworkUsage(
-                timestamp=network.timestamp,
-                default_interface=_interface(network.default),
-                interfaces=map(_interface, network.others),
-            )
-        )
     if usage is None:
-        return stats
-    stats.cpu.CopyFrom(_cpu(usage))
-    if usage.memory is not None:
-        stats.memory.CopyFrom(_memory(usage))
-    if usage.tasks is not None:
-        stats.process.CopyFrom(pb.ProcessUsage(timestamp=usage.timestamp, process_count=_value(usage.tasks)))
-    if usage.io_pressure is not None:
-        stats.io.CopyFrom(_io(usage))
-    return stats
+        return pb.LinuxPodSandboxStats(network=_network(network))
+    return pb.LinuxPodSandboxStats(
+        cpu=_cpu(usage), memory=_memory(usage), network=_network(network), process=_process(usage), io=_io(usage)
+    )
 
 
 def summed(usages: Sequence[CgroupUsage]) -> CgroupUsage | None:
@@ -159,7 +129,9 @@ def _cpu(usage: CgroupUsage) -> pb.CpuUsage:
     )
 
 
-def _memory(usage: CgroupUsage) -> pb.MemoryUsage:
+def _memory(usage: CgroupUsage) -> pb.MemoryUsage | None:
+    if usage.memory is None:
+        return None
     available = None
     if usage.memory_limit is not None and usage.working_set is not None:
         available = max(0, usage.memory_limit - usage.working_set)
@@ -175,7 +147,45 @@ def _memory(usage: CgroupUsage) -> pb.MemoryUsage:
     )
 
 
-def _io(usage: CgroupUsage) -> pb.IoUsage:
+def _swap(usage: CgroupUsage) -> pb.SwapUsage | None:
+    if usage.swap is None:
+        return None
+    available = None if usage.swap_limit is None else max(0, usage.swap_limit - usage.swap)
+    return pb.SwapUsage(
+        timestamp=usage.timestamp, swap_usage_bytes=_value(usage.swap), swap_available_bytes=_value(available)
+    )
+
+
+def _process(usage: CgroupUsage) -> pb.ProcessUsage | None:
+    if usage.tasks is None:
+        return None
+    return pb.ProcessUsage(timestamp=usage.timestamp, process_count=_value(usage.tasks))
+
+
+def _layer(layer: LayerUsage | None, mountpoint: str) -> pb.FilesystemUsage | None:
+    if layer is None:
+        return None
+    return pb.FilesystemUsage(
+        timestamp=layer.timestamp,
+        fs_id=pb.FilesystemIdentifier(mountpoint=mountpoint),
+        used_bytes=_value(layer.used_bytes),
+        inodes_used=_value(layer.inodes),
+    )
+
+
+def _network(network: NetworkUsage | None) -> pb.NetworkUsage | None:
+    if network is None:
+        return None
+    return pb.NetworkUsage(
+        timestamp=network.timestamp,
+        default_interface=_interface(network.default),
+        interfaces=map(_interface, network.others),
+    )
+
+
+def _io(usage: CgroupUsage) -> pb.IoUsage | None:
+    if usage.io_pressure is None:
+        return None
     return pb.IoUsage(timestamp=usage.timestamp, psi=_pressure(usage.io_pressure))
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from criwist.api.runtime.v1 import api_pb2 as api
 from tests.harness.client import CRI, refused
-from tests.harness.clock import eventually
+from tests.harness.clock import eventually, scaled
 from tests.harness.daemon import Daemon
 from tests.harness.engine import Engine
 from tests.harness.leftovers import cgroup_parent
@@ -405,7 +405,7 @@ def test_layers_are_not_measured(criwist_daemon: Callable[..., Daemon], client_o
     daemon.start()
     cri = client_of(daemon)
     _, container_id = cri.run_in_pod()
-    time.sleep(2)
+    time.sleep(2)  # the first measurement would be made after one second
     stats = stats_of(cri, container_id)
     assert not stats.HasField("writable_layer")
     assert stats.cpu.HasField("usage_core_nano_seconds")
@@ -423,4 +423,4 @@ def test_a_list_is_fast(cri: CRI) -> None:
         began = time.perf_counter()
         assert len(listed(cri)) == 10
         durations.append(time.perf_counter() - began)
-    assert min(durations) < 0.02, "50 containers would take a tenth of a second"
+    assert min(durations) < scaled(0.02), "50 containers would take a tenth of a second"

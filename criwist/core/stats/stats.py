@@ -60,7 +60,8 @@ class Stats:
         :raises NotFound: there is no such container.
         """
         entry = self._cache.current().container(identifier)
-        return message_field(_STATS, self._container(entry, self._container_usage(entry)))
+        message = self._container(entry, self._container_usage(entry), layers_directory(self._engine.facts))
+        return message_field(_STATS, message)
 
     def containers(self, wanted: pb.ContainerStatsFilter) -> bytes:
         """Return a ListContainerStatsResponse of the running containers that pass the filter, newest first."""
@@ -103,18 +104,16 @@ class Stats:
 
     def _running(self, entries: Iterable[ContainerEntry]) -> list[tuple[CgroupUsage | None, bytes]]:
         """Return the usage and the message of each container that runs."""
-        found = []
+        found, mountpoint = [], layers_directory(self._engine.facts)
         for entry in entries:
             if entry.running:
                 usage = self._container_usage(entry)
                 if usage is not None or not self._local:
-                    found.append((usage, self._container(entry, usage)))
+                    found.append((usage, self._container(entry, usage, mountpoint)))
         return found
 
-    def _container(self, entry: ContainerEntry, usage: CgroupUsage | None) -> bytes:
-        layer = self._layers.of(entry.id)
-        mountpoint = "" if layer is None else layers_directory(self._engine.facts)
-        message = stats.container_stats(usage, layer, mountpoint)
+    def _container(self, entry: ContainerEntry, usage: CgroupUsage | None, mountpoint: str) -> bytes:
+        message = stats.container_stats(usage, self._layers.of(entry.id), mountpoint)
         return message_field(_ATTRIBUTES, stats.container_attributes(entry.item)) + message.SerializeToString()
 
     def _pod(
@@ -125,13 +124,13 @@ class Stats:
         messages = [message for _, message in running]
         if not self._local:
             return _pod_message(entry, pb.LinuxPodSandboxStats(), messages)
-        pause = self._container_usage(entry)
-        if pause is None:
-            return None
         usage = None
         if entry.cgroup_parent in exclusive:
             usage = self._usage.parent(entry.pid, entry.id, entry.cgroup_parent)
         if usage is None:
+            pause = self._container_usage(entry)
+            if pause is None:
+                return None
             usage = stats.summed([pause, *(one for one, _ in running if one is not None)])
         network = None if entry.host_network else self._usage.network(entry.pid, entry.id)
         return _pod_message(entry, stats.pod_stats(usage, network), messages)

@@ -43,9 +43,6 @@ def counter(text: bytes | None) -> int | None:
 
 def counters(text: bytes | None, keys: Collection[bytes]) -> dict[bytes, int]:
     """Return the counters of *keys* in lines of ``<key> <value>``; a key without a counter is left out."""
-    found: dict[bytes, int] = {}
-    for line in (text or b"").splitlines():
-        key, _, digits = line.partition(b" ")
-        if key in keys and (value := counter(digits)) is not None:
-            found[key] = value
-    return found
+    words = iter((text or b"").split())
+    pairs = dict(zip(words, words, strict=False))
+    return {key: value for key in keys if (value := counter(pairs.get(key))) is not None}

@@ -59,7 +59,7 @@ def read_memory(cgroup: Cgroup) -> MemoryStats:
 
 def _read_v1(directory: str) -> MemoryStats:
     limit = _limit(read_bytes(directory, "memory.limit_in_bytes"))
-    with_swap = _limit(read_bytes(directory, "memory.memsw.limit_in_bytes"))
+    with_swap = None if limit is None else _limit(read_bytes(directory, "memory.memsw.limit_in_bytes"))
     return MemoryStats(
         usage=counter(read_bytes(directory, "memory.usage_in_bytes")),
         limit=limit,

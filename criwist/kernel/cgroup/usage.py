@@ -14,17 +14,22 @@ from criwist.kernel.cgroup.paths import Cgroup
 from criwist.kernel.cgroup.pressure import read_pressure
 
 
-def read_usage(cgroup: Cgroup, now: Callable[[], int] = time.time_ns) -> CgroupUsage | None:
+def read_usage(
+    cgroup: Cgroup, rate: Callable[[int], int | None], now: Callable[[], int] = time.time_ns
+) -> CgroupUsage | None:
     """Read the usage of a cgroup; None if the cgroup is gone, or was removed during the reading.
 
-    ``nano_cores`` is not set.
+    :param rate: returns ``nano_cores`` for a CPU time that was read just now.
     """
     cpu_timestamp, cpu = now(), read_cpu_time(cgroup)
+    nano_cores = None if cpu is None else rate(cpu)
     timestamp, memory = now(), read_memory(cgroup)
+    tasks = counter(read_bytes(cgroup.directory("pids"), "pids.current"))
     usage = CgroupUsage(
         cpu_timestamp=cpu_timestamp,
         timestamp=timestamp,
         cpu=cpu,
+        nano_cores=nano_cores,
         memory=memory.usage,
         working_set=memory.working_set,
         rss=memory.rss,
@@ -33,9 +38,13 @@ def read_usage(cgroup: Cgroup, now: Callable[[], int] = time.time_ns) -> CgroupU
         major_page_faults=memory.major_page_faults,
         swap=memory.swap,
         swap_limit=memory.swap_limit,
-        tasks=counter(read_bytes(cgroup.directory("pids"), "pids.current")),
+        tasks=tasks,
         cpu_pressure=read_pressure(cgroup, "cpu"),
         memory_pressure=read_pressure(cgroup, "memory"),
         io_pressure=read_pressure(cgroup, "io"),
     )
-    return usage if all(map(os.path.isdir, cgroup.directories())) and cgroup.directories() else None
+    complete = cpu is not None and memory.working_set is not None and tasks is not None
+    # A cgroup is removed in one hierarchy after the other; a complete reading needs a look at the last one only.
+    last = cgroup.v2 or cgroup.directory("pids")
+    directories = [last] if complete else cgroup.directories()
+    return usage if directories and all(map(os.path.isdir, directories)) else None

@@ -29,10 +29,15 @@ def v1(root: Path) -> Cgroup:
     return Cgroup(v2=found.pop("unified", ""), v1=found)
 
 
+def no_rate(cpu: int) -> int | None:
+    """Return the rate of a first reading."""
+    return None
+
+
 def read(cgroup: Cgroup) -> CgroupUsage:
     """Return the usage; the clock ticks with each look at it."""
     clock = itertools.count(100)
-    usage = read_usage(cgroup, lambda: next(clock))
+    usage = read_usage(cgroup, no_rate, lambda: next(clock))
     assert usage is not None
     return usage
 
@@ -130,10 +135,10 @@ def test_missing_controllers(tmp_path: Path) -> None:
 
 def test_cgroup_that_is_gone(tmp_path: Path) -> None:
     """A removed cgroup has no usage, and neither has one in no hierarchy."""
-    assert read_usage(Cgroup(v2=str(tmp_path / "gone"))) is None
-    assert read_usage(Cgroup()) is None
+    assert read_usage(Cgroup(v2=str(tmp_path / "gone")), no_rate) is None
+    assert read_usage(Cgroup(), no_rate) is None
     half = {"cpuacct": str(DATA / "v1-4.19" / "cpuacct"), "memory": str(tmp_path / "gone")}
-    assert read_usage(Cgroup(half)) is None, "removed in one hierarchy after the other"
+    assert read_usage(Cgroup(half), no_rate) is None, "removed in one hierarchy after the other"
 
 
 def test_working_set_is_never_negative(tmp_path: Path) -> None:
