@@ -14,11 +14,14 @@ import grpc
 import pytest
 
 from criwist.api.runtime.v1 import api_pb2 as api
+from tests.harness import images
 from tests.harness.client import CRI, refused
 from tests.harness.clock import eventually, scaled
+from tests.harness.counting_proxy import CountingProxy
 from tests.harness.daemon import Daemon
 from tests.harness.engine import Engine
 from tests.harness.leftovers import cgroup_parent
+from tests.harness.registry import free_port
 
 MIB = 1 << 20
 V2 = not Path("/sys/fs/cgroup/memory").exists()
@@ -252,6 +255,7 @@ def test_nodes_network(cri: CRI) -> None:
     assert [each.attributes.id for each in linux.containers] == [container_id]
 
 
+@pytest.mark.newer_engines("docker-28", "docker-28-containerd")
 def test_pod_of_kubelet(cri: CRI, session_root: Path) -> None:
     """A pod with a cgroup of its own has that cgroup's figures, which outlive its containers."""
     pod = cri.pod()
@@ -409,6 +413,54 @@ def test_layers_are_not_measured(criwist_daemon: Callable[..., Daemon], client_o
     stats = stats_of(cri, container_id)
     assert not stats.HasField("writable_layer")
     assert stats.cpu.HasField("usage_core_nano_seconds")
+
+
+def test_the_engine_is_asked_nothing(
+    criwist_daemon: Callable[..., Daemon], client_of: Callable[[Daemon], CRI], engine: Engine
+) -> None:
+    """Stats, and the measurement of layers, make no call to the engine."""
+    proxy = CountingProxy(engine.root / "counted-stats.sock", engine.socket)
+    try:
+        daemon = criwist_daemon(docker_endpoint=proxy.endpoint, writable_layer_interval="100ms")
+        daemon.start()
+        cri = client_of(daemon)
+        pod_id, container_id = cri.run_in_pod()
+        eventually(lambda: stats_of(cri, container_id).HasField("writable_layer"))
+        proxy.reset()
+        before = stats_of(cri, container_id).writable_layer.timestamp
+        for _ in range(20):
+            assert len(listed(cri)) == len(listed_pods(cri)) == 1
+            assert pod_stats_of(cri, pod_id).HasField("linux")
+        eventually(lambda: stats_of(cri, container_id).writable_layer.timestamp > before)
+        assert proxy.requests() == []
+        cri.clean()
+    finally:
+        proxy.close()
+
+
+def test_engine_on_another_machine(
+    criwist_daemon: Callable[..., Daemon], client_of: Callable[[Daemon], CRI], engine_factory: Callable[..., Engine]
+) -> None:
+    """With an engine behind TCP the lists have ids and attributes, and nothing of this machine's kernel."""
+    port = free_port()
+    engine = engine_factory(flags=[f"--host=tcp://127.0.0.1:{port}", "--tls=false"])
+    engine.start()
+    images.load_all(engine)
+    daemon = criwist_daemon(docker_endpoint=f"tcp://127.0.0.1:{port}", writable_layer_interval="100ms")
+    daemon.start()
+    cri = client_of(daemon)
+    pod_id, container_id = cri.run_in_pod()
+    time.sleep(1.5)  # a first measurement would be made after one second
+    (container,) = listed(cri)
+    assert container.attributes.id == container_id
+    assert container.attributes.metadata.name
+    (pod,) = listed_pods(cri)
+    assert pod.attributes.id == pod_id
+    for stats in (container, stats_of(cri, container_id), *pod.linux.containers):
+        assert {field.name for field, _ in stats.ListFields()} == {"attributes"}
+    assert {field.name for field, _ in pod.linux.ListFields()} == {"containers"}
+    cri.clean()
+    engine.stop()
 
 
 def test_a_list_is_fast(cri: CRI) -> None:
