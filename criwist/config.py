@@ -57,6 +57,8 @@ class Config:
     container_log_driver: str = ""
     container_log_max_size: str = ""
     container_log_max_files: int = 0
+    #: Seconds between two measurements of a container's writable layer; 0: they are not measured.
+    writable_layer_interval: float = MINUTE
     #: Image references (shell patterns) and image labels (``key`` or ``key=value``) that mark an image
     #: as pinned.
     pinned_images: tuple[str, ...] = ()

@@ -35,9 +35,11 @@ from criwist.kernel.cgroup.engine_cgroup import move_engine
 from criwist.kernel.container_processes import ContainerProcesses
 from criwist.kernel.hangup import hang_up
 from criwist.kernel.layer_mounts import LayerMounts
+from criwist.kernel.layer_usage import LayerMeasurements
 from criwist.kernel.netns import connect
 from criwist.kernel.oom_score_floor import local_oom_score_floor
 from criwist.kernel.process_tree import Processes
+from criwist.kernel.usage import Usage
 from criwist.logs.container_logs import ContainerLogs
 from criwist.network.providers import pod_networks
 from criwist.network.resolvconf import ResolvConfs
@@ -130,6 +132,7 @@ class Criwist(MultiService):
             *([] if network is None else [network]),
             server,
             _Part(stop=adapters.logs.stop),
+            _Part(stop=core.writable_layers.stop),
             _Part(start=core.feed.start, stop=core.feed.stop),
             _Announcement(SystemdNotifier(self._environment), server),
         ]
@@ -151,6 +154,8 @@ class Criwist(MultiService):
             layer_mounts=LayerMounts(reactor, threadpool, image_volumes_directory(config)),
             processes=Processes(reactor, threadpool),
             container_processes=ContainerProcesses(reactor, threadpool),
+            usage=Usage(),
+            layer_usage=LayerMeasurements(reactor, threadpool),
             docker_configs=DockerConfigs(
                 self._environment, os.getcwd(), CredentialHelpers(reactor, self._environment).get
             ),

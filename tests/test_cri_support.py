@@ -29,6 +29,7 @@ SERVICERS = {"RuntimeService": RuntimeService, "ImageService": ImageService}
 WORDS = {
     ("immediate", False): "at once",
     ("from_snapshot", False): "snapshot",
+    ("from_kernel", False): "kernel",
     ("node_state", False): "node state",
     ("on_reactor", False): "reactor",
     ("on_reactor", True): "reactor, cancellable",

@@ -41,7 +41,7 @@ CORE_FLOORS = {
     **dict.fromkeys(("__init__", "host_files", "undo", "images"), 0),
     "state": 1,
     "name_conflict": 1,
-    **dict.fromkeys(("containers", "exec", "node", "sandboxes"), 2),
+    **dict.fromkeys(("containers", "exec", "node", "sandboxes", "stats"), 2),
     "recovery": 3,
     "assembly": 4,
 }

@@ -213,7 +213,17 @@ _LOGS = (
     ),
 )
 
-OPTIONS: Sequence[Option] = (*_GENERAL, *_ENGINE, *_IMAGES, *_NETWORK, *_STREAMING, *_LOGS)
+_STATS = (
+    Option(
+        "writable-layer-interval",
+        "1m0s",
+        values.duration,
+        "how often criwist measures the disk space of a container's writable layer; 0: never",
+        "writable_layer_interval",
+    ),
+)
+
+OPTIONS: Sequence[Option] = (*_GENERAL, *_ENGINE, *_IMAGES, *_NETWORK, *_STREAMING, *_LOGS, *_STATS)
 
 #: klog's options, and whether they are boolean.  criwist logs through twistd, which has its own options for logging.
 KLOG: Mapping[str, bool] = {

@@ -42,8 +42,10 @@ from criwist.core.state.event_feed import EventFeed
 from criwist.core.state.observed_state import ObservedStateReader, read_observed_state
 from criwist.core.state.pod_networks import PodNetworks
 from criwist.core.state.projection import Projection
+from criwist.core.stats.stats import Stats
+from criwist.core.stats.writable_layers import WritableLayers
 from criwist.interfaces.engine import IDocker
-from criwist.interfaces.kernel import IContainerProcesses, ILayerMounts, IProcesses
+from criwist.interfaces.kernel import IContainerProcesses, ILayerMounts, ILayerUsage, IProcesses, IUsage
 from criwist.interfaces.logs import IContainerLogs
 from criwist.interfaces.network import IPodNetwork, IResolvConfs
 from criwist.interfaces.records import ISandboxRecords
@@ -68,6 +70,8 @@ class Core:
     streaming_runtime: StreamingRuntime
     node_status: NodeStatus
     verbose_info: VerboseInfo
+    stats: Stats
+    writable_layers: WritableLayers
     locks: Locks
 
 
@@ -85,6 +89,8 @@ class Adapters:
     layer_mounts: ILayerMounts
     processes: IProcesses
     container_processes: IContainerProcesses
+    usage: IUsage
+    layer_usage: ILayerUsage
     #: Finds the node's own credentials for registries.
     docker_configs: DockerConfigs
     #: Returns the least oom_score_adj that the engine may set; None if it cannot be read here.
@@ -112,6 +118,8 @@ def assemble(*, config: Config, adapters: Adapters) -> Core:
     sandboxes = _sandboxes(config, adapters, state, containers)
     feed = _feed(adapters, state)
     network = state.networks.for_new(host=False)
+    local = config.docker_endpoint.startswith("unix://")
+    layers = WritableLayers(clock, state.cache, adapters.layer_usage, config.writable_layer_interval if local else 0.0)
     return Core(
         feed=feed,
         cache=state.cache,
@@ -134,6 +142,8 @@ def assemble(*, config: Config, adapters: Adapters) -> Core:
         ),
         node_status=NodeStatus(config, docker, state.engine, state.cache, network),
         verbose_info=VerboseInfo(docker, state.engine, adapters.records, adapters.container_processes),
+        stats=Stats(state.cache, state.engine, adapters.usage, layers, local),
+        writable_layers=layers,
         locks=state.locks,
     )
 

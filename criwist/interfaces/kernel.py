@@ -148,3 +148,138 @@ class ILayerMounts(Interface):
 
     async def mounted() -> Mapping[str, str]:
         """Return place to label of every mounted tree, those of earlier processes of criwist included."""
+
+
+@frozen
+class PressureShare:
+    """One line of a pressure file: the time that tasks lost waiting for a resource."""
+
+    #: Nanoseconds since the cgroup was created.
+    total: int
+    #: Per cent of the last 10, 60 and 300 seconds.
+    avg10: float
+    avg60: float
+    avg300: float
+
+
+@frozen
+class Pressure:
+    """Pressure stall information of one resource (Documentation/accounting/psi.rst)."""
+
+    #: At least one task waited.
+    some: PressureShare | None = None
+    #: All tasks waited.
+    full: PressureShare | None = None
+
+
+@frozen
+class CgroupUsage:
+    """The resources that one cgroup uses, those below it included.
+
+    None: the kernel has no such file, or its controller is off.  Times are nanoseconds, timestamps nanoseconds since
+    the epoch, sizes bytes.
+    """
+
+    #: When the CPU time was read.
+    cpu_timestamp: int
+    #: When the other values were read.
+    timestamp: int
+    #: CPU time since the cgroup was created, on all CPUs together.
+    cpu: int | None = None
+    #: CPUs in use times 10^9, between this reading and an earlier one; None in the first reading.
+    nano_cores: int | None = None
+    #: Page cache included.
+    memory: int | None = None
+    #: Memory without inactive page cache.
+    working_set: int | None = None
+    #: Anonymous memory.
+    rss: int | None = None
+    #: The cgroup's own limit; None: there is none.
+    memory_limit: int | None = None
+    page_faults: int | None = None
+    major_page_faults: int | None = None
+    swap: int | None = None
+    #: The cgroup's own limit of swap alone; None: there is none.
+    swap_limit: int | None = None
+    #: Tasks, that is processes and their threads, as ``pids.max`` counts them.
+    tasks: int | None = None
+    cpu_pressure: Pressure | None = None
+    memory_pressure: Pressure | None = None
+    io_pressure: Pressure | None = None
+
+
+@frozen
+class InterfaceUsage:
+    """The traffic of a network interface since it was created."""
+
+    name: str
+    rx_bytes: int
+    rx_errors: int
+    tx_bytes: int
+    tx_errors: int
+
+
+@frozen
+class NetworkUsage:
+    """The traffic of a network namespace; the loopback interface is left out."""
+
+    #: Nanoseconds since the epoch.
+    timestamp: int
+    #: The interface of the default route; without a route ``eth0``, or the first one.
+    default: InterfaceUsage
+    others: tuple[InterfaceUsage, ...] = ()
+
+
+@frozen
+class LayerUsage:
+    """The disk space of a container's writable layer."""
+
+    #: Nanoseconds since the epoch.
+    timestamp: int
+    #: Allocated bytes, each inode counted once.
+    used_bytes: int
+    inodes: int
+
+
+class IUsage(Interface):
+    """What running containers use, read from cgroup files and ``/proc``.  Called in any thread.
+
+    A process is named as in :class:`IContainerProcesses`.  The cgroup of a process is found once and kept in memory, so
+    a reading costs a few short files.  It waits for no disk.
+    """
+
+    def container(pid: int, container_id: str) -> CgroupUsage | None:
+        """Return the usage of the container's cgroup.
+
+        None: the container ended, also during the reading, or the engine is on another machine.
+        """
+
+    def parent(pid: int, container_id: str, cgroup_parent: str) -> CgroupUsage | None:
+        """Return the usage of the cgroup that the container's cgroup is in.
+
+        :param cgroup_parent: ``HostConfig.CgroupParent``.  The result is None, too, if the path of the cgroup does not
+            end with it.
+        """
+
+    def network(pid: int, container_id: str) -> NetworkUsage | None:
+        """Return the traffic of the process's network namespace; None: the process ended, or it has no interface."""
+
+    def forget(container_id: str) -> None:
+        """Forget the container's cgroup and its last readings.  Idempotent."""
+
+
+class ILayerUsage(Interface):
+    """Measures writable layers.  Called on the reactor's thread."""
+
+    async def measure(container_id: str, directory: str) -> LayerUsage | None:
+        """Walk the files of a container's writable layer in a thread of the pool.
+
+        The walk is slowed down to a fixed share of the time, follows no links and stays on its file system.
+
+        :param directory: overlay2's upper directory; ``""``: the engine names none, and the one of the container's
+            overlay mount is measured.
+        :returns: None if there is no such directory here, or :meth:`stop` was called.
+        """
+
+    def stop() -> None:
+        """End a walk in progress, and all later ones.  Idempotent."""

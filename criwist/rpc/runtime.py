@@ -12,7 +12,7 @@ from criwist.api.runtime.v1 import api_pb2 as pb
 from criwist.core.assembly import Core
 from criwist.core.state.cache import list_response
 from criwist.rpc.dispatch import Dispatcher
-from criwist.rpc.serving import from_snapshot, immediate, node_state, on_reactor
+from criwist.rpc.serving import from_kernel, from_snapshot, immediate, node_state, on_reactor
 from criwist.rpc.streaming import StreamingUrls
 from criwist.translate.filters import container_filter, sandbox_filter
 from criwist.wire.protobuf import message_field
@@ -155,6 +155,24 @@ class RuntimeService:
     ) -> pb.UpdatePodSandboxResourcesResponse:
         await self._core.sandboxes.update_resources(request.pod_sandbox_id)
         return pb.UpdatePodSandboxResourcesResponse()
+
+    # -- Usage
+
+    @from_kernel
+    def ContainerStats(self, request: pb.ContainerStatsRequest) -> bytes:
+        return self._core.stats.container(request.container_id)
+
+    @from_kernel
+    def ListContainerStats(self, request: pb.ListContainerStatsRequest) -> bytes:
+        return self._core.stats.containers(request.filter)
+
+    @from_kernel
+    def PodSandboxStats(self, request: pb.PodSandboxStatsRequest) -> bytes:
+        return self._core.stats.pod(request.pod_sandbox_id)
+
+    @from_kernel
+    def ListPodSandboxStats(self, request: pb.ListPodSandboxStatsRequest) -> bytes:
+        return self._core.stats.pods(request.filter)
 
     # -- Commands and streams
 

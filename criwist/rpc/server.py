@@ -37,6 +37,8 @@ IMMEDIATE_THREADS = 4
 SNAPSHOT_THREADS = 12
 #: Threads of ``@node_state`` methods; they wait only for the first check of the network.
 NODE_STATE_THREADS = 2
+#: Threads of ``@from_kernel`` methods; a kubelet has one or two such calls under way.
+KERNEL_THREADS = 4
 #: The socket is for root and its group.
 SOCKET_MODE = 0o660
 #: Seconds that responses on their way have at shutdown.
@@ -69,6 +71,7 @@ class Server:
         pools = self._pools = ThreadPools(
             immediate=ThreadPoolExecutor(IMMEDIATE_THREADS, thread_name_prefix="criwist-immediate"),
             from_snapshot=ThreadPoolExecutor(SNAPSHOT_THREADS, thread_name_prefix="criwist-snapshot"),
+            from_kernel=ThreadPoolExecutor(KERNEL_THREADS, thread_name_prefix="criwist-kernel"),
             node_state=ThreadPoolExecutor(NODE_STATE_THREADS, thread_name_prefix="criwist-node-state"),
         )
         server = grpc.server(

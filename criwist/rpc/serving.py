@@ -1,4 +1,4 @@
-"""Four ways to serve an RPC, marked at the RPC's method.
+"""Five ways to serve an RPC, marked at the RPC's method.
 
 A servicer has a method for each RPC that it implements.  A decorator at the method names the thread that runs it:
 
@@ -7,6 +7,9 @@ A servicer has a method for each RPC that it implements.  A decorator at the met
 ``@from_snapshot``
     The method answers from the published snapshot, in a thread pool of its own (``criwist-snapshot``).  While there is
     no fresh snapshot, the thread waits for one.
+``@from_kernel``
+    The method answers from cgroup files and ``/proc``, for what the published snapshot names, in a thread pool of its
+    own (``criwist-kernel``).  While there is no fresh snapshot, the thread waits for one.
 ``@node_state``
     The method answers from memory with the node's state, in a thread pool of its own (``criwist-node-state``), so that
     reads waiting for Docker cannot delay it.
@@ -14,9 +17,9 @@ A servicer has a method for each RPC that it implements.  A decorator at the met
     The method is a coroutine.  It runs on the reactor, and no thread waits for it (see ``rpc.dispatch``).  A thread of
     ``criwist-send`` sends its response.
 
-The first three run outside the reactor's thread.  They read immutable values that the reactor has published, and change
-nothing: no file access, no Docker call, no lock that the reactor holds.  Only :meth:`.Dispatcher.wait` blocks one of
-their threads; it has a time limit and ends at shutdown.
+All but the last run outside the reactor's thread.  They read immutable values that the reactor has published, and
+change nothing: no Docker call, no lock that the reactor holds, no file access; ``@from_kernel`` reads the kernel's own
+files.  Only :meth:`.Dispatcher.wait` blocks one of their threads; it has a time limit and ends at shutdown.
 
 :func:`generic_handler` makes a grpcio handler of such a servicer.  An RPC of the service without a method returns
 UNIMPLEMENTED, after which a kubelet falls back.
@@ -72,6 +75,18 @@ def from_snapshot(method: _F) -> _F:
     return method
 
 
+def from_kernel(method: _F) -> _F:
+    """Mark a method that answers from the kernel's files, and raises ``NotReady`` if the snapshot is not fresh.
+
+    The method runs in a thread of ``criwist-kernel``.  These threads are apart from those that answer from memory: on a
+    node with many cgroups the kernel may take some milliseconds for a file.  After ``NotReady`` the thread waits, for
+    ``within`` seconds at most, and calls the method once more.  The method reads cgroup files and ``/proc``, which wait
+    for no disk, and makes no other file access and no Docker call, and takes no lock that the reactor holds for long.
+    """
+    setattr(method, _MARK, _Mark("from_kernel"))
+    return method
+
+
 def node_state(method: _F) -> _F:
     """Mark a method that answers with the node's state, and raises ``NotReady`` until the state is known.
 
@@ -112,10 +127,16 @@ class ThreadPools:
     immediate: ThreadPoolExecutor
     from_snapshot: ThreadPoolExecutor
     node_state: ThreadPoolExecutor
+    from_kernel: ThreadPoolExecutor
 
     def of(self, kind: str) -> ThreadPoolExecutor:
         """Return the pool of the methods with that mark."""
-        return {"from_snapshot": self.from_snapshot, "node_state": self.node_state}.get(kind, self.immediate)
+        pools = {
+            "from_snapshot": self.from_snapshot,
+            "node_state": self.node_state,
+            "from_kernel": self.from_kernel,
+        }
+        return pools.get(kind, self.immediate)
 
 
 def generic_handler(

@@ -19,7 +19,16 @@ from criwist.core.assembly import Adapters, assemble
 from criwist.core.images.credentials import DockerConfigs
 from criwist.errors import PermissionDenied, PluginFailure
 from criwist.interfaces.engine import JSONObject
-from criwist.interfaces.kernel import IContainerProcesses, ILayerMounts, IProcesses
+from criwist.interfaces.kernel import (
+    CgroupUsage,
+    IContainerProcesses,
+    ILayerMounts,
+    ILayerUsage,
+    IProcesses,
+    IUsage,
+    LayerUsage,
+    NetworkUsage,
+)
 from criwist.interfaces.logs import IContainerLogs, LoggedContainer
 from criwist.interfaces.network import IPodNetwork, NetworkCondition, PodNetwork, PodNetworkRequest
 from criwist.network.host import HostNetwork
@@ -156,6 +165,34 @@ class NoContainerProcesses:
         raise PermissionDenied("a node in memory has no processes")
 
 
+@implementer(IUsage)
+class NoUsage:
+    """A kernel that knows none of the containers."""
+
+    def container(self, pid: int, container_id: str) -> CgroupUsage | None:
+        return None
+
+    def parent(self, pid: int, container_id: str, cgroup_parent: str) -> CgroupUsage | None:
+        return None
+
+    def network(self, pid: int, container_id: str) -> NetworkUsage | None:
+        return None
+
+    def forget(self, container_id: str) -> None:
+        pass
+
+
+@implementer(ILayerUsage)
+class NoLayerUsage:
+    """A node on which no writable layer can be found."""
+
+    async def measure(self, container_id: str, directory: str) -> LayerUsage | None:
+        return None
+
+    def stop(self) -> None:
+        pass
+
+
 class MemoryNode:
     """The core of one node.  :meth:`restart` kills criwist and starts it again."""
 
@@ -184,6 +221,8 @@ class MemoryNode:
             layer_mounts=NoMounts(),
             processes=self.processes,
             container_processes=NoContainerProcesses(),
+            usage=NoUsage(),
+            layer_usage=NoLayerUsage(),
             docker_configs=DockerConfigs({}, self.root),
             read_oom_score_floor=lambda: None,
             move_engine=lambda: None,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from criwist.api.runtime.v1 import api_pb2 as api
+from tests.harness import cgroups
 from tests.harness.client import CRI
 
 
@@ -50,9 +49,10 @@ def test_memory_limit_is_updated(cri: CRI) -> None:
     update = api.LinuxContainerResources(memory_limit_in_bytes=96 << 20)
     cri.runtime.UpdateContainerResources(api.UpdateContainerResourcesRequest(container_id=container_id, linux=update))
     limits = [
-        int(file.read_text())
-        for name in ("memory.limit_in_bytes", "memory.max")
-        for file in Path("/sys/fs/cgroup").rglob(f"*{container_id}*/{name}")
+        int((directory / name).read_text())
+        for directory, files in cgroups.walk()
+        for name in {"memory.limit_in_bytes", "memory.max"} & set(files)
+        if container_id in directory.name
     ]
     assert limits == [96 << 20]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import grpc
 import pytest
 
 from criwist.api.runtime.v1 import api_pb2 as api
+from tests.harness import cgroups
 from tests.harness.client import CRI, refused
 from tests.harness.inside import process_status, run
 
@@ -21,7 +21,7 @@ V2 = not Path("/sys/fs/cgroup/memory").exists()
 def cgroup(container_id: str, file: str) -> str:
     """Return the content of a file of the container's cgroup on the host."""
     # os.walk ignores cgroups that vanish meanwhile.
-    walked = ((Path(above), files) for above, _, files in os.walk("/sys/fs/cgroup"))
+    walked = cgroups.walk()
     found = [above / file for above, files in walked if container_id in above.name and file in files]
     assert found, f"no {file} in a cgroup of {container_id}"
     return found[0].read_text().strip()
@@ -228,7 +228,7 @@ def _hugetlb() -> bool:
     """Return whether the kernel limits hugepages of 2 MiB.  On v2 a cgroup has the files only once they are needed."""
     if V2:
         return "hugetlb" in Path("/sys/fs/cgroup/cgroup.controllers").read_text().split()
-    return bool(list(Path("/sys/fs/cgroup").glob("**/hugetlb.2MB.*"))[:1])
+    return any(name.startswith("hugetlb.2MB.") for _, files in cgroups.walk() for name in files)
 
 
 @pytest.mark.skipif(not _hugetlb(), reason="the kernel has no hugetlb controller")

@@ -76,7 +76,7 @@ class DirectBehaviourTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.servicer = Servicer()
         self.dispatcher = RecordingDispatcher(self.servicer.know)
-        self.pools = ThreadPools(*(ThreadPoolExecutor(1) for _ in range(3)))
+        self.pools = ThreadPools(*(ThreadPoolExecutor(1) for _ in range(4)))
         service = pb.DESCRIPTOR.services_by_name["RuntimeService"]
         self.handler = generic_handler(service, "runtime.v1.RuntimeService", self.servicer, self.dispatcher, self.pools)  # type: ignore[arg-type]
 

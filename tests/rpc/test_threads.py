@@ -64,7 +64,10 @@ class ThreadTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.node = node = MemoryNode()
         self.addCleanup(node.close)
-        names = ("docker", "logs", "records", "resolv_confs", "layer_mounts", "processes", "container_processes")
+        names = (
+            *("docker", "logs", "records", "resolv_confs", "layer_mounts"),
+            *("processes", "container_processes", "layer_usage"),
+        )
         checked: dict[str, Any] = {name: ReactorOnly(getattr(node.adapters, name)) for name in names}
         networks: dict[str, Any] = {name: ReactorOnly(network) for name, network in node.adapters.networks.items()}
         core = assemble(config=node.config, adapters=evolve(node.adapters, networks=networks, **checked))
@@ -94,6 +97,10 @@ class ThreadTests(SynchronousTestCase):
             "ListPodSandbox": pb.ListPodSandboxRequest(filter=pb.PodSandboxFilter(id=self.sandbox_id)),
             "ContainerStatus": pb.ContainerStatusRequest(container_id=self.container_id, verbose=True),
             "ListContainers": pb.ListContainersRequest(filter=pb.ContainerFilter(id=self.container_id)),
+            "ContainerStats": pb.ContainerStatsRequest(container_id=self.container_id),
+            "ListContainerStats": pb.ListContainerStatsRequest(),
+            "PodSandboxStats": pb.PodSandboxStatsRequest(pod_sandbox_id=self.sandbox_id),
+            "ListPodSandboxStats": pb.ListPodSandboxStatsRequest(),
             "ListImages": pb.ListImagesRequest(),
             "ImageStatus": pb.ImageStatusRequest(image=pb.ImageSpec(image="busybox"), verbose=True),
             "ImageFsInfo": pb.ImageFsInfoRequest(),

@@ -69,6 +69,13 @@ ON_A_NODE: Mapping[str, tuple[str, tuple[str, ...]]] = {
         "the device cgroup, terminals, CDI",
         ("test_terminal", "test_device", "test_device_without_permission", "test_device_by_link", "test_cdi_device"),
     ),
+    "test_stats.py": (
+        "cgroup files of both versions and drivers",
+        (
+            *("test_cpu", "test_half_a_core", "test_memory", "test_no_limit", "test_swap", "test_pressure"),
+            *("test_network", "test_pod_of_kubelet", "test_pods_that_share_a_cgroup", "test_processes"),
+        ),
+    ),
     "test_kernel_resources.py": ("cgroup files", ()),
     "test_kernel_oom.py": ("whether the engine may lower scores", ()),
     "test_kernel_processes.py": ("/proc, freezing and killing", ("test_orphans", "test_others_live")),

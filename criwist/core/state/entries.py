@@ -37,6 +37,8 @@ class SandboxEntry:
     item: bytes
     #: A serialized runtime.v1.PodSandboxStatus.
     status: bytes
+    #: ``HostConfig.CgroupParent``; ``""``: the engine's own parent.
+    cgroup_parent: str = ""
 
     @property
     def host_network(self) -> bool:
@@ -76,6 +78,8 @@ class ContainerEntry:
     item: bytes
     #: A serialized runtime.v1.ContainerStatus.
     status: bytes
+    #: overlay2's directory of the writable layer; ``""``: the engine names none.
+    upper_directory: str = ""
 
     @property
     def exited(self) -> bool:

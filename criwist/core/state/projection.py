@@ -33,6 +33,7 @@ from criwist.translate.status import (
 )
 
 _JSON_FILE = "json-file"
+_OVERLAY2 = "overlay2"
 
 
 @define(eq=False, kw_only=True)
@@ -89,6 +90,7 @@ class Projection:
             runtime=text(inspected, "HostConfig", "Runtime"),
             item=item.SerializeToString(),
             status=status.SerializeToString(),
+            cgroup_parent=text(inspected, "HostConfig", "CgroupParent"),
         )
 
     def _record_with_network(self, name: ContainerName, inspected: JSONObject) -> SandboxRecord | None:
@@ -140,6 +142,7 @@ class Projection:
             cgroup_writes=recorded_writes(docker_labels),
             item=item.SerializeToString(),
             status=status.SerializeToString(),
+            upper_directory=_upper_directory(inspected),
         )
 
     def _image_mounts(self, inspected: JSONObject) -> dict[str, pb.Mount]:
@@ -159,3 +162,8 @@ class Projection:
             return path
         identifier = text(inspected, "Id")
         return f"{self._engine.facts.root_directory}/containers/{identifier}/{identifier}-json.log"
+
+
+def _upper_directory(inspected: JSONObject) -> str:
+    graph_driver = member(inspected, "GraphDriver")
+    return text(graph_driver, "Data", "UpperDir") if text(graph_driver, "Name") == _OVERLAY2 else ""

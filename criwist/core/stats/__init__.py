@@ -1,0 +1,3 @@
+"""Usage of pods and containers."""
+
+from __future__ import annotations
