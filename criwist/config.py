@@ -61,4 +61,6 @@ class Config:
     #: as pinned.
     pinned_images: tuple[str, ...] = ()
     pinned_image_labels: tuple[str, ...] = ()
+    #: Path of the socket for kubelet's cAdvisor; ``""``: none.
+    cadvisor_socket: str = ""
     log_level: str = "info"

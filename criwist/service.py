@@ -42,6 +42,7 @@ from criwist.logs.container_logs import ContainerLogs
 from criwist.network.providers import pod_networks
 from criwist.network.resolvconf import ResolvConfs
 from criwist.records.sandboxes import SandboxRecords, mirror_directory
+from criwist.rpc.cadvisor import CadvisorServer, CadvisorService
 from criwist.rpc.dispatch import Dispatcher
 from criwist.rpc.images import ImageService
 from criwist.rpc.runtime import RuntimeService
@@ -128,11 +129,22 @@ class Criwist(MultiService):
             _Part(start=core.checkpoints.clear),
             streaming,
             *([] if network is None else [network]),
+            *self._cadvisor(core, dispatcher),
             server,
             _Part(stop=adapters.logs.stop),
             _Part(start=core.feed.start, stop=core.feed.stop),
             _Announcement(SystemdNotifier(self._environment), server),
         ]
+
+    def _cadvisor(self, core: Core, dispatcher: Dispatcher) -> list[IService]:
+        """Return cAdvisor's view, if it is configured.
+
+        It starts before the gRPC server: kubelet looks for it once, as soon as the runtime has answered.
+        """
+        if not self._config.cadvisor_socket:
+            return []
+        server = CadvisorServer(self._config.cadvisor_socket, CadvisorService(core.cache, dispatcher))
+        return [_Part(start=server.start, stop=lambda: deferToThread(server.stop().wait))]
 
     def _adapters(self, reactor: Any) -> Adapters:
         config, threadpool = self._config, reactor.getThreadPool()

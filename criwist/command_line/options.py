@@ -109,6 +109,8 @@ class Options(usage.Options):
                     raise self._wrong(
                         name, "needs --container-log-driver, since the daemon's default may not support it"
                     )
+        if read["cadvisor-socket"] and read["endpoint"] == f"unix://{read['cadvisor-socket']}":
+            raise self._wrong("cadvisor-socket", "expected another path than that of --endpoint")
         if not read["ipv6-dual-stack"]:
             self._warn("--ipv6-dual-stack=false has no effect: pods get all addresses that their network assigns")
         return Config(

@@ -11,7 +11,7 @@ from typing import Any
 from attrs import frozen
 
 from criwist.command_line import values as values
-from criwist.command_line.addresses import bind_address, cri_endpoint
+from criwist.command_line.addresses import bind_address, cadvisor_socket, cri_endpoint
 
 
 @frozen
@@ -213,7 +213,18 @@ _LOGS = (
     ),
 )
 
-OPTIONS: Sequence[Option] = (*_GENERAL, *_ENGINE, *_IMAGES, *_NETWORK, *_STREAMING, *_LOGS)
+_OBSERVABILITY = (
+    Option(
+        "cadvisor-socket",
+        "",
+        cadvisor_socket,
+        "socket for kubelet --containerd, from which its cAdvisor learns names of containers, like "
+        "/run/criwist/cadvisor.sock [default: none]",
+        "cadvisor_socket",
+    ),
+)
+
+OPTIONS: Sequence[Option] = (*_GENERAL, *_ENGINE, *_IMAGES, *_NETWORK, *_STREAMING, *_LOGS, *_OBSERVABILITY)
 
 #: klog's options, and whether they are boolean.  criwist logs through twistd, which has its own options for logging.
 KLOG: Mapping[str, bool] = {

@@ -78,6 +78,7 @@ ON_A_NODE: Mapping[str, tuple[str, tuple[str, ...]]] = {
     ),
     "test_pause.py": ("signals of process 1, under the engine's profiles", ()),
     "test_status.py": ("engine, cgroup driver and handlers in Status", ()),
+    "test_cadvisor_socket.py": ("cgroups of containers", ("test_pod", "test_each_cgroup_as_it_appears")),
     "test_harness.py": ("the tests' own engine and namespaces", ("test_session_has_its_own_network",)),
     "test_sandboxes.py": (
         "networks, sysctls and cgroups of pods",

@@ -87,6 +87,7 @@ class Projection:
             pid=number(inspected, "State", "Pid") if running else 0,
             network_mode=text(inspected, "HostConfig", "NetworkMode"),
             runtime=text(inspected, "HostConfig", "Runtime"),
+            image=text(inspected, "Config", "Image"),
             item=item.SerializeToString(),
             status=status.SerializeToString(),
         )
@@ -130,6 +131,7 @@ class Projection:
             labels=dict(item.labels),
             pid=number(inspected, "State", "Pid") if running else 0,
             image_id=item.image_id,
+            image=item.image.user_specified_image or item.image.image,
             tty=flag(inspected, "Config", "Tty"),
             stdin=flag(inspected, "Config", "OpenStdin"),
             stdin_once=flag(inspected, "Config", "StdinOnce"),
