@@ -94,6 +94,11 @@ def bind_address(value: str) -> str:
         raise ValueError(expected) from None
 
 
+def metrics_address(value: str) -> str:
+    """Return the address to listen on, as :func:`bind_address` does; ``""`` for none."""
+    return bind_address(value) if value else ""
+
+
 def is_loopback(host: str) -> bool:
     """Return whether *host*, an address or ``localhost``, is reachable from this machine only."""
     if host == "localhost":

@@ -19,6 +19,8 @@ from attrs import define, field
 from twisted.logger import Logger
 
 from criwist.api.runtime.v1 import api_pb2 as pb
+from criwist.interfaces.metrics import NO_METRICS, IMetrics
+from criwist.rpc.counted import counted
 from criwist.rpc.dispatch import Dispatcher
 from criwist.rpc.images import ImageService
 from criwist.rpc.inherited_socket import inherited_socket
@@ -52,6 +54,7 @@ class Server:
     _dispatcher: Dispatcher
     _runtime_service: Callable[[str], RuntimeService]
     _image_service: ImageService
+    _metrics: IMetrics = NO_METRICS
     _server: grpc.Server | None = field(default=None, init=False)
     _pools: ThreadPools | None = field(default=None, init=False)
     #: The socket that this server made.
@@ -82,6 +85,7 @@ class Server:
             for name, servicer in servicers.items():
                 full_name = f"runtime.{version}.{name}"
                 handler = generic_handler(services[name], full_name, servicer, self._dispatcher, pools)
+                handler = counted(handler, self._metrics) if self._metrics is not NO_METRICS else handler
                 server.add_generic_rpc_handlers([handler])
         address = self._bind(server)
         self._dispatcher.open()

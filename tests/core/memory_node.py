@@ -20,7 +20,7 @@ from criwist.core.images.credentials import DockerConfigs
 from criwist.errors import PermissionDenied, PluginFailure
 from criwist.interfaces.engine import JSONObject
 from criwist.interfaces.kernel import IContainerProcesses, ILayerMounts, IProcesses
-from criwist.interfaces.logs import IContainerLogs, LoggedContainer
+from criwist.interfaces.logs import FollowedLogs, IContainerLogs, LoggedContainer
 from criwist.interfaces.network import IPodNetwork, NetworkCondition, PodNetwork, PodNetworkRequest
 from criwist.network.host import HostNetwork
 from criwist.network.resolvconf import ResolvConfs
@@ -55,6 +55,9 @@ class RecordingLogs:
 
     async def reconcile(self, known: Any) -> None:
         pass
+
+    def followed(self) -> FollowedLogs:
+        return FollowedLogs()
 
     def stop(self) -> None:
         pass

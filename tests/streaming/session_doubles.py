@@ -45,7 +45,7 @@ class SessionTestCase(SynchronousTestCase):
         for client in self._clients:
             client.transport.abortConnection()
         self.settle()
-        self.assertEqual((self.factory.sessions, self.silent), (set(), []))
+        self.assertEqual((self.factory.sessions, self.silent), ({}, []))
         self.assertEqual([call for call in self.reactor.getDelayedCalls() if call.func != self.settle], [])
 
     def target(self, request: Request) -> str:

@@ -62,7 +62,7 @@ class SpdyExecTests(SessionTestCase):
         client.transport.loseConnection()
         self.settle()
         self.assertTrue(client.lost)
-        self.assertEqual(self.factory.sessions, set())
+        self.assertEqual(self.factory.sessions, {})
 
     def test_success(self) -> None:
         """Exit code 0 is Success."""
@@ -226,7 +226,7 @@ class SpdyExecTests(SessionTestCase):
         self.settle()
         self.assertTrue(process.hung_up)
         self.assertTrue(process.far.lost)
-        self.assertEqual(self.factory.sessions, set())
+        self.assertEqual(self.factory.sessions, {})
 
     def test_a_client_that_never_opens_its_streams(self) -> None:
         """It is sent away after thirty seconds."""
@@ -239,7 +239,7 @@ class SpdyExecTests(SessionTestCase):
         self.assertEqual(client.goaway, 0)
         self.pass_time(10)
         self.assertTrue(client.lost)
-        self.assertEqual((self.runtime.processes, self.factory.sessions), ([], set()))
+        self.assertEqual((self.runtime.processes, self.factory.sessions), ([], {}))
 
     def test_shutdown(self) -> None:
         """A session that criwist ends has a status that says so."""
@@ -426,7 +426,7 @@ class WebSocketExecTests(SessionTestCase):
         self.settle()
         self.assertEqual((client.channel(1), client.channel(2)), (b"out", b"err"))
         self.assertEqual(json.loads(client.channel(3)), SUCCESS)
-        self.assertEqual((client.closed, self.factory.sessions), (1000, set()))
+        self.assertEqual((client.closed, self.factory.sessions), (1000, {}))
 
     def test_v4_announces_its_channels(self) -> None:
         """Older protocols begin with an empty message on each of the server's channels."""
@@ -499,7 +499,7 @@ class WebSocketExecTests(SessionTestCase):
         self.assertEqual(client.closed, 1000)
         self.pass_time(10)
         self.assertTrue(self.runtime.processes[0].hung_up)
-        self.assertEqual(self.factory.sessions, set())
+        self.assertEqual(self.factory.sessions, {})
 
     def test_bytes_that_are_no_frames(self) -> None:
         """The connection is closed with 1002."""
