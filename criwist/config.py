@@ -63,4 +63,9 @@ class Config:
     #: as pinned.
     pinned_images: tuple[str, ...] = ()
     pinned_image_labels: tuple[str, ...] = ()
+    #: Path of the socket for kubelet's cAdvisor; ``""``: none.
+    cadvisor_socket: str = ""
+    #: Host and port of the metrics; ``""``: none.
+    metrics_bind_addr: str = ""
+    metrics_tls: TLSFiles | None = None
     log_level: str = "info"

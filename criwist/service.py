@@ -31,6 +31,7 @@ from criwist.daemon.log_observer import STANDARD_OUTPUT, TWISTD_LOG, choose
 from criwist.daemon.sd_notify import SystemdNotifier
 from criwist.docker.agent import connections
 from criwist.docker.client import Docker
+from criwist.interfaces.metrics import NO_METRICS, IMetrics
 from criwist.kernel.cgroup.engine_cgroup import move_engine
 from criwist.kernel.container_processes import ContainerProcesses
 from criwist.kernel.hangup import hang_up
@@ -44,6 +45,7 @@ from criwist.logs.container_logs import ContainerLogs
 from criwist.network.providers import pod_networks
 from criwist.network.resolvconf import ResolvConfs
 from criwist.records.sandboxes import SandboxRecords, mirror_directory
+from criwist.rpc.cadvisor import CadvisorServer, CadvisorService
 from criwist.rpc.dispatch import Dispatcher
 from criwist.rpc.images import ImageService
 from criwist.rpc.runtime import RuntimeService
@@ -115,6 +117,7 @@ class Criwist(MultiService):
         UNAVAILABLE.  Containers go on.
         """
         streaming = StreamingServer(reactor, self._config, core.streaming_runtime)
+        metrics = self._metrics_server(core, adapters, streaming, reactor)
         dispatcher = Dispatcher(reactor)
         urls = StreamingUrls(core.streaming_runtime, streaming)
         server = _GrpcServer(
@@ -123,6 +126,7 @@ class Criwist(MultiService):
                 dispatcher,
                 lambda version: RuntimeService(version, core, dispatcher, urls),
                 ImageService(core.images, core.cache),
+                adapters.metrics,
             )
         )
         network = IService(core.network, None)
@@ -130,6 +134,8 @@ class Criwist(MultiService):
             _Part(start=core.checkpoints.clear),
             streaming,
             *([] if network is None else [network]),
+            *metrics,
+            *self._cadvisor(core, dispatcher),
             server,
             _Part(stop=adapters.logs.stop),
             _Part(stop=core.writable_layers.stop),
@@ -137,18 +143,56 @@ class Criwist(MultiService):
             _Announcement(SystemdNotifier(self._environment), server),
         ]
 
+    def _cadvisor(self, core: Core, dispatcher: Dispatcher) -> list[IService]:
+        """Return cAdvisor's view, if it is configured.
+
+        It starts before the gRPC server: kubelet looks for it once, as soon as the runtime has answered.
+        """
+        if not self._config.cadvisor_socket:
+            return []
+        server = CadvisorServer(self._config.cadvisor_socket, CadvisorService(core.cache, dispatcher))
+        return [_Part(start=server.start, stop=lambda: deferToThread(server.stop().wait))]
+
+    def _metrics(self) -> IMetrics:
+        """Return a recorder if metrics are served.  Without them prometheus_client is not imported: it takes memory."""
+        if not self._config.metrics_bind_addr:
+            return NO_METRICS
+        from criwist.metrics.recorder import Recorder
+
+        return Recorder()
+
+    def _metrics_server(
+        self, core: Core, adapters: Adapters, streaming: StreamingServer, reactor: Any
+    ) -> list[IService]:
+        """Return the metrics server, if it is configured."""
+        if adapters.metrics is NO_METRICS:
+            return []
+        from criwist.metrics.readings import read
+        from criwist.metrics.recorder import Recorder
+        from criwist.metrics.server import MetricsServer
+
+        recorder = adapters.metrics
+        if not isinstance(recorder, Recorder):
+            raise errors.Internal("the metrics are counted elsewhere")
+        recorder.follow(core.cache)
+        address, tls = self._config.metrics_bind_addr, self._config.metrics_tls
+        state = partial(read, core, adapters.logs, streaming)
+        return [MetricsServer(reactor, address, tls, recorder, state, core.node_status.reasons_not_to_be_ready)]
+
     def _adapters(self, reactor: Any) -> Adapters:
         config, threadpool = self._config, reactor.getThreadPool()
+        metrics = self._metrics()
         docker = Docker(
             reactor,
             connections(reactor, config.docker_endpoint, config.docker_tls),
             request_timeout=config.runtime_request_timeout,
+            metrics=metrics,
         )
         return Adapters(
             clock=reactor,
             docker=docker,
-            logs=ContainerLogs(config, docker, reactor),
-            networks=pod_networks(config, reactor, self._environment),
+            logs=ContainerLogs(config, docker, reactor, metrics=metrics),
+            networks=pod_networks(config, reactor, self._environment, metrics),
             records=SandboxRecords(posixpath.join(config.root_directory, "sandboxes"), mirror=mirror_directory()),
             resolv_confs=ResolvConfs(posixpath.join(config.root_directory, "resolv-confs")),
             layer_mounts=LayerMounts(reactor, threadpool, image_volumes_directory(config)),
@@ -164,6 +208,7 @@ class Criwist(MultiService):
             connect_port=partial(connect, reactor=reactor),
             hang_up=hang_up,
             in_thread=partial(run_to_its_end, reactor, threadpool),
+            metrics=metrics,
         )
 
     def _move_engine(self) -> None:

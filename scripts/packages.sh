@@ -66,6 +66,7 @@ for purpose in "$@"; do
         tests)
             engine
             need docker-registry has docker-registry
+            need prometheus has promtool
             need containernetworking-plugins [ -x /usr/lib/cni/bridge ]
             need busybox-static static_busybox
             need iproute2 has ip

@@ -33,7 +33,7 @@ LAYERS = {
     **dict.fromkeys(("wire", "translate", "netconf", "command_line.go_flags"), 2),
     **dict.fromkeys(("docker", "network", "kernel", "logs", "records", "daemon"), 3),
     "core": 4,
-    **dict.fromkeys(("rpc", "streaming"), 5),
+    **dict.fromkeys(("rpc", "streaming", "metrics"), 5),
     **dict.fromkeys(("service", "command_line", "demo"), 6),
 }
 #: Rooms of ``core`` to floor; the longest name that matches counts.  A room imports from lower floors and from itself.

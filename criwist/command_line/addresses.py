@@ -6,6 +6,7 @@ Each raises ``ValueError`` with the expected form, which an error shows after th
 from __future__ import annotations
 
 import ipaddress
+import posixpath
 import re
 
 from criwist.translate.field_rules import MAX_PORT
@@ -14,6 +15,9 @@ from criwist.translate.field_rules import MAX_PORT
 _MAX_SOCKET_PATH = 107
 #: Ports of an engine without and with TLS (Docker's documentation, "Protect the Docker daemon socket").
 _ENGINE_PORT, _ENGINE_TLS_PORT = 2375, 2376
+
+#: containerd's own sockets, as Debian's and Docker's packages have them.  cAdvisor's view must not take their place.
+_CONTAINERD = frozenset({"/run/containerd/containerd.sock", "/run/docker/containerd/containerd.sock"})
 
 _PORT = re.compile(r"\d{1,5}", re.ASCII)
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
@@ -39,6 +43,18 @@ def cri_endpoint(value: str) -> str:
     if not is_loopback(host):
         raise ValueError("expected a loopback address, since every client has the rights of root")
     return f"tcp://{_netloc(host, port)}"
+
+
+def cadvisor_socket(value: str) -> str:
+    """Return the path of a socket; ``""`` for none."""
+    if not value:
+        return ""
+    path = value.removeprefix("unix://")
+    if not path.startswith("/") or path.endswith("/"):
+        raise ValueError("expected the absolute path of a socket")
+    if posixpath.normpath(path).removeprefix("/var") in _CONTAINERD:
+        raise ValueError("expected a path of its own, since Docker's containerd serves this one")
+    return _unix(path).removeprefix("unix://")
 
 
 def engine_endpoint(value: str, *, tls: bool) -> str:
@@ -76,6 +92,11 @@ def bind_address(value: str) -> str:
         return _netloc(str(ipaddress.ip_address(host)), port)
     except ValueError:
         raise ValueError(expected) from None
+
+
+def metrics_address(value: str) -> str:
+    """Return the address to listen on, as :func:`bind_address` does; ``""`` for none."""
+    return bind_address(value) if value else ""
 
 
 def is_loopback(host: str) -> bool:

@@ -103,18 +103,22 @@ class Options(usage.Options):
         members = {option.member: read[option.name] for option in OPTIONS if option.member}
         endpoint, tls = self._engine(read)
         self._check_streaming(read)
+        self._check_metrics(read)
         if not read["container-log-driver"]:
             for name in ("container-log-max-size", "container-log-max-files"):
                 if read[name]:
                     raise self._wrong(
                         name, "needs --container-log-driver, since the daemon's default may not support it"
                     )
+        if read["cadvisor-socket"] and read["endpoint"] == f"unix://{read['cadvisor-socket']}":
+            raise self._wrong("cadvisor-socket", "expected another path than that of --endpoint")
         if not read["ipv6-dual-stack"]:
             self._warn("--ipv6-dual-stack=false has no effect: pods get all addresses that their network assigns")
         return Config(
             **members,
             docker_endpoint=endpoint,
             docker_tls=tls,
+            metrics_tls=self._tls("metrics-tls", read, ca=True),
             streaming_tls=self._tls("streaming-tls", read, ca=False),
             log_level=read["log-level"] if "log-level" in self._spelled else read["v"] or read["log-level"],
         )
@@ -200,6 +204,22 @@ class Options(usage.Options):
                 "--streaming-tls-cert and --streaming-tls-key, or --streaming-insecure",
             )
         self._warn(f"exec, attach and port-forward are served on {address} without encryption")
+
+    def _check_metrics(self, read: Mapping[str, Any]) -> None:
+        address = read["metrics-bind-addr"]
+        if not address:
+            for name in ("metrics-tls-cert", "metrics-tls-ca"):
+                if read[name]:
+                    raise self._wrong(name, "needs --metrics-bind-addr")
+            return
+        if read["metrics-tls-ca"] and not read["metrics-tls-cert"]:
+            raise self._wrong("metrics-tls-ca", "needs --metrics-tls-cert and --metrics-tls-key")
+        if not is_loopback(address.rpartition(":")[0].strip("[]")) and not read["metrics-tls-cert"]:
+            raise self._wrong(
+                "metrics-bind-addr",
+                "is reachable from other machines: expected a loopback address, or --metrics-tls-cert and "
+                "--metrics-tls-key",
+            )
 
     def _warn(self, sentence: str) -> None:
         if sentence not in self.warnings:

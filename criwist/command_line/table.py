@@ -11,7 +11,7 @@ from typing import Any
 from attrs import frozen
 
 from criwist.command_line import values as values
-from criwist.command_line.addresses import bind_address, cri_endpoint
+from criwist.command_line.addresses import bind_address, cadvisor_socket, cri_endpoint, metrics_address
 
 
 @frozen
@@ -223,7 +223,33 @@ _STATS = (
     ),
 )
 
-OPTIONS: Sequence[Option] = (*_GENERAL, *_ENGINE, *_IMAGES, *_NETWORK, *_STREAMING, *_LOGS, *_STATS)
+_OBSERVABILITY = (
+    Option(
+        "cadvisor-socket",
+        "",
+        cadvisor_socket,
+        "socket for kubelet --containerd, from which its cAdvisor learns names of containers, like "
+        "/run/criwist/cadvisor.sock [default: none]",
+        "cadvisor_socket",
+    ),
+    Option(
+        "metrics-bind-addr",
+        "",
+        metrics_address,
+        "address for metrics in Prometheus' format, loopback unless TLS is given, like 127.0.0.1:9105 [default: none]",
+        "metrics_bind_addr",
+    ),
+    Option("metrics-tls-cert", "", values.absolute_or_none, "certificate of the metrics server"),
+    Option("metrics-tls-key", "", values.absolute_or_none, "key of the metrics server"),
+    Option(
+        "metrics-tls-ca",
+        "",
+        values.absolute_or_none,
+        "CA that signs the certificates of clients that may read the metrics [default: every client may]",
+    ),
+)
+
+OPTIONS: Sequence[Option] = (*_GENERAL, *_ENGINE, *_IMAGES, *_NETWORK, *_STREAMING, *_LOGS, *_STATS, *_OBSERVABILITY)
 
 #: klog's options, and whether they are boolean.  criwist logs through twistd, which has its own options for logging.
 KLOG: Mapping[str, bool] = {

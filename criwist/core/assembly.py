@@ -47,6 +47,7 @@ from criwist.core.stats.writable_layers import WritableLayers
 from criwist.interfaces.engine import IDocker
 from criwist.interfaces.kernel import IContainerProcesses, ILayerMounts, ILayerUsage, IProcesses, IUsage
 from criwist.interfaces.logs import IContainerLogs
+from criwist.interfaces.metrics import NO_METRICS, IMetrics
 from criwist.interfaces.network import IPodNetwork, IResolvConfs
 from criwist.interfaces.records import ISandboxRecords
 from criwist.locks import Locks
@@ -103,6 +104,7 @@ class Adapters:
     hang_up: Callable[[int], object]
     #: Calls a function in a thread and waits for its end, even if it is cancelled.
     in_thread: Callable[..., Awaitable[object]]
+    metrics: IMetrics = NO_METRICS
 
 
 def image_volumes_directory(config: Config) -> str:
@@ -184,6 +186,7 @@ def _state(config: Config, adapters: Adapters) -> _State:
         adapters.docker_configs,
         lambda: image_volumes.in_use() | cache.snapshot.image_volumes,
         cache=cached_images,
+        metrics=adapters.metrics,
     )
     return _State(
         engine=engine,
@@ -251,4 +254,5 @@ def _feed(adapters: Adapters, state: _State) -> EventFeed:
         before_use=recovery.before_use,
         after_resync=recovery.after_resync,
         image_event=state.images.event,
+        metrics=adapters.metrics,
     )

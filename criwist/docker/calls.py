@@ -30,6 +30,7 @@ from criwist.docker.error_responses import (
 from criwist.docker.hijack import HijackedConnection, hijack
 from criwist.errors import DeadlineExceeded, EngineFailure, InvalidArgument
 from criwist.interfaces.engine import JSONObject
+from criwist.interfaces.metrics import NO_METRICS, OK, IMetrics, code_of
 from criwist.wire.upgrade import UpgradeRequest
 
 _T = TypeVar("_T")
@@ -83,6 +84,15 @@ class Request:
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
 
+    @property
+    def kind(self) -> str:
+        """Return the request with ``{id}`` in the place of the name: ``GET /containers/{id}/json``."""
+        collection, _, rest = self.path.removeprefix("/").partition("/")
+        segment = quote(self.subject.name, safe="/:@" if self.subject.kind == "image" else "")
+        if segment and (rest == segment or rest.startswith(f"{segment}/")):
+            rest = "{id}" + rest[len(segment) :]
+        return f"{self.method} /{collection}" + (f"/{rest}" if rest else "")
+
 
 @define(eq=False)
 class Calls:
@@ -92,6 +102,7 @@ class Calls:
     _connections: EngineConnections
     #: ``1.41``; the caller sets it once it is negotiated.
     version: str
+    _metrics: IMetrics = NO_METRICS
     _pooled: HTTPClient = field(init=False)
     _single: HTTPClient = field(init=False)
     _until_close: HTTPClient = field(init=False)
@@ -128,7 +139,7 @@ class Calls:
             upgrade, self._reactor, kind=subject.kind, name=subject.name, multiplexed=multiplexed
         )
         waiting = hijack(self._connections.endpoint, connection)
-        return await self._limited(RESPONSE_LIMIT, request, waiting)
+        return await self._counted(request, self._limited(RESPONSE_LIMIT, request, waiting))
 
     def _target(self, request: Request) -> str:
         query = f"?{urlencode(request.parameters)}" if request.parameters else ""
@@ -168,7 +179,17 @@ class Calls:
 
     async def _within(self, limit: float | None, request: Request, exchange: Coroutine[Any, Any, _T]) -> _T:
         waiting = Deferred.fromCoroutine(exchange)
-        return await (waiting if limit is None else self._limited(limit, request, waiting))
+        return await self._counted(request, waiting if limit is None else self._limited(limit, request, waiting))
+
+    async def _counted(self, request: Request, waiting: Deferred[_T]) -> _T:
+        began, code = self._metrics.now(), OK
+        try:
+            return await waiting
+        except BaseException as error:
+            code = code_of(error)
+            raise
+        finally:
+            self._metrics.docker_call(request.kind, code, self._metrics.now() - began)
 
     def _limited(self, limit: float, request: Request, waiting: Deferred[_T]) -> Deferred[_T]:
         def expired(result: Any, seconds: float) -> Any:

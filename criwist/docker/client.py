@@ -25,6 +25,7 @@ from criwist.docker.overlay_layers import overlay_layers
 from criwist.engine_differences import OLDEST_API, version_text
 from criwist.errors import CriwistError, EngineFailure, FailedPrecondition, NotFound, Unavailable
 from criwist.interfaces.engine import EngineFacts, IDocker, IHijackedStream, JSONObject
+from criwist.interfaces.metrics import NO_METRICS, IMetrics
 
 # Time limits, in seconds.  They end waits for an engine that has stopped answering; a busy engine needs seconds.
 
@@ -51,6 +52,7 @@ _ENGINE = Subject("engine", "engine")
 class Docker:
     """The engine behind *connections*.  All calls are made on the thread of *reactor*.
 
+    :param metrics: counts the calls.
     :param request_timeout: time limit in seconds of calls that change little; calls that read get half of it, starts
         and removals twice as much.
     """
@@ -58,6 +60,7 @@ class Docker:
     _reactor: IReactorTime
     _connections: EngineConnections
     request_timeout: float = field(default=CHANGE_LIMIT, kw_only=True)
+    metrics: IMetrics = field(default=NO_METRICS, kw_only=True)
     facts: EngineFacts | None = field(default=None, init=False)
     _calls: Calls = field(init=False)
     #: ``request_timeout`` as a multiple of its default; scales the limits of the other calls.
@@ -66,7 +69,7 @@ class Docker:
 
     def __attrs_post_init__(self) -> None:
         self._scale = self.request_timeout / CHANGE_LIMIT
-        self._calls = Calls(self._reactor, self._connections, version_text(OLDEST_API))
+        self._calls = Calls(self._reactor, self._connections, version_text(OLDEST_API), self.metrics)
 
     # -- The engine
 

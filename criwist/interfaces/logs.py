@@ -27,6 +27,19 @@ class LoggedContainer:
     adopted: bool = False
 
 
+@frozen
+class FollowedLogs:
+    """The logs that are followed at one moment.  Sizes are bytes."""
+
+    #: By source: Docker's own files, the engine's API, and links and drivers without a record.
+    files: int = 0
+    requested: int = 0
+    others: int = 0
+    #: Of Docker's files, but not in the CRI files yet: of all logs, and of the one that has most.
+    unread: int = 0
+    most_unread: int = 0
+
+
 class IContainerLogs(Interface):
     """The CRI log files of containers.  All methods are called on the reactor's thread."""
 
@@ -62,6 +75,9 @@ class IContainerLogs(Interface):
 
     async def reconcile(known: Collection[str]) -> None:
         """Forget all containers that are not in *known*: they were removed without criwist, or while it was down."""
+
+    def followed() -> FollowedLogs:
+        """Return how many logs are followed, and how much of Docker's files is not read yet."""
 
     def stop() -> None:
         """Record the position in each log and close the files.  A restart after SIGKILL does without."""

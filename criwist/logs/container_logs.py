@@ -24,7 +24,8 @@ from zope.interface import implementer
 from criwist.config import Config
 from criwist.errors import FailedPrecondition
 from criwist.interfaces.engine import EngineFacts, IDocker, JSONObject
-from criwist.interfaces.logs import IContainerLogs, LoggedContainer
+from criwist.interfaces.logs import FollowedLogs, IContainerLogs, LoggedContainer
+from criwist.interfaces.metrics import NO_METRICS, IMetrics
 from criwist.logs.cri_file.cri_file import CriFile
 from criwist.logs.docker_files.docker_log import DockerLog
 from criwist.logs.docker_files.file_log import FileLog
@@ -73,6 +74,7 @@ class ContainerLogs:
     _docker: IDocker
     _reactor: Any
     _reads_files: bool = field(default=True, kw_only=True)
+    _metrics: IMetrics = field(default=NO_METRICS, kw_only=True)
     _log: Logger = field(factory=Logger, kw_only=True)
     _logs: dict[str, _ContainerLog] = field(factory=dict, init=False)
     _positions: Positions = field(init=False)
@@ -131,6 +133,17 @@ class ContainerLogs:
         for container_id in {*self._logs, *self._positions.identifiers()} - set(known):
             await self.forget(container_id)
 
+    def followed(self) -> FollowedLogs:
+        files = [log.unread for log in self._logs.values() if isinstance(log, FileLog)]
+        requested = sum(isinstance(log, ApiLog) for log in self._logs.values())
+        return FollowedLogs(
+            files=len(files),
+            requested=requested,
+            others=len(self._logs) - len(files) - requested,
+            unread=sum(files),
+            most_unread=max(files, default=0),
+        )
+
     def stop(self) -> None:
         for log in self._logs.values():
             log.stop()
@@ -160,7 +173,7 @@ class ContainerLogs:
         has_record = self._positions.load(container.container_id) is not None
         if not has_record and (container.adopted or self._config.log_mode == "symlink" or is_symlinked(container)):
             return SymlinkLog(container, self._link_target(container, file))
-        problems = ProblemReports(container.container_id)
+        problems = ProblemReports(container.container_id, self._metrics)
         cri_file = CriFile(container.path)
         if container.driver == NO_DRIVER:
             return UnreadableLog(container, cri_file, int(self._reactor.seconds() * 10**9), problems)
@@ -174,7 +187,7 @@ class ContainerLogs:
             return log
         log.stop()
         container = log.container
-        other = self._api_log(container, CriFile(container.path), ProblemReports(container.container_id))
+        other = self._api_log(container, CriFile(container.path), ProblemReports(container.container_id, self._metrics))
         self._logs[container.container_id] = other
         other.follow(container)
         return other

@@ -5,12 +5,15 @@ from __future__ import annotations
 from attrs import define, field
 from twisted.logger import Logger
 
+from criwist.interfaces.metrics import NO_METRICS, IMetrics
+
 
 @define(eq=False)
 class ProblemReports:
     """Logs problems of one container's log for the operator."""
 
     _container: str
+    _metrics: IMetrics = NO_METRICS
     _log: Logger = field(factory=Logger, kw_only=True)
     _blocked_by: str = field(default="", init=False)
     _is_record_failure_logged: bool = field(default=False, init=False)
@@ -57,6 +60,7 @@ class ProblemReports:
 
     def lines_lost(self, reason: str) -> None:
         """Report that some of the container's output may never be in the CRI file."""
+        self._metrics.log_loss()
         self._log.warn(
             "Lines may be missing from the log of container {container}: {reason}",
             container=self._container,

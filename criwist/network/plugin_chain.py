@@ -15,9 +15,11 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from attrs import define, field
+from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
 from criwist.errors import PluginFailure
+from criwist.interfaces.metrics import NO_METRICS, OK, IMetrics
 from criwist.netconf.invocations import Attachment, configuration, environment
 from criwist.netconf.lists import NetworkList, Plugin
 from criwist.netconf.plugin_errors import MalformedDocument, parse_json_object, quote_output, read_plugin_error
@@ -37,6 +39,10 @@ _VERSION_UNKNOWN = "unknown CNI_COMMAND: VERSION"
 _NO_POD = Attachment("dummy", "dummy", "dummy")
 
 
+#: The code, in metrics, of a plugin that criwist killed.
+_KILLED = "Killed"
+
+
 class PluginReportedError(PluginFailure):
     """A plugin reported a failure in an error object, so it did not crash."""
 
@@ -54,6 +60,7 @@ class PluginChain:
 
     :param run: ``run_plugin`` with a reactor: executable, environment, standard input, time limit.
     :param directories: searched for plugins, in order.
+    :param metrics: counts the calls.
     :param environment: criwist's own, which plugins get beside the ``CNI_`` variables.
     """
 
@@ -61,6 +68,7 @@ class PluginChain:
     directories: tuple[str, ...]
     _environment: Mapping[str, str]
     time_limit: float = CALL_TIME_LIMIT
+    _metrics: IMetrics = field(default=NO_METRICS, kw_only=True)
     _log: Logger = field(factory=Logger, kw_only=True)
 
     def find(self, executable: str) -> str | None:
@@ -198,10 +206,19 @@ class PluginChain:
         path = self.find(executable)
         if path is None:
             raise PluginNotRun(f"CNI plugin {executable} not found in {', '.join(self.directories)}")
+        began, code = self._metrics.now(), OK
         try:
-            return await self._run(path, {**self._environment, **variables}, stdin, time_limit)
+            output = await self._run(path, {**self._environment, **variables}, stdin, time_limit)
+            code = OK if output.status == 0 else _KILLED if output.kill_reason else PluginFailure.__name__
+            return output
         except OSError as problem:
+            code = PluginNotRun.__name__
             raise PluginNotRun(f"CNI plugin {path} cannot be started: {problem.strerror or problem}") from problem
+        except CancelledError:
+            code = _KILLED
+            raise
+        finally:
+            self._metrics.cni_call(executable, variables["CNI_COMMAND"], code, self._metrics.now() - began)
 
 
 def _describe(plugin: Plugin, command: str, network: NetworkList) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 from twisted.internet.task import deferLater
 
 from criwist.config import Config
+from criwist.interfaces.metrics import NO_METRICS, IMetrics
 from criwist.interfaces.network import IPodNetwork
 from criwist.network.attachments import Attachments
 from criwist.network.bridge import BridgeNetwork
@@ -34,7 +35,9 @@ from criwist.records.atomic_files import Documents
 _POLLS, _POLL_INTERVAL = 50, 0.1
 
 
-def pod_networks(config: Config, reactor: Any, environment: Mapping[str, str]) -> dict[str, IPodNetwork]:
+def pod_networks(
+    config: Config, reactor: Any, environment: Mapping[str, str], metrics: IMetrics = NO_METRICS
+) -> dict[str, IPodNetwork]:
     """Return all providers of IPodNetwork by name.  The caller starts the configured one if it is an IService.
 
     :param environment: criwist's own, which plugins inherit.
@@ -42,7 +45,7 @@ def pod_networks(config: Config, reactor: Any, environment: Mapping[str, str]) -
     directory = os.path.join(config.root_directory, "network")
     pod_cidrs = PodCIDRs(Documents(directory, 1), config.pod_cidr)
     host_ports = HostPorts()
-    chain = PluginChain(partial(run_plugin, reactor=reactor), config.cni_bin_dirs, environment)
+    chain = PluginChain(partial(run_plugin, reactor=reactor), config.cni_bin_dirs, environment, metrics=metrics)
 
     def cni(name: str, source: ConfigurationSource) -> CNINetwork:
         return CNINetwork(

@@ -7,11 +7,8 @@ both.
 from __future__ import annotations
 
 import os
-import socket
-import stat
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from threading import Event
 
 # criwist starts plugins and helpers by fork and exec; gRPC's own fork handlers would stop its threads around each fork.
@@ -22,12 +19,14 @@ from attrs import define, field
 from twisted.logger import Logger
 
 from criwist.api.runtime.v1 import api_pb2 as pb
-from criwist.errors import FailedPrecondition
+from criwist.interfaces.metrics import NO_METRICS, IMetrics
+from criwist.rpc.counted import counted
 from criwist.rpc.dispatch import Dispatcher
 from criwist.rpc.images import ImageService
 from criwist.rpc.inherited_socket import inherited_socket
 from criwist.rpc.runtime import RuntimeService
 from criwist.rpc.serving import ThreadPools, generic_handler
+from criwist.rpc.socket_file import SocketFile, add_port, make_way
 
 #: Bytes of a message, both ways: the limit that a kubelet sets (its ``maxMsgSize``).
 MAX_MESSAGE = 16 * 1024 * 1024
@@ -57,10 +56,11 @@ class Server:
     _dispatcher: Dispatcher
     _runtime_service: Callable[[str], RuntimeService]
     _image_service: ImageService
+    _metrics: IMetrics = NO_METRICS
     _server: grpc.Server | None = field(default=None, init=False)
     _pools: ThreadPools | None = field(default=None, init=False)
-    #: Path, device and inode of the socket that this server made.
-    _socket: tuple[str, int, int] | None = field(default=None, init=False)
+    #: The socket that this server made.
+    _socket: SocketFile | None = field(default=None, init=False)
     _log = Logger()
 
     def start(self) -> str:
@@ -88,6 +88,7 @@ class Server:
             for name, servicer in servicers.items():
                 full_name = f"runtime.{version}.{name}"
                 handler = generic_handler(services[name], full_name, servicer, self._dispatcher, pools)
+                handler = counted(handler, self._metrics) if self._metrics is not NO_METRICS else handler
                 server.add_generic_rpc_handlers([handler])
         address = self._bind(server)
         self._dispatcher.open()
@@ -104,14 +105,14 @@ class Server:
             done.set()
             return done
         stopped: Event = server.stop(STOP_GRACE)
-        self._unlink()
+        if self._socket is not None:
+            self._socket.unlink()
         return stopped
 
     def _bind(self, server: grpc.Server) -> str:
         if self.endpoint.startswith(_UNIX):
             path = self.endpoint.removeprefix(_UNIX)
-            _refuse_live_socket(path)
-            os.makedirs(os.path.dirname(path) or "/", exist_ok=True)
+            make_way(path)
             self._bind_path(server, path)
             return self.endpoint
         if self.endpoint == INHERITED:
@@ -122,53 +123,9 @@ class Server:
             passed.retire()
             return _UNIX + passed.path
         address = self.endpoint.removeprefix("tcp://")
-        port = _add_port(server, address)
+        port = add_port(server, address)
         return f"tcp://{address.rpartition(':')[0]}:{port}"
 
     def _bind_path(self, server: grpc.Server, path: str) -> None:
-        """Listen at *path*.  gRPC removes a socket file that already exists there."""
-        umask = os.umask(0o777 & ~SOCKET_MODE)
-        try:
-            _add_port(server, f"unix:{path}")
-        finally:
-            os.umask(umask)
-        os.chmod(path, SOCKET_MODE)
-        status = os.stat(path)
-        self._socket = (path, status.st_dev, status.st_ino)
-
-    def _unlink(self) -> None:
-        """Remove the socket file, unless another server has replaced it."""
-        if self._socket is None:
-            return
-        path, device, inode = self._socket
-        with suppress(FileNotFoundError):
-            status = os.stat(path)
-            if (status.st_dev, status.st_ino) == (device, inode):
-                os.unlink(path)
-
-
-def _add_port(server: grpc.Server, address: str) -> int:
-    try:
-        port: int = server.add_insecure_port(address)
-    except RuntimeError as error:
-        raise FailedPrecondition(f"cannot listen on {address}: {error}") from error
-    return port
-
-
-def _refuse_live_socket(path: str) -> None:
-    """Raise if a process serves the socket at *path*: gRPC would replace the file all the same.  A stale one may go."""
-    try:
-        status = os.stat(path)
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(status.st_mode):
-        raise FailedPrecondition(f"{path} exists and is not a socket")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(1.0)
-        try:
-            probe.connect(path)
-        except (ConnectionRefusedError, FileNotFoundError):
-            return
-        except OSError as error:
-            raise FailedPrecondition(f"cannot check whether another process serves {path}: {error}") from error
-    raise FailedPrecondition(f"another process serves {path}: two shims cannot share a socket")
+        self._socket = SocketFile(path, SOCKET_MODE)
+        self._socket.listen(server)

@@ -27,18 +27,20 @@ _Signature = tuple[tuple[int, int, int, int], ...]
 class ReloadedCertificate:
     """Makes server connections with the current certificate of *files*.
 
+    :param what: the server that presents it, for messages.
     :raises InvalidArgument: the files cannot be used at the construction.
     """
 
     _log = Logger()
 
-    def __init__(self, files: TLSFiles) -> None:
+    def __init__(self, files: TLSFiles, what: str = "streaming") -> None:
         self._files = files
+        self._what = what
         self._signature = self._file_signature()
         try:
             self._context = self._load()
         except (OSError, SSL.Error) as error:
-            raise InvalidArgument("streaming-tls", f"the files cannot be used: {error!r}") from error
+            raise InvalidArgument(f"{what}-tls", f"the files cannot be used: {error!r}") from error
 
     def serverConnectionForTLS(self, protocol: TLSMemoryBIOProtocol) -> SSL.Connection:
         """Return a connection that uses the certificate as it is now."""
@@ -54,10 +56,14 @@ class ReloadedCertificate:
             self._context = self._load()
         except (OSError, SSL.Error) as error:
             self._log.warn(
-                "the new streaming certificate cannot be used, the old one stays in use: {error}", error=repr(error)
+                "the new {what} certificate cannot be used, the old one stays in use: {error}",
+                what=self._what,
+                error=repr(error),
             )
         else:
-            self._log.info("loaded the new streaming certificate from {file}", file=self._files.certificate)
+            self._log.info(
+                "loaded the new {what} certificate from {file}", what=self._what, file=self._files.certificate
+            )
 
     def _file_signature(self) -> _Signature:
         """Return the numbers by which a changed file is recognized; zeros for a missing file."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, Final
 
@@ -36,6 +37,8 @@ from criwist.translate.field_rules import MAX_PORT
 MAX_SILENT: Final = 256
 #: Connections that the kernel may queue for the listener.
 BACKLOG: Final = 512
+#: Kinds of sessions.
+KINDS: Final = ("exec", "attach", "port_forward")
 #: Seconds that sessions have to end when the service stops; then they are dropped.
 SHUTDOWN_GRACE: Final = LINGER + 1.0
 
@@ -129,6 +132,11 @@ class StreamingServer(Service):
         scheme = "https" if self._certificate else "http"
         host: Any = self._port.getHost()
         return f"{scheme}://{self._address.local}:{host.port}/{PATHS[type(request)]}/{self._tokens.insert(request)}"
+
+    def open_sessions(self) -> dict[str, int]:
+        """Return the number of open sessions by kind: ``exec``, ``attach``, ``port_forward``."""
+        kinds = Counter(self._sessions.sessions.values())
+        return {kind: kinds[kind] for kind in KINDS}
 
     def startService(self) -> None:
         super().startService()  # type: ignore[no-untyped-call]  # Twisted's Service has no annotations

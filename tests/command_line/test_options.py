@@ -85,6 +85,12 @@ ACCEPTED: list[tuple[str, str, Any]] = [
     ("--container-log-driver=local", "container_log_driver", "local"),
     ("--pinned-images=pause:*, nginx", "pinned_images", ("pause:*", "nginx")),
     ("--pinned-image-labels=keep,keep=yes", "pinned_image_labels", ("keep", "keep=yes")),
+    ("--cadvisor-socket=/run/criwist/cadvisor.sock", "cadvisor_socket", "/run/criwist/cadvisor.sock"),
+    ("--cadvisor-socket=unix:///run/c.sock", "cadvisor_socket", "/run/c.sock"),
+    ("--cadvisor-socket=", "cadvisor_socket", ""),
+    ("--metrics-bind-addr=127.0.0.1:9105", "metrics_bind_addr", "127.0.0.1:9105"),
+    ("--metrics-bind-addr=localhost", "metrics_bind_addr", "127.0.0.1:0"),
+    ("--metrics-bind-addr=", "metrics_bind_addr", ""),
     ("--log-level=debug", "log_level", "debug"),
     ("--log-level=Warning", "log_level", "warn"),
     ("--log-level=fatal", "log_level", "critical"),
@@ -154,6 +160,23 @@ REFUSED: list[tuple[list[str], str]] = [
     (["--streaming-bind-addr=:10010"], "--streaming-bind-addr=':10010': is reachable from other machines"),
     (["--streaming-bind-addr="], "--streaming-bind-addr='': is reachable from other machines"),
     (["--streaming-tls-cert=/c"], "--streaming-tls-cert='/c': needs --streaming-tls-key"),
+    (["--cadvisor-socket=run/c.sock"], "--cadvisor-socket='run/c.sock': expected the absolute path of a socket"),
+    (["--cadvisor-socket=/run/"], "--cadvisor-socket='/run/': expected the absolute path of a socket"),
+    (["--cadvisor-socket=/" + "a" * 107], "--cadvisor-socket='/aaa"),
+    (
+        ["--cadvisor-socket=/var/run/containerd//containerd.sock"],
+        "--cadvisor-socket='/var/run/containerd//containerd.sock': expected a path of its own",
+    ),
+    (["--cadvisor-socket=/run/criwist.sock"], "--cadvisor-socket='/run/criwist.sock': expected another path than"),
+    (["--metrics-bind-addr=node:1"], "--metrics-bind-addr='node:1': expected an IP address"),
+    (["--metrics-bind-addr=0.0.0.0:9105"], "--metrics-bind-addr='0.0.0.0:9105': is reachable from other machines"),
+    (["--metrics-tls-cert=/c", "--metrics-tls-key=/k"], "--metrics-tls-cert='/c': needs --metrics-bind-addr"),
+    (["--metrics-tls-ca=/c"], "--metrics-tls-ca='/c': needs --metrics-bind-addr"),
+    (["--metrics-bind-addr=:1", "--metrics-tls-cert=/c"], "--metrics-tls-cert='/c': needs --metrics-tls-key"),
+    (
+        ["--metrics-bind-addr=127.0.0.1:1", "--metrics-tls-ca=/c"],
+        "--metrics-tls-ca='/c': needs --metrics-tls-cert and --metrics-tls-key",
+    ),
     (["--streaming-insecure=2"], "--streaming-insecure='2': expected true or false"),
     (["--log-mode=json"], "--log-mode='json': expected one of cri, symlink"),
     (["--container-log-driver=journald"], "--container-log-driver='journald': expected one of json-file, local"),
@@ -269,6 +292,14 @@ def test_unencrypted_engine() -> None:
     """An unencrypted connection to the engine is accepted with a warning."""
     assert "neither encrypted" in parsed("--docker-endpoint=tcp://a").warnings[0]
     assert parsed("--docker-endpoint=tcp://a", "--docker-tls-ca=/ca").warnings == []
+
+
+def test_metrics_from_elsewhere() -> None:
+    """The metrics are reachable from other machines with TLS, for clients with a certificate if a CA is given."""
+    arguments = ["--metrics-bind-addr=0.0.0.0:1", "--metrics-tls-cert=/c", "--metrics-tls-key=/k"]
+    assert config(*arguments).metrics_tls == TLSFiles("", "/c", "/k")
+    assert config(*arguments, "--metrics-tls-ca=/a").metrics_tls == TLSFiles("/a", "/c", "/k")
+    assert config(*arguments).metrics_bind_addr == "0.0.0.0:1"
 
 
 def test_streaming_from_elsewhere() -> None:

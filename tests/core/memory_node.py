@@ -29,7 +29,7 @@ from criwist.interfaces.kernel import (
     LayerUsage,
     NetworkUsage,
 )
-from criwist.interfaces.logs import IContainerLogs, LoggedContainer
+from criwist.interfaces.logs import FollowedLogs, IContainerLogs, LoggedContainer
 from criwist.interfaces.network import IPodNetwork, NetworkCondition, PodNetwork, PodNetworkRequest
 from criwist.network.host import HostNetwork
 from criwist.network.resolvconf import ResolvConfs
@@ -64,6 +64,9 @@ class RecordingLogs:
 
     async def reconcile(self, known: Any) -> None:
         pass
+
+    def followed(self) -> FollowedLogs:
+        return FollowedLogs()
 
     def stop(self) -> None:
         pass

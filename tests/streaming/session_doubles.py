@@ -48,7 +48,7 @@ class SessionTestCase(SynchronousTestCase):
         for client in self._clients:
             client.transport.abortConnection()
         self.settle()
-        self.assertEqual((self.factory.sessions, self.silent), (set(), []))
+        self.assertEqual((self.factory.sessions, self.silent), ({}, []))
         self.assertEqual([call for call in self.reactor.getDelayedCalls() if call.func != self.settle], [])  # type: ignore[attr-defined]
 
     def target(self, request: Request) -> str:

@@ -85,6 +85,7 @@ ON_A_NODE: Mapping[str, tuple[str, tuple[str, ...]]] = {
     ),
     "test_pause.py": ("signals of process 1, under the engine's profiles", ()),
     "test_status.py": ("engine, cgroup driver and handlers in Status", ()),
+    "test_cadvisor_socket.py": ("cgroups of containers", ("test_pod", "test_each_cgroup_as_it_appears")),
     "test_harness.py": ("the tests' own engine and namespaces", ("test_session_has_its_own_network",)),
     "test_sandboxes.py": (
         "networks, sysctls and cgroups of pods",
@@ -141,6 +142,7 @@ ELSEWHERE: Mapping[str, str] = {
     "test_isolation_of_long_calls.py": "measures time, which emulation distorts",
     "test_newer_engines.py": "fetches engines, of which the node's is one",
     "test_kernel_checkpoints.py": "fetches CRIU, which Debian 13 has not",
+    "test_metrics.py": "the same numbers everywhere, and an engine that is away or behind",
     "test_network_capabilities.py": "arguments of the same plugins as those of test_network_cni",
     "test_v1alpha2.py": "names of services",
     "test_logs_*.py": "floods, which emulation turns into half hours, and many starts of criwist",

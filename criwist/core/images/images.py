@@ -16,10 +16,11 @@ from criwist.config import Config
 from criwist.core.images.credentials import DockerConfigs, engine_credentials
 from criwist.core.images.filesystem import ImageFilesystem
 from criwist.core.images.image_cache import ImageCache, names
-from criwist.core.images.pulls import Pulls
+from criwist.core.images.pulls import Pulls, PullState
 from criwist.core.images.snapshot import ImageSnapshot
 from criwist.errors import CriwistError, FailedPrecondition, ImageInUse, NotFound
 from criwist.interfaces.engine import IDocker, JSONObject
+from criwist.interfaces.metrics import NO_METRICS, IMetrics
 from criwist.pause.image import PAUSE_REFERENCE
 from criwist.reference import Reference, is_identifier, parse
 from criwist.translate.image import is_pinned
@@ -50,15 +51,20 @@ class Images:
     _cache: ImageCache = field(
         kw_only=True, default=Factory(lambda self: image_cache(self._docker, self._config), takes_self=True)
     )
+    _metrics: IMetrics = field(kw_only=True, default=NO_METRICS)
     _pulls: Pulls = field(init=False)
     _filesystem: ImageFilesystem = field(factory=ImageFilesystem, init=False)
     _log: Logger = field(factory=Logger, init=False)
 
     def __attrs_post_init__(self) -> None:
         deadline = self._config.image_pull_progress_deadline
-        self._pulls = Pulls(self._docker, self._clock, deadline, self._refresh_pulled)
+        self._pulls = Pulls(self._docker, self._clock, deadline, self._refresh_pulled, self._metrics)
 
     # -- Reads
+
+    def pulls(self) -> list[PullState]:
+        """Return the pulls under way.  On the reactor's thread."""
+        return self._pulls.under_way()
 
     @property
     def snapshot(self) -> ImageSnapshot:

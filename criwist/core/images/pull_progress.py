@@ -18,6 +18,8 @@ from criwist.interfaces.engine import JSONObject
 
 #: Beginnings of the statuses of a layer on which the node works: ``Verifying Checksum``, ``Extracting``.
 _LOCAL_WORK = ("Verifying", "Extracting")
+#: Statuses of a layer that is being fetched, and that was fetched; the latter has no bytes.
+_DOWNLOADING, _DOWNLOADED = "Downloading", "Download complete"
 #: Final statuses of a layer.
 _DONE = ("Pull complete", "Already exists")
 
@@ -60,6 +62,18 @@ class PullProgress:
     _last_change: float
     #: Layers in the order in which they last changed.
     _layers: dict[str, LayerState] = field(factory=dict, init=False)
+    #: Bytes of each layer that were downloaded, and that the registry announced; at most one of a layer is 0.
+    _bytes: dict[str, tuple[int, int]] = field(factory=dict, init=False)
+
+    @property
+    def downloaded(self) -> int:
+        """Bytes that were downloaded so far.  Layers that the node had are not among them."""
+        return sum(downloaded for downloaded, _ in self._bytes.values())
+
+    @property
+    def announced(self) -> int:
+        """Bytes of the layers whose download has begun: it grows while layers wait for their turn."""
+        return sum(max(downloaded, announced) for downloaded, announced in self._bytes.values())
 
     def update(self, message: JSONObject, now: float) -> None:
         """Record a progress message of the engine."""
@@ -69,6 +83,11 @@ class PullProgress:
         self._layers.pop(state.layer, None)
         self._layers[state.layer] = state
         self._last_change = now
+        if state.status == _DOWNLOADING and state.current is not None:
+            self._bytes[state.layer] = (state.current, state.total or 0)
+        elif state.status == _DOWNLOADED and state.layer in self._bytes:
+            whole = max(self._bytes[state.layer])
+            self._bytes[state.layer] = (whole, whole)
 
     def remaining(self, now: float) -> float | None:
         """Return the seconds until the pull has stalled, 0 or less if it has; None while the clock stops."""

@@ -10,7 +10,7 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from attrs import define, field
+from attrs import define, field, frozen
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
@@ -26,10 +26,21 @@ from criwist.errors import (
     Unavailable,
 )
 from criwist.interfaces.engine import IDocker, JSONObject
+from criwist.interfaces.metrics import NO_METRICS, OK, IMetrics, code_of
 from criwist.reference import Reference
 
 #: A kubelet recognizes by this beginning of a message that the registry, not the pod, is at fault.
 REGISTRY_UNAVAILABLE = "RegistryUnavailable"
+
+
+@frozen
+class PullState:
+    """A pull under way.  Sizes are bytes."""
+
+    reference: Reference
+    downloaded: int
+    #: Of the layers whose download has begun.
+    announced: int
 
 
 @define(eq=False)
@@ -45,6 +56,7 @@ class Pulls:
     """Pulls images.
 
     :param deadline: seconds without progress after which a pull is cancelled; 0: never.
+    :param metrics: counts pulls of the engine.
     :param image_id: called after a pull with its reference; returns the image's id, the result of the pull.
     """
 
@@ -52,8 +64,15 @@ class Pulls:
     _clock: IReactorTime
     _deadline: float
     _image_id: Callable[[Reference], Awaitable[str]]
+    _metrics: IMetrics = NO_METRICS
     _under_way: dict[tuple[str, str], _Pull] = field(factory=dict, init=False)
+    #: Progress of the engine's pulls.
+    _progress: dict[PullProgress, Reference] = field(factory=dict, init=False)
     _log: Logger = field(factory=Logger, init=False)
+
+    def under_way(self) -> list[PullState]:
+        """Return the engine's pulls under way.  On the reactor's thread."""
+        return [PullState(reference, one.downloaded, one.announced) for one, reference in self._progress.items()]
 
     async def pull(self, reference: Reference, auth: JSONObject | None) -> str:
         """Pull the image that *reference* names, or wait for an equal pull under way; return the image's id.
@@ -112,6 +131,8 @@ class Pulls:
         """Run the engine's pull; cancel it when it makes no progress."""
         clock = self._clock
         progress = PullProgress(self._deadline, clock.seconds())
+        began = self._metrics.now()
+        self._progress[progress] = reference
         pulling: Deferred[None] = Deferred.fromCoroutine(
             self._docker.pull_image(str(reference), auth, lambda message: progress.update(message, clock.seconds()))
         )
@@ -132,6 +153,11 @@ class Pulls:
         def ended(result: Any) -> Any:
             if check is not None:
                 check.cancel()
+            del self._progress[progress]
+            code = code_of(result.value) if isinstance(result, Failure) else OK
+            if stalled and code != OK:
+                code = DeadlineExceeded.__name__
+            self._metrics.image_pull(code, self._metrics.now() - began, progress.downloaded)
             if stalled and isinstance(result, Failure):
                 raise DeadlineExceeded(
                     f"pulling {reference.familiar} made no progress for {self._deadline:g} s and was cancelled; "

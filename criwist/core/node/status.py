@@ -68,6 +68,14 @@ class NodeStatus:
             features=pb.RuntimeFeatures(supplemental_groups_policy=True),
         )
 
+    def reasons_not_to_be_ready(self) -> list[str]:
+        """Return a sentence for each condition that is false; none if pods can be started."""
+        try:
+            conditions = self.status().status.conditions
+        except NotReady as error:
+            return [str(error)]
+        return [f"{one.type}: {one.reason}: {one.message}" for one in conditions if not one.status]
+
     async def info(self) -> dict[str, str]:
         """Return the details of a verbose Status: name to JSON.  On the reactor's thread."""
         facts: EngineFacts | None = self._docker.facts

@@ -157,6 +157,18 @@ class Cache:
         self._readers.append(reader)
         await reader
 
+    async def known(self, identifier: str) -> None:
+        """Return when the snapshot is fresh, and no inspection of this id is under way.  It asks Docker nothing.
+
+        :raises Unavailable: the engine is disconnected, or disconnects meanwhile.
+        """
+        await self.ready()
+        refresh = self._refreshes.get(identifier)
+        if refresh is not None:
+            onlooker: Deferred[None] = Deferred()
+            refresh.onlookers.append(onlooker)
+            await onlooker
+
     def disconnected(self, reason: str) -> None:
         """Mark the snapshot as stale: the event feed broke, or the engine cannot be reached."""
         self._disconnect_reason = reason
@@ -233,6 +245,9 @@ class Cache:
                     waiter.errback(error)
         refresh.running = False
         del self._refreshes[identifier]
+        for onlooker in refresh.onlookers:
+            if not onlooker.called:  # cancelled
+                onlooker.callback(None)
 
     async def _inspect(self, identifier: str) -> None:
         try:
@@ -280,9 +295,13 @@ class Cache:
 
 @define(eq=False)
 class _Refresh:
-    """The refreshes of one id.  ``waiters`` wait for the next inspection, not for one under way."""
+    """The refreshes of one id.
+
+    ``waiters`` wait for the next inspection, not for one under way; ``onlookers`` for the end of all, and cause none.
+    """
 
     waiters: list[Deferred[None]] = field(factory=list)
+    onlookers: list[Deferred[None]] = field(factory=list)
     running: bool = False
 
 

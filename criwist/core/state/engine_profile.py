@@ -45,6 +45,12 @@ class EngineProfile:
         return facts
 
     @property
+    def known_facts(self) -> EngineFacts | None:
+        """The engine's facts; None if it has never answered."""
+        facts: EngineFacts | None = self._docker.facts
+        return facts
+
+    @property
     def oom_score_floor(self) -> int:
         """The least oom_score_adj for a container."""
         return self._floor

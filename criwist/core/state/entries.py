@@ -33,6 +33,8 @@ class SandboxEntry:
     network_mode: str
     #: The engine's name of the OCI runtime.
     runtime: str
+    #: The pause container's image, as it was requested from the engine.
+    image: str
     #: A serialized runtime.v1.PodSandbox.
     item: bytes
     #: A serialized runtime.v1.PodSandboxStatus.
@@ -62,6 +64,8 @@ class ContainerEntry:
     #: Its first process's pid on the host; 0 unless it runs.
     pid: int
     image_id: str
+    #: The image's name, as its author wrote it if that is known.
+    image: str
     tty: bool
     stdin: bool
     stdin_once: bool

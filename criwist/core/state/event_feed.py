@@ -26,6 +26,7 @@ from twisted.python.failure import Failure
 from criwist import errors, labels
 from criwist.core.state.cache import Cache
 from criwist.interfaces.engine import EngineFacts, IDocker, JSONObject
+from criwist.interfaces.metrics import NO_METRICS, IMetrics
 
 #: Seconds between attempts to connect to the engine: the first time, and at most.
 MIN_BACKOFF = 0.1
@@ -55,9 +56,14 @@ class EventFeed:
     _before_use: Callable[[], Awaitable[None]] = field(kw_only=True)
     _after_resync: Callable[[], Awaitable[None]] = field(kw_only=True)
     _image_event: Callable[[JSONObject], None] = field(kw_only=True)
+    _metrics: IMetrics = field(kw_only=True, default=NO_METRICS)
     _running: Deferred[None] | None = field(default=None, init=False)
     _since: str = field(default="", init=False)
     _backoff: float = field(default=MIN_BACKOFF, init=False)
+    #: The engine's time of the latest event, and of the latest one before the connection, nanoseconds: a resumed feed
+    #: begins with events that were counted before.
+    _latest: int = field(default=0, init=False)
+    _counted_before: int = field(default=0, init=False)
     #: The reason of the last disconnection that was logged; ``""`` after a resync.
     _logged_reason: str = field(default="", init=False)
     #: Fails when a refresh failed, so that the cache is out of date although the feed is up.
@@ -112,6 +118,7 @@ class EventFeed:
         self._cache.connected()
         await self._connected(facts)
         established: Deferred[None] = Deferred()
+        self._counted_before = self._latest
         self._stale = Deferred()
         feed = Deferred.fromCoroutine(
             self._docker.events(self._since, lambda: established.callback(None), self._dispatch)
@@ -145,6 +152,7 @@ class EventFeed:
             self._log.error("the recovery after the connection is not complete: {error}", error=str(error))
 
     def _disconnected(self, error: str) -> None:
+        self._metrics.disconnected()
         reason = error if error.startswith("Docker ") else f"Docker is away: {error}"
         self._cache.disconnected(reason)
         if reason != self._logged_reason:  # once, not at every attempt
@@ -152,12 +160,24 @@ class EventFeed:
             self._log.warn("{reason}; reconnecting", reason=reason)
 
     def _dispatch(self, event: JSONObject) -> None:
+        self._count(event)
         self._since = _resume_point(event) or self._since
         kind = event.get("Type")
         if kind == "image":
             self._image_event(event)
         elif kind == "container":
             self._container_event(event)
+
+    def _count(self, event: JSONObject) -> None:
+        time = event.get("timeNano")
+        if not isinstance(time, int) or time <= self._counted_before:
+            return
+        self._latest = time
+        self._metrics.event(max(0.0, self._clock.seconds() - time / 1e9))
+        if event.get("Type") == "container" and event.get("Action") == "oom":
+            entry = self._cache.snapshot.containers.get(str((event.get("Actor") or {}).get("ID", "")))
+            if entry is not None:
+                self._metrics.oom_kill(entry.name)
 
     def _container_event(self, event: JSONObject) -> None:
         action = str(event.get("Action", event.get("status", "")))

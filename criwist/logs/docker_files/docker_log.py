@@ -128,6 +128,11 @@ class DockerLog:
         is_unread = size not in (self._offset, self._torn_at) if size >= 0 else not self._at_end
         return is_unread or self._files.may_have_next
 
+    @property
+    def unread(self) -> int:
+        """Bytes of the current file after the position; 0 while none is open."""
+        return max(0, self._files.current.size() - self._offset) if self._files else 0
+
     def seek_oldest(self) -> None:
         """Go to the oldest entry that Docker still has.
 

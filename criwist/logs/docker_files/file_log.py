@@ -42,6 +42,11 @@ class FileLog:
         """Whether Docker, having started the container, does not write the file."""
         return not self._file.is_certain and not os.path.exists(self._file.path)
 
+    @property
+    def unread(self) -> int:
+        """Bytes of Docker's current file that are not in the CRI file yet."""
+        return self._follower.unread
+
     async def settled(self) -> None:
         """Return when the CRI file holds all that Docker has."""
         if self._follower.is_closed and not os.path.exists(self._file.path):

@@ -127,6 +127,11 @@ class LogFollower:
             self._is_open = True
 
     @property
+    def unread(self) -> int:
+        """Bytes of Docker's current file after the position; 0 while no file is open."""
+        return self._docker_log.unread
+
+    @property
     def is_closed(self) -> bool:
         """Whether all is written and no file is open."""
         return not self._is_open

@@ -51,8 +51,8 @@ class SessionFactory:
     _runtime: IStreamingRuntime
     _reactor: IForwardingReactor
     _idle_limit: float
-    #: The open sessions.
-    sessions: set[Session] = field(factory=set, init=False)
+    #: The open sessions, and what each is: ``exec``, ``attach``, ``port_forward``.
+    sessions: dict[Session, str] = field(factory=dict, init=False)
     _on_empty: list[Callable[[], None]] = field(factory=list, init=False)
 
     def over_spdy(self, request: Request, documents: bool) -> IProtocol:
@@ -139,17 +139,17 @@ class SessionFactory:
     ) -> RemoteCommandSession:
         start = self._runtime.exec if isinstance(request, Exec) else self._runtime.attach
         session = RemoteCommandSession(request.command, start, status_encoder(documents), close, self._reactor)
-        self.sessions.add(session)
+        self.sessions[session] = "exec" if isinstance(request, Exec) else "attach"
         return session
 
     def _port_forward(self, request: PortForward, close: Callable[[], None]) -> PortForwardSession:
         connect = partial(self._runtime.connect_port, request.sandbox_id)
         session = PortForwardSession(connect, self._reactor, close)
-        self.sessions.add(session)
+        self.sessions[session] = "port_forward"
         return session
 
     def _ended(self, session: Session) -> None:
-        self.sessions.discard(session)
+        self.sessions.pop(session, None)
         session.connection_lost()
         if not self.sessions:
             callbacks, self._on_empty = self._on_empty, []

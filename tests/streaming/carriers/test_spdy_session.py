@@ -26,7 +26,7 @@ class SpdySessionTests(SessionTestCase):
         """Check that the session has ended with a GOAWAY of this status, and the connection with it."""
         self.settle()
         self.assertEqual((self.client.goaway, self.client.lost), (status, True))
-        self.assertEqual(self.factory.sessions, set())
+        self.assertEqual(self.factory.sessions, {})
 
     def test_a_malformed_frame(self) -> None:
         """A malformed frame ends the session with PROTOCOL_ERROR."""
@@ -58,7 +58,7 @@ class SpdySessionTests(SessionTestCase):
         self.assertTrue(resets[MAX_STREAMS:] == [frames.ResetStatus.REFUSED_STREAM] * (10_000 - MAX_STREAMS))
         self.client.transport.loseConnection()
         self.settle()
-        self.assertEqual(self.factory.sessions, set())
+        self.assertEqual(self.factory.sessions, {})
 
     def test_unread_responses(self) -> None:
         """Too many pings of a client that does not read end the session; a few do not."""
@@ -78,7 +78,7 @@ class SpdySessionTests(SessionTestCase):
             self.client.ping()
         self.settle()
         self.assertTrue(pod.lost)
-        self.assertEqual((self.factory.sessions, error), (set(), 1))
+        self.assertEqual((self.factory.sessions, error), ({}, 1))
 
     def test_a_unidirectional_stream(self) -> None:
         """A stream without a direction to the client is refused."""

@@ -135,7 +135,7 @@ class SpdyForwardTests(SessionTestCase):
         self.client.transport.loseConnection()
         self.settle()
         self.assertTrue(all(pod.lost for pod in self.runtime.connections))
-        self.assertEqual(self.factory.sessions, set())
+        self.assertEqual(self.factory.sessions, {})
 
     def test_an_unpaired_stream(self) -> None:
         """An unpaired stream is reset after PAIR_WAIT seconds; the session goes on."""
@@ -267,7 +267,7 @@ class TunnelTests(SessionTestCase):
         self.client.close()
         self.pass_time(10)
         self.assertTrue(self.runtime.connections[0].lost)
-        self.assertEqual(self.factory.sessions, set())
+        self.assertEqual(self.factory.sessions, {})
 
     def test_a_broken_frame_inside(self) -> None:
         """A broken frame ends the session with SPDY's GOAWAY, then the WebSocket closes."""
@@ -326,4 +326,4 @@ class ChannelForwardTests(SessionTestCase):
         for query in ("", "?port=0", "?port=x", "?port=65536", "?port=065535999", "?port=-1", many):
             client = self.websocket(PortForward("sandbox"), "v4.channel.k8s.io", query=query)
             self.assertEqual(client.refused, 400, query)
-        self.assertEqual(self.factory.sessions, set())
+        self.assertEqual(self.factory.sessions, {})

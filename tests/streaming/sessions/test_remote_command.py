@@ -46,7 +46,7 @@ class StreamTests(SessionTestCase):
         client.transport.loseConnection()
         self.settle()
         self.assertTrue(client.lost)
-        self.assertEqual(self.factory.sessions, set())
+        self.assertEqual(self.factory.sessions, {})
 
     def test_only_the_requested_streams(self) -> None:
         """Without stderr in the request its output is dropped, and a stream for it is refused."""

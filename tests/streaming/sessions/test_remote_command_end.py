@@ -103,7 +103,7 @@ class EndTests(SessionTestCase):
         self.settle()
         self.assertTrue(process.hung_up)
         self.assertTrue(process.far.lost)
-        self.assertEqual(self.factory.sessions, set())
+        self.assertEqual(self.factory.sessions, {})
 
     def test_a_client_that_never_opens_its_streams(self) -> None:
         """A client that does not open its streams is disconnected after STREAM_WAIT seconds."""
@@ -116,4 +116,4 @@ class EndTests(SessionTestCase):
         self.assertEqual(client.goaway, 0)
         self.pass_time(10)
         self.assertTrue(client.lost)
-        self.assertEqual((self.runtime.processes, self.factory.sessions), ([], set()))
+        self.assertEqual((self.runtime.processes, self.factory.sessions), ([], {}))

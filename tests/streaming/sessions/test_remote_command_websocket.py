@@ -29,7 +29,7 @@ class WebSocketExecTests(SessionTestCase):
         self.settle()
         self.assertEqual((client.channel(1), client.channel(2)), (b"out", b"err"))
         self.assertEqual(json.loads(client.channel(3)), SUCCESS)
-        self.assertEqual((client.closed, self.factory.sessions), (1000, set()))
+        self.assertEqual((client.closed, self.factory.sessions), (1000, {}))
 
     def test_v4_announces_its_channels(self) -> None:
         """Older protocols begin with an empty message on each of the server's channels."""
@@ -102,7 +102,7 @@ class WebSocketExecTests(SessionTestCase):
         self.assertEqual(client.closed, 1000)
         self.pass_time(10)
         self.assertTrue(self.runtime.processes[0].hung_up)
-        self.assertEqual(self.factory.sessions, set())
+        self.assertEqual(self.factory.sessions, {})
 
     def test_invalid_frames(self) -> None:
         """Invalid frames close the connection with 1002."""
