@@ -240,8 +240,8 @@ def test_network(cri: CRI, engine: Engine, sink: int) -> None:
     least = sent()
     after = pod_stats_of(cri, pod_id).linux.network
     assert least <= after.default_interface.tx_bytes.value <= sent()
-    headers = 1.06
-    assert close(after.default_interface.tx_bytes.value - before.default_interface.tx_bytes.value, headers * 50_000_000)
+    # The payload, about 6 % of headers, and what a busy machine sends twice.
+    assert 50_000_000 < after.default_interface.tx_bytes.value - before.default_interface.tx_bytes.value < 60_000_000
     assert after.default_interface.rx_bytes.value > before.default_interface.rx_bytes.value
     assert after.timestamp > before.timestamp
 
