@@ -17,7 +17,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from criwist.docker import calls, client
 from criwist.docker.agent import over_endpoint
 from criwist.docker.client import Docker
-from criwist.errors import DeadlineExceeded, EngineFailure, InvalidArgument, PermissionDenied, Unavailable
+from criwist.errors import CriwistError, DeadlineExceeded, EngineFailure, InvalidArgument, PermissionDenied, Unavailable
+from criwist.interfaces.metrics import NoMetrics
 from tests.doubles.engine_server import EngineProtocol, Exchange, Refusal
 from tests.doubles.memory_docker import MemoryDocker
 from tests.doubles.memory_network import MemoryEndpoint, MemoryNetwork
@@ -145,6 +146,49 @@ class RequestTests(ScriptedCase):
         self.addCleanup(globalLogPublisher.removeObserver, seen.append)  # type: ignore[arg-type]
         self.request_of(self.docker.create_container("n", {}), {"Id": "1", "Warnings": ["no swap"]})
         self.assertIn("no swap", [event.get("warning") for event in seen])
+
+
+class CountTests(ScriptedCase):
+    """What is counted of a call."""
+
+    def counted(self, coroutine: Any) -> tuple[str, str]:
+        """Make a call; return what it counts as, and its code."""
+        metrics = CountingMetrics()
+        self.docker._calls._metrics = metrics
+        self.call(coroutine).addErrback(lambda failure: failure.trap(CriwistError))
+        (call,) = metrics.calls
+        return call
+
+    def test_names(self) -> None:
+        """A name is ``{id}``, whatever it is; a path without one is as it is."""
+        calls = [
+            (self.docker.inspect_container("a" * 64), "GET /containers/{id}/json"),
+            (self.docker.remove_container("json", force=True, volumes=True), "DELETE /containers/{id}"),
+            (self.docker.inspect_image("host:1/a/b@sha256:00"), "GET /images/{id}/json"),
+            (self.docker.inspect_image("images"), "GET /images/{id}/json"),
+            (self.docker.kill_container("a/../b c", "KILL"), "POST /containers/{id}/kill"),
+            (self.docker.inspect_exec("e"), "GET /exec/{id}/json"),
+            (self.docker.ping(), "GET /_ping"),
+            (self.docker.containers({}), "GET /containers/json"),
+            (self.docker.pull_image("busybox:1", None, lambda message: None), "POST /images/create"),
+        ]
+        self.assertEqual([self.counted(coroutine)[0] for coroutine, _ in calls], [name for _, name in calls])
+
+    def test_codes(self) -> None:
+        """The code is OK, or the error's class."""
+        self.assertEqual(self.counted(self.docker.info())[1], "OK")
+        self.refuse(404, "no such container")
+        self.assertEqual(self.counted(self.docker.inspect_container("a"))[1], "NotFound")
+
+
+class CountingMetrics(NoMetrics):
+    """Records calls of the engine."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, str]] = []
+
+    def docker_call(self, call: str, code: str, seconds: float) -> None:
+        self.calls.append((call, code))
 
 
 class AnswerTests(ScriptedCase):

@@ -172,7 +172,7 @@ def test_streams(node: CRI, metrics: Metrics) -> None:
 
 def test_logs(node: CRI, metrics: Metrics, daemon: Daemon) -> None:
     """The unread bytes of Docker's files show while criwist is behind; lines that Docker has discarded are a loss."""
-    _, container_id = node.run_in_pod("sh", "-c", f"echo 0 x; sleep 1; {shell(flood(120_000))}; sleep 1000")
+    _, container_id = node.run_in_pod("sh", "-c", f"echo 0 x; sleep 1; {shell(flood(60_000))}; sleep 1000")
     path = log_path(node, container_id)
     eventually(lambda: path.read_bytes().endswith(b"0 x\n"))
     assert metrics.value("log_lag_bytes") == 0

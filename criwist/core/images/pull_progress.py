@@ -62,7 +62,7 @@ class PullProgress:
     _last_change: float
     #: Layers in the order in which they last changed.
     _layers: dict[str, LayerState] = field(factory=dict, init=False)
-    #: Bytes of each layer that were downloaded, and that the registry announced; at most one of a layer is 0.
+    #: Bytes of each layer that were downloaded, and that the registry announced; 0: unknown.
     _bytes: dict[str, tuple[int, int]] = field(factory=dict, init=False)
 
     @property
@@ -84,7 +84,7 @@ class PullProgress:
         self._layers[state.layer] = state
         self._last_change = now
         if state.status == _DOWNLOADING and state.current is not None:
-            self._bytes[state.layer] = (state.current, state.total or 0)
+            self._bytes[state.layer] = (max(0, state.current), max(0, state.total or 0))
         elif state.status == _DOWNLOADED and state.layer in self._bytes:
             whole = max(self._bytes[state.layer])
             self._bytes[state.layer] = (whole, whole)

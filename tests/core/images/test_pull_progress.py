@@ -42,6 +42,23 @@ class PullProgressTests(SynchronousTestCase):
         self.progress.update(bytes_of("a", 1), 150.0)
         self.assertEqual(self.progress.remaining(150.0), 30.0)
 
+    def test_bytes(self) -> None:
+        """Downloaded and announced bytes are those of all layers; a layer that is complete keeps its own."""
+        self.assertEqual((self.progress.downloaded, self.progress.announced), (0, 0))
+        self.progress.update(bytes_of("a", 400), 101.0)
+        self.progress.update(bytes_of("b", 100), 102.0)
+        self.assertEqual((self.progress.downloaded, self.progress.announced), (500, 2000))
+        self.progress.update({"id": "a", "status": "Download complete", "progressDetail": {}}, 103.0)
+        self.progress.update(bytes_of("a", 10, "Extracting"), 104.0)
+        self.progress.update({"id": "c", "status": "Already exists"}, 105.0)
+        self.assertEqual((self.progress.downloaded, self.progress.announced), (1100, 2000))
+
+    def test_strange_bytes(self) -> None:
+        """Negative sizes count as 0, and a layer of unknown size announces what has come."""
+        self.progress.update(bytes_of("a", -5), 101.0)
+        self.progress.update({"id": "b", "status": "Downloading", "progressDetail": {"current": 7}}, 102.0)
+        self.assertEqual((self.progress.downloaded, self.progress.announced), (7, 1007))
+
     def test_any_layer_counts(self) -> None:
         """One layer's progress keeps a pull alive in which another layer stalls."""
         self.progress.update(bytes_of("a", 1), 110.0)
@@ -110,5 +127,6 @@ def test_any_message_is_accepted(messages: list[dict[str, object]]) -> None:
     for time, message in enumerate(messages):
         progress.update(message, float(time))
     assert isinstance(progress.describe(), str)
+    assert 0 <= progress.downloaded <= progress.announced
     remaining = progress.remaining(float(len(messages)))
     assert remaining is None or remaining <= DEADLINE
