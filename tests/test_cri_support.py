@@ -30,6 +30,8 @@ WORDS = {
     ("immediate", False): "at once",
     ("from_snapshot", False): "snapshot",
     ("node_state", False): "node state",
+    ("streamed", False): "in chunks",
+    ("subscription", False): "subscription",
     ("on_reactor", False): "reactor",
     ("on_reactor", True): "reactor, cancellable",
 }

@@ -95,6 +95,9 @@ class ThreadTests(SynchronousTestCase):
             "ContainerStatus": pb.ContainerStatusRequest(container_id=self.container_id, verbose=True),
             "ListContainers": pb.ListContainersRequest(filter=pb.ContainerFilter(id=self.container_id)),
             "ListImages": pb.ListImagesRequest(),
+            "StreamPodSandboxes": pb.StreamPodSandboxesRequest(filter=pb.PodSandboxFilter(id=self.sandbox_id)),
+            "StreamContainers": pb.StreamContainersRequest(filter=pb.ContainerFilter(id=self.container_id)),
+            "StreamImages": pb.StreamImagesRequest(),
             "ImageStatus": pb.ImageStatusRequest(image=pb.ImageSpec(image="busybox"), verbose=True),
             "ImageFsInfo": pb.ImageFsInfoRequest(),
         }
@@ -105,7 +108,8 @@ class ThreadTests(SynchronousTestCase):
             name: method
             for service in self.services
             for name in dir(service)
-            if getattr(method := getattr(service, name), _MARK, None) and getattr(method, _MARK).kind != "on_reactor"
+            if getattr(method := getattr(service, name), _MARK, None)
+            and getattr(method, _MARK).kind not in ("on_reactor", "subscription")
         }
         requests = self.requests()
         self.assertEqual(set(answered), set(requests))
