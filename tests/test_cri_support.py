@@ -31,6 +31,8 @@ WORDS = {
     ("from_snapshot", False): "snapshot",
     ("from_kernel", False): "kernel",
     ("node_state", False): "node state",
+    ("streamed", False): "in chunks",
+    ("subscription", False): "subscription",
     ("on_reactor", False): "reactor",
     ("on_reactor", True): "reactor, cancellable",
 }

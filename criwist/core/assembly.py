@@ -37,11 +37,13 @@ from criwist.core.sandboxes.dependencies import SandboxDependencies
 from criwist.core.sandboxes.pause_image import PauseImage
 from criwist.core.sandboxes.sandboxes import Sandboxes
 from criwist.core.state.cache import Cache
+from criwist.core.state.container_events import ContainerEvents
 from criwist.core.state.engine_profile import EngineProfile
 from criwist.core.state.event_feed import EventFeed
 from criwist.core.state.observed_state import ObservedStateReader, read_observed_state
 from criwist.core.state.pod_networks import PodNetworks
 from criwist.core.state.projection import Projection
+from criwist.core.state.timestamps import Timestamps
 from criwist.core.stats.stats import Stats
 from criwist.core.stats.writable_layers import WritableLayers
 from criwist.interfaces.engine import IDocker
@@ -59,6 +61,8 @@ class Core:
 
     feed: EventFeed
     cache: Cache
+    container_events: ContainerEvents
+    timestamps: Timestamps
     engine: EngineProfile
     #: The network of new pods.
     network: IPodNetwork
@@ -122,9 +126,12 @@ def assemble(*, config: Config, adapters: Adapters) -> Core:
     network = state.networks.for_new(host=False)
     local = config.docker_endpoint.startswith("unix://")
     layers = WritableLayers(clock, state.cache, adapters.layer_usage, config.writable_layer_interval if local else 0.0)
+    timestamps = Timestamps()
     return Core(
         feed=feed,
         cache=state.cache,
+        container_events=ContainerEvents(state.cache, timestamps),
+        timestamps=timestamps,
         engine=state.engine,
         network=network,
         images=state.images,

@@ -22,11 +22,11 @@ from typing import Any, TypeVar
 import grpc
 from attrs import define, field
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorFromThreads
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from criwist.errors import DeadlineExceeded, Unavailable
+from criwist.rpc.response_streams import IStreamReactor, ResponseStreams
 from criwist.rpc.status_codes import status_of
 
 _T = TypeVar("_T")
@@ -113,9 +113,11 @@ class Dispatcher:
     :param reactor: the coroutines run on its thread.
     """
 
-    reactor: IReactorFromThreads
+    reactor: IStreamReactor
     closed: bool = field(default=False, init=False)
     pending: set[PendingCall] = field(factory=set, init=False)
+    #: The streams of responses, which are sent in threads of their own.
+    streams: ResponseStreams = field(init=False)
     #: Each ends the waiting of one thread in :meth:`wait`.
     _waiting: set[Callable[[Any], None]] = field(factory=set, init=False)
     _senders: ThreadPoolExecutor = field(init=False)
@@ -123,6 +125,7 @@ class Dispatcher:
     _log = Logger()
 
     def __attrs_post_init__(self) -> None:
+        self.streams = ResponseStreams(self.reactor)
         self._senders = ThreadPoolExecutor(SENDING_THREADS, thread_name_prefix="criwist-send")
 
     def open(self) -> None:
@@ -197,4 +200,5 @@ class Dispatcher:
             call.fail(Unavailable(_CLOSED))
         for finish in list(self._waiting):
             finish(Failure(Unavailable(_CLOSED)))
+        self.streams.close()
         self._senders.shutdown(wait=False)

@@ -8,7 +8,7 @@ from criwist.api.runtime.v1 import api_pb2 as pb
 from criwist.core.images.images import Images
 from criwist.core.images.snapshot import ImageSnapshot
 from criwist.core.state.cache import Cache
-from criwist.rpc.serving import from_snapshot, on_reactor
+from criwist.rpc.serving import from_snapshot, on_reactor, streamed
 
 
 @define(eq=False)
@@ -21,6 +21,8 @@ class ImageService:
     @from_snapshot
     def ListImages(self, request: pb.ListImagesRequest) -> pb.ListImagesResponse:
         return pb.ListImagesResponse(images=self._fresh_images().list(request.filter.image.image))
+
+    StreamImages = streamed(ListImages)
 
     @from_snapshot
     def ImageStatus(self, request: pb.ImageStatusRequest) -> pb.ImageStatusResponse:

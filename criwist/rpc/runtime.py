@@ -11,8 +11,17 @@ from criwist import errors
 from criwist.api.runtime.v1 import api_pb2 as pb
 from criwist.core.assembly import Core
 from criwist.core.state.cache import list_response
+from criwist.core.state.pod_status import pod_status_response
 from criwist.rpc.dispatch import Dispatcher
-from criwist.rpc.serving import from_kernel, from_snapshot, immediate, node_state, on_reactor
+from criwist.rpc.serving import (
+    from_kernel,
+    from_snapshot,
+    immediate,
+    node_state,
+    on_reactor,
+    streamed,
+    subscription,
+)
 from criwist.rpc.streaming import StreamingUrls
 from criwist.translate.filters import container_filter, sandbox_filter
 from criwist.wire.protobuf import message_field
@@ -76,8 +85,10 @@ class RuntimeService:
 
     @from_snapshot
     def PodSandboxStatus(self, request: pb.PodSandboxStatusRequest) -> bytes | pb.PodSandboxStatusResponse:
-        entry = self._core.cache.current().sandbox(request.pod_sandbox_id)
-        status = message_field(pb.PodSandboxStatusResponse.STATUS_FIELD_NUMBER, entry.status)
+        timestamp = self._core.timestamps.now()  # before the snapshot is read, see core.state.timestamps
+        snapshot = self._core.cache.current()
+        entry = snapshot.sandbox(request.pod_sandbox_id)
+        status = pod_status_response(snapshot, entry, timestamp)
         return status + self._on_reactor(lambda: self._core.verbose_info.sandbox(entry)) if request.verbose else status
 
     @from_snapshot
@@ -87,6 +98,8 @@ class RuntimeService:
             return snapshot.list_sandboxes_response
         passes = sandbox_filter(request.filter)
         return list_response(entry for entry in snapshot.newest_sandboxes if passes(entry))
+
+    StreamPodSandboxes = streamed(ListPodSandbox)
 
     # -- Containers
 
@@ -120,6 +133,8 @@ class RuntimeService:
             return snapshot.list_containers_response
         passes = container_filter(request.filter)
         return list_response(entry for entry in snapshot.newest_containers if passes(entry))
+
+    StreamContainers = streamed(ListContainers)
 
     @from_snapshot
     def ContainerStatus(self, request: pb.ContainerStatusRequest) -> bytes:
@@ -173,6 +188,12 @@ class RuntimeService:
     @from_kernel
     def ListPodSandboxStats(self, request: pb.ListPodSandboxStatsRequest) -> bytes:
         return self._core.stats.pods(request.filter)
+
+    # -- Events
+
+    @subscription
+    def GetContainerEvents(self, request: pb.GetEventsRequest, receive: Callable[[bytes], None]) -> Callable[[], None]:
+        return self._core.container_events.subscribe(receive)
 
     # -- Commands and streams
 

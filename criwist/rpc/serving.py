@@ -1,4 +1,4 @@
-"""Five ways to serve an RPC, marked at the RPC's method.
+"""The ways to serve an RPC, marked at the RPC's method.
 
 A servicer has a method for each RPC that it implements.  A decorator at the method names the thread that runs it:
 
@@ -17,9 +17,16 @@ A servicer has a method for each RPC that it implements.  A decorator at the met
     The method is a coroutine.  It runs on the reactor, and no thread waits for it (see ``rpc.dispatch``).  A thread of
     ``criwist-send`` sends its response.
 
-All but the last run outside the reactor's thread.  They read immutable values that the reactor has published, and
-change nothing: no Docker call, no lock that the reactor holds, no file access; ``@from_kernel`` reads the kernel's own
-files.  Only :meth:`.Dispatcher.wait` blocks one of their threads; it has a time limit and ends at shutdown.
+An RPC that returns a stream of responses (see ``rpc.response_streams``) is marked in one of two ways:
+
+``StreamContainers = streamed(ListContainers)``
+    The stream has the items of a List RPC, which is marked itself, in chunks.
+``@subscription``
+    The method subscribes to something.  It runs on the reactor, at once.
+
+The first four run outside the reactor's thread.  They read immutable values that the reactor has published, and change
+nothing: no Docker call, no lock that the reactor holds, no file access; ``@from_kernel`` reads the kernel's own files.
+Only :meth:`.Dispatcher.wait` blocks one of their threads; it has a time limit and ends at shutdown.
 
 :func:`generic_handler` makes a grpcio handler of such a servicer.  An RPC of the service without a method returns
 UNIMPLEMENTED, after which a kubelet falls back.
@@ -40,8 +47,10 @@ from google.protobuf.message_factory import GetMessageClass
 from criwist.core.state.not_ready import NotReady
 from criwist.errors import InvalidArgument
 from criwist.rpc.dispatch import Dispatcher
+from criwist.rpc.response_streams import CHUNK, ResponseStream
 from criwist.rpc.status_codes import status_of
 from criwist.translate.request_rules import check_request
+from criwist.wire.protobuf import chunks
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -52,6 +61,8 @@ _MARK = "_criwist_rpc"
 class _Mark:
     kind: str
     cancellable: bool = False
+    #: The way in which the List RPC of a ``streamed`` one is served.
+    unary: _Mark | None = None
 
 
 def immediate(method: _F) -> _F:
@@ -116,6 +127,36 @@ def on_reactor(*, cancellable: bool = False) -> Callable[[_F], _F]:
     return mark
 
 
+def streamed(unary: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """Return the method of a streaming RPC that has the items of a List RPC.
+
+    Requests and responses of the two RPCs agree field by field, and a List response has its items in field 1 and no
+    other field.  The items of one response, that is of one snapshot, are sent in chunks of bounded size.
+
+    :param unary: the marked method of the List RPC, which the class has above.
+    :raises TypeError: it is not marked, or runs on the reactor.
+    """
+    mark: _Mark | None = getattr(unary, _MARK, None)
+    if mark is None or mark.kind == "on_reactor":
+        raise TypeError(f"{unary.__name__} cannot be streamed: it does not answer in a thread of its own")
+
+    def stream(self: Any, request: Any) -> Any:
+        return unary(self, request)
+
+    setattr(stream, _MARK, _Mark("streamed", unary=mark))
+    return stream
+
+
+def subscription(method: _F) -> _F:
+    """Mark a method that subscribes its second argument, a function of one serialized response.
+
+    The method runs on the reactor, and returns a function that ends the subscription.  The function that it subscribes
+    may be called on the reactor's thread at any time, does not block and does not raise.
+    """
+    setattr(method, _MARK, _Mark("subscription"))
+    return method
+
+
 @frozen
 class ThreadPools:
     """The thread pools of the methods that do not run on the reactor, by their decorators.
@@ -161,6 +202,12 @@ def _method_handler(
     parse = GetMessageClass(method.input_type).FromString
     if serve is None or mark is None:
         return grpc.unary_unary_rpc_method_handler(_in_pool(_unimplemented(method.name), pools.immediate))
+    if mark.kind == "subscription" or mark.unary is not None:
+        behaviour = _streaming_behaviour(method.name, serve, mark, dispatcher)
+        pool = pools.immediate if mark.unary is None else pools.of(mark.unary.kind)
+        return grpc.unary_stream_rpc_method_handler(
+            _in_pool(behaviour, pool), request_deserializer=parse, response_serializer=_serialized
+        )
     if mark.kind == "on_reactor":
 
         async def run(request: Message) -> Any:
@@ -180,16 +227,47 @@ def _direct_behaviour(
 ) -> Callable[[Any, grpc.ServicerContext], Any]:
     def behave(request: Message, context: grpc.ServicerContext) -> Any:
         try:
-            check_request(request)
-            try:
-                return serve(request)
-            except NotReady as not_ready:
-                dispatcher.wait(not_ready.until, not_ready.within, name)
-                return serve(request)
+            return _answer(name, serve, request, dispatcher)
         except Exception as error:  # noqa: BLE001 - status_of logs every error that has no row in its table
             code, details = status_of(error, name)
         return context.abort(code, details)
 
+    return behave
+
+
+def _answer(name: str, serve: Callable[[Any], Any], request: Message, dispatcher: Dispatcher) -> Any:
+    """Return the response of a method that does not run on the reactor; wait once if it is not ready."""
+    check_request(request)
+    try:
+        return serve(request)
+    except NotReady as not_ready:
+        dispatcher.wait(not_ready.until, not_ready.within, name)
+        return serve(request)
+
+
+def _streaming_behaviour(
+    name: str, serve: Callable[..., Any], mark: _Mark, dispatcher: Dispatcher
+) -> Callable[[Any, grpc.ServicerContext, Callable[[Any], None]], None]:
+    """Return a non-blocking grpcio behaviour that hands a stream of responses over to the reactor."""
+
+    def subscribe(request: Message, stream: ResponseStream) -> None:
+        check_request(request)
+        dispatcher.reactor.callFromThread(stream.follow, lambda offer: serve(request, offer))
+
+    def send_list(request: Message, stream: ResponseStream) -> None:
+        response = _serialized(_answer(name, serve, request, dispatcher))
+        dispatcher.reactor.callFromThread(stream.send_all, list(chunks(1, response, CHUNK)))
+
+    def behave(request: Message, context: grpc.ServicerContext, send: Callable[[Any], None]) -> None:
+        stream = dispatcher.streams.accept(name, context, send)
+        if stream is None:
+            return
+        try:
+            (subscribe if mark.unary is None else send_list)(request, stream)
+        except Exception as error:  # noqa: BLE001 - status_of logs every error that has no row in its table
+            dispatcher.reactor.callFromThread(stream.fail, error)
+
+    behave.experimental_non_blocking = True  # type: ignore[attr-defined] # grpcio's name for it
     return behave
 
 

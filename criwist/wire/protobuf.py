@@ -2,7 +2,7 @@
 
 A repeated message field is each item's bytes after a tag and a length, and the concatenated encodings of two messages
 of one type are the encoding of their merge.  So a List response can be joined from items that were serialized once,
-when they last changed (https://protobuf.dev/programming-guides/encoding/).
+when they last changed (https://protobuf.dev/programming-guides/encoding/), and cut between two items.
 """
 
 from __future__ import annotations
@@ -71,6 +71,31 @@ def read_fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
             raise ValueError(f"field {number} is cut off")
         yield number, message[position : position + size]
         position += size
+
+
+def chunks(number: int, message: bytes, limit: int) -> Iterator[bytes]:
+    """Cut a serialized message that has field *number*, repeated, and no other field; nothing for an empty one.
+
+    Each chunk is such a message with the next items.
+
+    :param limit: greatest bytes of a chunk; an item that is larger has a chunk of its own.
+    :raises ValueError: the message has other fields, or ends within an item.
+    """
+    tag = varint(number << 3 | _LENGTH_DELIMITED)
+    begin = end = 0
+    while end < len(message):
+        if not message.startswith(tag, end):
+            raise ValueError(f"a field other than {number} at byte {end}")
+        size, item = _read_varint(message, end + len(tag))
+        after = item + size
+        if after > len(message):
+            raise ValueError(f"the item at byte {end} ends beyond the message")
+        if after - begin > limit and end > begin:
+            yield message[begin:end]
+            begin = end
+        end = after
+    if end > begin:
+        yield message[begin:end]
 
 
 def _read_varint(message: bytes, position: int) -> tuple[int, int]:

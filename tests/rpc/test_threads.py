@@ -102,6 +102,9 @@ class ThreadTests(SynchronousTestCase):
             "PodSandboxStats": pb.PodSandboxStatsRequest(pod_sandbox_id=self.sandbox_id),
             "ListPodSandboxStats": pb.ListPodSandboxStatsRequest(),
             "ListImages": pb.ListImagesRequest(),
+            "StreamPodSandboxes": pb.StreamPodSandboxesRequest(filter=pb.PodSandboxFilter(id=self.sandbox_id)),
+            "StreamContainers": pb.StreamContainersRequest(filter=pb.ContainerFilter(id=self.container_id)),
+            "StreamImages": pb.StreamImagesRequest(),
             "ImageStatus": pb.ImageStatusRequest(image=pb.ImageSpec(image="busybox"), verbose=True),
             "ImageFsInfo": pb.ImageFsInfoRequest(),
         }
@@ -112,7 +115,8 @@ class ThreadTests(SynchronousTestCase):
             name: method
             for service in self.services
             for name in dir(service)
-            if getattr(method := getattr(service, name), _MARK, None) and getattr(method, _MARK).kind != "on_reactor"
+            if getattr(method := getattr(service, name), _MARK, None)
+            and getattr(method, _MARK).kind not in ("on_reactor", "subscription")
         }
         requests = self.requests()
         self.assertEqual(set(answered), set(requests))

@@ -82,9 +82,17 @@ class Snapshot:
         """A serialized ListContainersResponse of all containers."""
         return list_response(self.newest_containers)
 
+    @cached_property
+    def _by_sandbox(self) -> Mapping[str, list[ContainerEntry]]:
+        """The containers of each sandbox that has any, newest first."""
+        found: dict[str, list[ContainerEntry]] = {}
+        for entry in self.newest_containers:
+            found.setdefault(entry.sandbox_id, []).append(entry)
+        return found
+
     def containers_of(self, sandbox_id: str) -> list[ContainerEntry]:
         """Return the containers of one sandbox, newest first."""
-        return [entry for entry in self.newest_containers if entry.sandbox_id == sandbox_id]
+        return list(self._by_sandbox.get(sandbox_id, ()))
 
     def sandbox(self, identifier: str) -> SandboxEntry:
         """Return the sandbox with this id or unambiguous id prefix.
@@ -184,14 +192,12 @@ class Cache:
     async def resync(self, before_use: Callable[[], Awaitable[None]]) -> None:
         """List all sandboxes and containers, refresh them, drop those that are gone, and publish a fresh snapshot.
 
+        Sandboxes are published before their containers, and dropped after them.
+
         :param before_use: awaited when the cache is complete, before it is fresh.
         """
-        listed: set[str] = set()
-        for kind in (labels.SANDBOX, labels.CONTAINER):
-            found = await self._docker.containers({"label": [f"{labels.TYPE}={kind}"]})
-            listed.update(str(one["Id"]) for one in found)
+        sandboxes, containers = await self._listed(labels.SANDBOX), await self._listed(labels.CONTAINER)
         gate = DeferredSemaphore(PARALLEL_INSPECTIONS)
-        known = listed | set(self.snapshot.sandboxes) | set(self.snapshot.containers)
 
         async def refresh(identifier: str) -> None:
             try:
@@ -203,12 +209,19 @@ class Cache:
                     error=str(error),
                 )
 
-        await in_parallel(*map(refresh, known))
+        await in_parallel(*map(refresh, sandboxes))
+        await in_parallel(*map(refresh, containers | set(self.snapshot.containers)))
+        await in_parallel(*map(refresh, set(self.snapshot.sandboxes) - sandboxes))
         await before_use()
         self.snapshot = evolve(self.snapshot, fresh=True)
         readers, self._readers = self._readers, []
         for reader in readers:
             reader.callback(None)
+
+    async def _listed(self, kind: str) -> set[str]:
+        """Return the ids of all sandboxes or of all containers in the engine."""
+        found = await self._docker.containers({"label": [f"{labels.TYPE}={kind}"]})
+        return {str(one["Id"]) for one in found}
 
     async def refresh(self, identifier: str) -> None:
         """Inspect a container and publish it.  The published entry is no older than this call.
