@@ -181,6 +181,8 @@ class RuntimeService:
     def ListContainerStats(self, request: pb.ListContainerStatsRequest) -> bytes:
         return self._core.stats.containers(request.filter)
 
+    StreamContainerStats = streamed(ListContainerStats)
+
     @from_kernel
     def PodSandboxStats(self, request: pb.PodSandboxStatsRequest) -> bytes:
         return self._core.stats.pod(request.pod_sandbox_id)
@@ -188,6 +190,8 @@ class RuntimeService:
     @from_kernel
     def ListPodSandboxStats(self, request: pb.ListPodSandboxStatsRequest) -> bytes:
         return self._core.stats.pods(request.filter)
+
+    StreamPodSandboxStats = streamed(ListPodSandboxStats)
 
     # -- Events
 

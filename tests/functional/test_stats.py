@@ -476,3 +476,15 @@ def test_a_list_is_fast(cri: CRI) -> None:
         assert len(listed(cri)) == 10
         durations.append(time.perf_counter() - began)
     assert min(durations) < scaled(0.02), "50 containers would take a tenth of a second"
+
+
+def test_streams(cri: CRI) -> None:
+    """The streams of stats have the items of the lists."""
+    pod_id, container_id = cri.run_in_pod()
+    containers = api.StreamContainerStatsRequest(filter=api.ContainerStatsFilter(pod_sandbox_id=pod_id))
+    streamed = [each for one in cri.runtime.StreamContainerStats(containers) for each in one.container_stats]
+    assert [each.attributes.id for each in streamed] == [container_id]
+    assert streamed[0].memory.usage_bytes.value > 0
+    pods = api.StreamPodSandboxStatsRequest(filter=api.PodSandboxStatsFilter(id=pod_id))
+    (pod,) = [each for one in cri.runtime.StreamPodSandboxStats(pods) for each in one.pod_sandbox_stats]
+    assert (pod.attributes.id, len(pod.linux.containers)) == (pod_id, 1)

@@ -104,6 +104,8 @@ class ThreadTests(SynchronousTestCase):
             "ListImages": pb.ListImagesRequest(),
             "StreamPodSandboxes": pb.StreamPodSandboxesRequest(filter=pb.PodSandboxFilter(id=self.sandbox_id)),
             "StreamContainers": pb.StreamContainersRequest(filter=pb.ContainerFilter(id=self.container_id)),
+            "StreamContainerStats": pb.StreamContainerStatsRequest(),
+            "StreamPodSandboxStats": pb.StreamPodSandboxStatsRequest(),
             "StreamImages": pb.StreamImagesRequest(),
             "ImageStatus": pb.ImageStatusRequest(image=pb.ImageSpec(image="busybox"), verbose=True),
             "ImageFsInfo": pb.ImageFsInfoRequest(),
