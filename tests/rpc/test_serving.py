@@ -176,9 +176,9 @@ class StreamingTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.servicer = StreamingServicer()
-        self.dispatcher = Dispatcher(SameThread())
+        self.dispatcher = Dispatcher(SameThread())  # type: ignore[arg-type]
         self.dispatcher.streams._threads.shutdown()
-        self.dispatcher.streams._threads = SameThread()
+        self.dispatcher.streams._threads = SameThread()  # type: ignore[assignment]
         self.pools = ThreadPools(*(ThreadPoolExecutor(1) for _ in fields(ThreadPools)))
         service = pb.DESCRIPTOR.services_by_name["RuntimeService"]
         self.handler = generic_handler(service, "runtime.v1.RuntimeService", self.servicer, self.dispatcher, self.pools)

@@ -153,7 +153,7 @@ class EventTests(NodeTestCase):
     def receive(self, event: bytes) -> None:
         self.events.append(pb.ContainerEventResponse.FromString(event))
 
-    def steps(self) -> list[tuple[str, int]]:
+    def steps(self) -> list[tuple[str, pb.ContainerEventType]]:
         """Return the ids and types of the events until now, and forget them."""
         steps = [(event.container_id, event.container_event_type) for event in self.events]
         self.events.clear()
