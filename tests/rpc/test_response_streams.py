@@ -84,7 +84,8 @@ class StreamTestCase(SynchronousTestCase):
         self.reactor = OneThread()
         self.streams = ResponseStreams(self.reactor)  # type: ignore[arg-type]
         self.streams._threads.shutdown()
-        self.threads = self.streams._threads = Threads()  # type: ignore[assignment]
+        self.threads = Threads()
+        self.streams._threads = self.threads  # type: ignore[assignment]
         #: What ``subscribe`` got, by client.
         self.offers: list[Callable[[bytes], None]] = []
         self.unsubscribed = 0

@@ -155,9 +155,9 @@ class EventTests(NodeTestCase):
     def receive(self, event: bytes) -> None:
         self.events.append(pb.ContainerEventResponse.FromString(event))
 
-    def steps(self) -> list[tuple[str, int]]:
+    def steps(self) -> list[tuple[str, pb.ContainerEventType]]:
         """Return the ids and types of the events until now, and forget them."""
-        steps: list[tuple[str, int]] = [(event.container_id, event.container_event_type) for event in self.events]
+        steps = [(event.container_id, event.container_event_type) for event in self.events]
         self.events.clear()
         return steps
 
