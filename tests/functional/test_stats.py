@@ -154,7 +154,7 @@ def test_memory(cri: CRI) -> None:
     assert close(memory.usage_bytes.value, usage)
     assert close(memory.working_set_bytes.value, working_set)
     assert close(memory.available_bytes.value, 400 * MIB - working_set)
-    assert memory.page_faults.value >= 25_000, "100 MiB are 25 600 pages"
+    assert memory.page_faults.value >= 50, "100 MiB are 25 600 pages, or 50 huge ones"
     assert memory.HasField("major_page_faults")
 
 
@@ -287,7 +287,7 @@ def test_pods_that_share_a_cgroup(cri: CRI, session_root: Path) -> None:
     eventually(lambda: cpu_time(burning) > 1_000_000_000, within=30)
     assert pod_stats_of(cri, busy_id).linux.cpu.usage_core_nano_seconds.value > 1_000_000_000
     linux = pod_stats_of(cri, idle_id).linux
-    assert 0 < linux.cpu.usage_core_nano_seconds.value < 1_000_000_000
+    assert 0 < linux.cpu.usage_core_nano_seconds.value < scaled(1) * 1_000_000_000
     assert linux.process.process_count.value >= 2
 
 
