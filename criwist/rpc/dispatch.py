@@ -22,7 +22,6 @@ from typing import Any, TypeVar
 import grpc
 from attrs import define, field
 from twisted.internet.defer import Deferred
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from criwist.errors import DeadlineExceeded, Unavailable
@@ -122,7 +121,6 @@ class Dispatcher:
     _waiting: set[Callable[[Any], None]] = field(factory=set, init=False)
     _senders: ThreadPoolExecutor = field(init=False)
     _reactor_thread: int | None = field(default=None, init=False)
-    _log = Logger()
 
     def __attrs_post_init__(self) -> None:
         self.streams = ResponseStreams(self.reactor)
