@@ -56,10 +56,15 @@ class ImagesCase(TestCase):
         subscribed: Deferred[None] = Deferred()
         feed = Deferred.fromCoroutine(self.docker.events("", lambda: subscribed.callback(None), images.event))
         feed.addErrback(lambda failure: failure.trap(CancelledError))
-        self.addCleanup(feed.cancel)
+        self.addCleanup(self.stop, feed, images)
         await subscribed
         await images.refresh()
         return images
+
+    async def stop(self, feed: Deferred[None], images: Images) -> None:
+        """End the feed, and wait until what its events led to has ended: updates of the cache end in their order."""
+        feed.cancel()
+        await images.refresh()
 
     def new_name(self) -> str:
         """Return a reference of an image that is not pulled yet, and remove the image afterwards."""
