@@ -26,6 +26,7 @@ from criwist.core.containers.dependencies import ContainerDependencies
 from criwist.core.containers.image_files import ImageFiles
 from criwist.core.containers.image_users import ImageUsers
 from criwist.core.containers.image_volumes import ImageVolumes
+from criwist.core.containers.log import forget_removed
 from criwist.core.exec.exec_sync import ExecSync
 from criwist.core.exec.streaming_runtime import StreamingRuntime
 from criwist.core.images.credentials import DockerConfigs
@@ -186,6 +187,7 @@ def _state(config: Config, adapters: Adapters) -> _State:
         own_directory=config.root_directory,
     )
     cache = Cache(docker, adapters.logs, projection)
+    forget_removed(cache, adapters.logs)
     images = Images(
         docker,
         config,
@@ -258,6 +260,7 @@ def _feed(adapters: Adapters, state: _State) -> EventFeed:
         state.cache,
         adapters.clock,
         connected=recovery.connected,
+        before_listing=recovery.before_listing,
         before_use=recovery.before_use,
         after_resync=recovery.after_resync,
         image_event=state.images.event,

@@ -89,10 +89,7 @@ def test_stop_of_a_created_container(cri: CRI) -> None:
 @pytest.mark.second_opinion
 def test_second_stop_with_a_shorter_grace(cri: CRI) -> None:
     """A stop without grace kills a container while another stop still waits for its exit."""
-    _, container_id = cri.run_in_pod(
-        "sh", "-c", "trap 'touch /tmp/asked' TERM; touch /tmp/ready; while :; do sleep 0.1; done"
-    )
-    eventually(lambda: cri.shell(container_id, "ls /tmp/ready || true"))
+    container_id = cri.run_trapping("trap 'touch /tmp/asked' TERM")
     request = api.StopContainerRequest(container_id=container_id, timeout=60)
     waiting = cri.runtime.StopContainer.future(request, timeout=90)
     eventually(lambda: cri.shell(container_id, "ls /tmp/asked || true"))

@@ -103,9 +103,7 @@ def test_failures(node: CRI, metrics: Metrics, network: PodNetwork) -> None:
     network.configure()
     refused(lambda: node.create(pod_id, node.container(image="nowhere/none:1"), pod), grpc.StatusCode.NOT_FOUND)
     assert metrics.value("docker_calls_total", call="POST /containers/create", code="NotFound") >= 1
-    script = "trap 'touch /tmp/asked' TERM; touch /tmp/ready; while :; do sleep 0.1; done"
-    container_id = node.run(pod_id, node.container("sh", "-c", script), pod)
-    eventually(lambda: node.shell(container_id, "ls /tmp/ready || true"))
+    container_id = node.run_trapping("trap 'touch /tmp/asked' TERM")
     call = node.runtime.StopContainer.future(api.StopContainerRequest(container_id=container_id, timeout=30))
     eventually(lambda: node.shell(container_id, "ls /tmp/asked || true"))
     call.cancel()

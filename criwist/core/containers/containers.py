@@ -38,6 +38,7 @@ class Containers:
     async def start(self, identifier: str) -> None:
         """Start a container, unless it is running.
 
+        :raises FailedPrecondition: it has run and exited.
         :raises EngineFailure: the engine cannot start it, for the reason in its text.
         """
         await start_container(self._dependencies, identifier)
