@@ -116,7 +116,7 @@ def configured_resources(inspected: JSONObject) -> pb.LinuxContainerResources:
 
 
 def sandbox_ready(inspected: JSONObject, *, record: SandboxRecord | None) -> bool:
-    """Return whether the pause container runs and its network is set up.
+    """Return whether the pause container runs and its network is set up, and has not been started again since.
 
     For a sandbox that an older shim made, the pause container alone counts.
     """
@@ -124,6 +124,8 @@ def sandbox_ready(inspected: JSONObject, *, record: SandboxRecord | None) -> boo
         return False
     if record is None:
         return True
+    if record.started_at and record.started_at != text(inspected, "State", "StartedAt"):
+        return False
     adopted = not record.network_plugin
     return not record.stopped and (adopted or record.network is not None)
 

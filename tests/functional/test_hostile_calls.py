@@ -104,6 +104,40 @@ def test_a_container_is_no_sandbox(cri: CRI) -> None:
     assert cri.status(container_id).state == api.CONTAINER_RUNNING
 
 
+@pytest.mark.parametrize("running", [True, False], ids=["running", "created"])
+def test_a_foreign_container_with_our_name(running: bool, cri: CRI, engine: Engine) -> None:
+    """A container that has a pod's name, but no label of a shim, is left as it is, and the error names it."""
+    config = cri.pod()
+    names = (config.metadata.name, config.metadata.namespace, config.metadata.uid)
+    body = {"Image": images.BUSYBOX, "Cmd": ["sleep", "1000"], "HostConfig": {"NetworkMode": "none"}}
+    created = engine.post(f"/containers/create?name=k8s_POD_{'_'.join(names)}_0", body)["Id"]
+    if running:
+        engine.post(f"/containers/{created}/start")
+    before = engine.inspect(created)["State"]
+    try:
+        assert created in refused(lambda: cri.run_pod(config), grpc.StatusCode.ALREADY_EXISTS)
+        assert engine.inspect(created)["State"] == before
+    finally:
+        engine.delete(f"/containers/{created}", force="1")
+    assert cri.pod_status(cri.run_pod(config)).state == api.SANDBOX_READY
+
+
+@pytest.mark.parametrize("how", ["restart", "stop and start", "kill and start"])
+def test_a_pause_that_docker_starts_again(how: str, cri: CRI, engine: Engine) -> None:
+    """It has other namespaces than the pod's: the sandbox is not ready, takes no container, and can be removed."""
+    config = cri.pod()
+    pod_id = cri.run_pod(config)
+    for call in (how,) if how == "restart" else how.split(" and "):
+        engine.post(f"/containers/{pod_id}/{call}")
+    assert engine.inspect(pod_id)["State"]["Running"]
+    eventually(lambda: cri.pod_status(pod_id).state == api.SANDBOX_NOTREADY)
+    refused(lambda: cri.create(pod_id, cri.container(), config), grpc.StatusCode.FAILED_PRECONDITION)
+    cri.stop_pod(pod_id)
+    assert not engine.inspect(pod_id)["State"]["Running"]
+    cri.remove_pod(pod_id)
+    assert pod_id not in cri.pod_ids()
+
+
 # -- Images and containers that others change
 
 

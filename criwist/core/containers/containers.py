@@ -31,7 +31,7 @@ class Containers:
         """Create a container in a sandbox; return its id.
 
         :raises NotFound: no such sandbox, or no such image.
-        :raises FailedPrecondition: the sandbox is not running.
+        :raises FailedPrecondition: the sandbox is not ready.
         """
         return await create_container(self._dependencies, sandbox_id, config, sandbox_config)
 
