@@ -13,7 +13,7 @@ from criwist.api.runtime.v1 import api_pb2 as pb
 from criwist.errors import NotFound
 from criwist.interfaces.engine import JSONObject
 from criwist.interfaces.records import SandboxRecord
-from criwist.labels import LOG_PATH, SANDBOX_ID, USER_IMAGE, cri_labels
+from criwist.labels import LOG_PATH, NAME, SANDBOX_ID, USER_IMAGE, cri_labels
 from criwist.names import ContainerName, parse_name
 from criwist.translate.engine_json import member, number, text, text_map, texts
 from criwist.translate.mount_status import mount_status
@@ -239,7 +239,8 @@ def _image_spec(inspected: JSONObject, image: JSONObject | None) -> pb.ImageSpec
     that spelling: a tag of the image takes its place, as it did under that shim.
     """
     wanted = text(inspected, "Config", "Image")
-    author = text(inspected, "Config", "Labels", USER_IMAGE)
+    docker_labels = text_map(inspected, "Config", "Labels")
+    author = docker_labels.get(USER_IMAGE, "") if NAME in docker_labels else ""
     tags = [tag for tag in texts(image or {}, "RepoTags") if "<none>" not in tag]
     if wanted.startswith("sha256:") and not author and tags:
         wanted = tags[0]

@@ -138,6 +138,58 @@ def test_a_pause_that_docker_starts_again(how: str, cri: CRI, engine: Engine) ->
     assert pod_id not in cri.pod_ids()
 
 
+def test_a_renamed_container(cri: CRI, engine: Engine) -> None:
+    """A container and a sandbox that Docker renames stay what they are, and end with their pod."""
+    pod_id, container_id = cri.run_in_pod()
+    before = cri.pod_status(pod_id), cri.status(container_id)
+    for identifier in (container_id, pod_id):
+        engine.post(f"/containers/{identifier}/rename", name=f"renamed-{uuid.uuid4().hex}")
+    inspected = eventually(lambda: engine.inspect(container_id))
+    assert inspected["Name"].startswith("/renamed")
+    assert (cri.pod_status(pod_id), cri.status(container_id)) == before
+    assert (cri.pod_ids(), cri.container_ids()) == ([pod_id], [container_id])
+    cri.stop_pod(pod_id)
+    assert not engine.inspect(container_id)["State"]["Running"]
+    assert not engine.inspect(pod_id)["State"]["Running"]
+    cri.remove_pod(pod_id)
+    assert (cri.pod_ids(), cri.container_ids()) == ([], [])
+
+
+_FORGED = {
+    "annotation.io.kubernetes.container.preStopHandler": '{"exec":{"command":["false"]}}',
+    "annotation.note": "the image's",
+    "app": "the image's",
+    "io.criwist.cgroup": "x",
+    "io.criwist.name": "k8s_main_other_default_uid_0",
+    "io.criwist.requested": '["maintainer"]',
+    "io.criwist.user-image": "forged:1",
+    "io.kubernetes.container.logpath": "/etc/shadow",
+    "io.kubernetes.docker.type": "podsandbox",
+    "io.kubernetes.sandbox.id": "0" * 64,
+    "maintainer": "somebody",
+}
+
+
+@pytest.mark.newer_engines("docker-28-containerd")
+def test_labels_of_an_image_are_not_the_requests(cri: CRI, engine_of_cri: Engine) -> None:
+    """Docker gives a container the labels of its image; the CRI is told those of the request, and ours stay ours."""
+    tag = f"criwist.hostile/{uuid.uuid4().hex}:1"
+    images.load(engine_of_cri, images.variant(tag, labels=_FORGED).archive(tag))
+    eventually(lambda: cri.image(tag))
+    config, pod = cri.container(image=tag), cri.pod()
+    config.labels["app"], config.annotations["mine"] = "web", "yes"
+    pod_id = cri.run_pod(pod)
+    container_id = cri.run(pod_id, config, pod)
+    assert engine_of_cri.inspect(container_id)["Config"]["Labels"]["maintainer"] == "somebody"
+    status = cri.status(container_id)
+    assert (dict(status.labels), dict(status.annotations)) == (dict(config.labels), dict(config.annotations))
+    assert status.image.user_specified_image == config.image.user_specified_image
+    (item,) = cri.runtime.ListContainers(api.ListContainersRequest()).containers
+    assert (item.pod_sandbox_id, dict(item.labels)) == (pod_id, dict(config.labels))
+    cri.remove_pod(pod_id)
+    cri.remove_image(tag)
+
+
 # -- Images and containers that others change
 
 

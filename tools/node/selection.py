@@ -138,6 +138,7 @@ ELSEWHERE: Mapping[str, str] = {
     "test_docker_client.py": "the docker command is the same program everywhere",
     "test_docker_contract.py": "the engine's API, seen from our client; every other test goes through it",
     "test_fields_users.py": "arithmetic of ids that the image's files decide",
+    "test_hostile_calls.py": "names, labels and calls, which no kernel sees",
     "test_events.py": "what criwist makes of the engine's events, which test_engine_changes shows there",
     "test_image_*.py": "the engine's store of images",
     "test_isolation_of_long_calls.py": "measures time, which emulation distorts",

@@ -68,6 +68,7 @@ async def _body(deps: ContainerDependencies, plan: _ContainerPlan, image_mounts:
     return container_body(
         config,
         plan.sandbox_config,
+        name=plan.name,
         sandbox_id=sandbox.id,
         host_network=sandbox.host_network,
         runtime=sandbox.runtime,

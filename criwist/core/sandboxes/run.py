@@ -120,6 +120,7 @@ async def _start_pause(deps: SandboxDependencies, undo: Undo, plan: _SandboxPlan
 def _pause_body(deps: SandboxDependencies, plan: _SandboxPlan, image: str) -> dict[str, Any]:
     return sandbox_body(
         plan.config,
+        name=plan.name,
         image=image,
         runtime=plan.runtime,
         network_mode=plan.network.docker_network_mode,
