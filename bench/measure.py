@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -33,17 +34,20 @@ class Calls:
         return ordered[min(len(ordered) * part // 100, len(ordered) - 1)]
 
 
-def measure(call: Callable[[], object], pid: int, *, count: int, warm_up: int = 20) -> Calls:
-    """Make *count* calls, one after the other, after *warm_up* calls that do not count."""
+def measure(call: Callable[[], object], pid: int, *, count: int, warm_up: int = 20, within: float = math.inf) -> Calls:
+    """Make *count* calls, one after the other, after *warm_up* calls that do not count.
+
+    :param within: seconds after which no further call is made; one is made in any case.
+    """
     for _ in range(warm_up):
         call()
-    latencies = []
-    before = cpu_seconds(pid)
-    for _ in range(count):
+    latencies: list[float] = []
+    before, end = cpu_seconds(pid), time.monotonic() + within
+    while len(latencies) < count and (not latencies or time.monotonic() < end):
         began = time.perf_counter()
         call()
         latencies.append(time.perf_counter() - began)
-    return Calls(tuple(latencies), (cpu_seconds(pid) - before) / count)
+    return Calls(tuple(latencies), (cpu_seconds(pid) - before) / len(latencies))
 
 
 def cpu_seconds(pid: int) -> float:

@@ -33,6 +33,11 @@ class MeasureTests(SynchronousTestCase):
         calls = measure(lambda: made.append(0.0), os.getpid(), count=5, warm_up=3)
         self.assertEqual((len(made), len(calls.latencies)), (8, 5))
 
+    def test_time_limit(self) -> None:
+        """No call is made after the time limit, but for the first one; the mean is over the calls that were made."""
+        calls = measure(lambda: time.sleep(0.01), os.getpid(), count=1000, warm_up=0, within=0.0)
+        self.assertEqual(len(calls.latencies), 1)
+
     def test_series_together(self) -> None:
         """Several series have all latencies, and the mean CPU time of a call."""
         calls = Calls.together([Calls((1.0, 2.0, 3.0), 4.0), Calls((5.0,), 8.0)])
