@@ -45,10 +45,11 @@ class Ground:
         """Return the client of a runtime."""
         return next(cri for cri in self.runtimes if cri.name == name)
 
-    def restart_criwist(self, docker_endpoint: str = "") -> float:
+    def restart_criwist(self, docker_endpoint: str = "", *, metrics: bool = False) -> float:
         """Restart criwist, on another path to the engine if given, and return the seconds until it served."""
         self.criwist.stop()
         self.criwist.options["docker_endpoint"] = docker_endpoint or self.engine.endpoint
+        self.criwist.options["metrics_bind_addr"] = "127.0.0.1:0" if metrics else None
         return self.criwist.start()
 
 
