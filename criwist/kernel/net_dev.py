@@ -31,12 +31,14 @@ def parse_interfaces(text: str) -> tuple[InterfaceUsage, ...]:
     return tuple(found)
 
 
-def default_interface(route: str, ipv6_route: str) -> str:
-    """Return the interface of the default route with the lowest metric, IPv4 first; ``""``: there is none."""
-    for candidates in (sorted(_ipv4_defaults(route)), sorted(_ipv6_defaults(ipv6_route))):
-        if candidates:
-            return candidates[0][1]
-    return ""
+def ipv4_default(route: str) -> str:
+    """Return the interface of the default route with the lowest metric in a ``net/route`` text; ``""``: none."""
+    return min(_ipv4_defaults(route), default=(0, ""))[1]
+
+
+def ipv6_default(ipv6_route: str) -> str:
+    """Return the interface of the default route with the lowest metric in a ``net/ipv6_route`` text; ``""``: none."""
+    return min(_ipv6_defaults(ipv6_route), default=(0, ""))[1]
 
 
 def default_first(interfaces: Sequence[InterfaceUsage], default: str) -> tuple[InterfaceUsage, ...]:

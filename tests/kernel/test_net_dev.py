@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from criwist.interfaces.kernel import InterfaceUsage
-from criwist.kernel.net_dev import default_first, default_interface, parse_interfaces
+from criwist.kernel.net_dev import default_first, ipv4_default, ipv6_default, parse_interfaces
 
 _HEAD = (
     "Inter-|   Receive                                                |  Transmit\n"
@@ -46,10 +46,10 @@ def test_interfaces() -> None:
 
 
 def test_default_interface() -> None:
-    """The default interface is that of the route with the lowest metric that leads out, IPv4 first."""
-    assert default_interface(ROUTE, IPV6_ROUTE) == "net1"
-    assert default_interface("", IPV6_ROUTE) == "eth6"
-    assert default_interface("", "") == ""
+    """The default interface is that of the route with the lowest metric that leads out."""
+    assert ipv4_default(ROUTE) == "net1"
+    assert ipv6_default(IPV6_ROUTE) == "eth6"
+    assert ipv4_default("") == ipv6_default("") == ""
 
 
 def test_default_comes_first() -> None:
@@ -72,4 +72,5 @@ def test_name_that_is_not_text() -> None:
 def test_any_text(text: str) -> None:
     """Parsers return what they can of any text, and raise nothing."""
     parse_interfaces(_HEAD + text)
-    default_interface(text, text)
+    ipv4_default(text)
+    ipv6_default(text)
