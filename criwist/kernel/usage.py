@@ -64,12 +64,17 @@ class Usage:
 
     def parent(self, pid: int, container_id: str, cgroup_parent: str) -> CgroupUsage | None:
         place = self._place(pid, container_id)
-        ending = "/" + cgroup_parent.strip("/")
-        if place is None or ending == "/":
-            return None
-        if not all(directory.endswith(ending) for directory in place.parent.directories()):
-            return None
-        return self._read(place.parent, place.parent_rate)
+        above = _above(place, cgroup_parent)
+        return None if place is None or above is None else self._read(above, place.parent_rate)
+
+    def cgroup(self, pid: int, container_id: str) -> Cgroup | None:
+        """Return the container's cgroup; None as for :meth:`container`."""
+        place = self._place(pid, container_id)
+        return None if place is None else place.cgroup
+
+    def parent_cgroup(self, pid: int, container_id: str, cgroup_parent: str) -> Cgroup | None:
+        """Return the cgroup that the container's cgroup is in; None as for :meth:`parent`."""
+        return _above(self._place(pid, container_id), cgroup_parent)
 
     def network(self, pid: int, container_id: str) -> NetworkUsage | None:
         place = self._place(pid, container_id)
@@ -124,6 +129,14 @@ def _find(pid: int, container_id: str, proc: str) -> _Place | None:
         cgroup.v2 if _carries(cgroup.v2, container_id) else "",
     )
     return _Place(process, own) if own.directories() else None
+
+
+def _above(place: _Place | None, cgroup_parent: str) -> Cgroup | None:
+    """Return the cgroup above, None unless its path ends with *cgroup_parent*."""
+    ending = "/" + cgroup_parent.strip("/")
+    if place is None or ending == "/":
+        return None
+    return place.parent if all(directory.endswith(ending) for directory in place.parent.directories()) else None
 
 
 def _carries(directory: str, container_id: str) -> bool:
