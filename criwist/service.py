@@ -178,7 +178,7 @@ class Criwist(MultiService):
         recorder.follow(core.cache)
         address, tls = self._config.metrics_bind_addr, self._config.metrics_tls
         state = partial(read, core, adapters.logs, streaming)
-        page = Page(reactor, core, recorder)
+        page = Page(reactor, core, recorder, any_host=tls is not None)
         reasons = core.node_status.reasons_not_to_be_ready
         return [MetricsServer(reactor, address, tls, recorder, state, reasons, page)]
 

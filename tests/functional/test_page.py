@@ -313,6 +313,17 @@ def test_requests(metrics: Metrics) -> None:
     assert answer(metrics, "/page.js", If_None_Match='"other"')[0] == 200
 
 
+def test_foreign_names(metrics: Metrics) -> None:
+    """A site that has given its own name this address reads nothing; localhost and addresses are served."""
+    for host in ("localhost", "localhost:9105", "127.0.0.1:1", "[::1]:9105"):
+        assert answer(metrics, "/", Host=host)[0] == 200
+    for path in ("/", "/updates"):
+        status, _, body = answer(metrics, path, Host="attacker.example:9105")
+        assert status == 403
+        assert b"pods" not in body
+    assert answer(metrics, "/healthz", Host="attacker.example")[0] == 200
+
+
 def test_too_many_pages(metrics: Metrics) -> None:
     """No more than 16 pages are live; the next one is answered 503, and metrics are served all the same."""
     clients = [Updates(metrics) for _ in range(16)]

@@ -44,12 +44,14 @@ LINGER: Final = 120.0
 class Page:
     """Makes editions, and gives the resources that serve them.
 
+    :param any_host: whether it is served to whatever name a client knows it by: with TLS.
     :param host: the node's name, in the title.
     """
 
     _reactor: Any
     _core: Core
     _recorder: Recorder
+    _any_host: bool = False
     _host: str = field(factory=socket.gethostname)
     _started: float = field(factory=time.time, init=False)
     _clients: Clients = field(init=False)
@@ -74,7 +76,10 @@ class Page:
     def resources(self) -> dict[bytes, Resource]:
         """Return the resources by their path below ``/``."""
         found: dict[bytes, Resource] = {name.encode("ascii"): PackageFile(name) for name in FILES}
-        return found | {b"": Document(self.html), b"updates": Updates(self._clients, self._watch)}
+        return found | {
+            b"": Document(self.html, self._any_host),
+            b"updates": Updates(self._clients, self._watch, self._any_host),
+        }
 
     def start(self) -> None:
         """Begin to remember warnings."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from importlib.resources import files
+from ipaddress import ip_address
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.http import CACHED, SERVICE_UNAVAILABLE
+from twisted.web.http import CACHED, FORBIDDEN, SERVICE_UNAVAILABLE
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
@@ -39,16 +40,20 @@ class Document(Resource):
     """The page as HTML.
 
     :param html: returns a Deferred that fires with the document.
+    :param any_host: see :func:`_is_foreign`.
     """
 
     _log = Logger()
 
-    def __init__(self, html: Callable[[], Deferred[bytes]]) -> None:
+    def __init__(self, html: Callable[[], Deferred[bytes]], any_host: bool) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Twisted's Resource has no annotations
         self._html = html
+        self._any_host = any_host
 
-    def render_GET(self, request: Request) -> int:
+    def render_GET(self, request: Request) -> int | bytes:
         """Answer later, from a thread."""
+        if not self._any_host and _is_foreign(request):
+            return _refuse(request)
         gone: list[Any] = []
         request.notifyFinish().addErrback(gone.append)
         self._html().addCallback(self._send, request, gone).addErrback(self._fail, request, gone)
@@ -72,15 +77,19 @@ class Updates(Resource):
     """The updates of an open page, as server-sent events.
 
     :param added: called when a client has come.
+    :param any_host: see :func:`_is_foreign`.
     """
 
-    def __init__(self, clients: Clients, added: Callable[[], object]) -> None:
+    def __init__(self, clients: Clients, added: Callable[[], object], any_host: bool) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Twisted's Resource has no annotations
         self._clients = clients
         self._added = added
+        self._any_host = any_host
 
     def render_GET(self, request: Request) -> int | bytes:
         """Add a client, or answer 503 if there are too many."""
+        if not self._any_host and _is_foreign(request):
+            return _refuse(request)
         if self._clients.full:
             request.setResponseCode(SERVICE_UNAVAILABLE)
             request.setHeader(b"Retry-After", b"10")
@@ -110,6 +119,28 @@ class PackageFile(Resource):
         """Answer with the content, or 304."""
         _set_headers(request, self._type, "no-cache")
         return b"" if request.setETag(self._tag) is CACHED else self._content
+
+
+def _is_foreign(request: Request) -> bool:
+    """Return whether a client reached this address by a name that is neither ``localhost`` nor an address.
+
+    Any site can give its own name the address 127.0.0.1, and then read, by its script in somebody's browser, what a
+    server on that machine answers (DNS rebinding).  TLS prevents it: the certificate has another name.
+    """
+    host = request.getRequestHostname().decode("ascii", "replace").lower()
+    if host in ("", "localhost") or host.endswith(".localhost"):
+        return False
+    try:
+        ip_address(host.strip("[]"))
+    except ValueError:
+        return True
+    return False
+
+
+def _refuse(request: Request) -> bytes:
+    request.setResponseCode(FORBIDDEN)
+    _set_headers(request, "text/plain; charset=utf-8", "no-store")
+    return b"without TLS this page is served to localhost and to addresses only, not to names\n"
 
 
 def _set_headers(request: Request, content_type: str, caching: str) -> None:

@@ -31,6 +31,8 @@ Lists = Mapping[str, Rows]
 #: A plot of CPU reaches at least this many CPUs, and one of memory this many bytes, so that noise stays flat.
 _LEAST_CORES: Final = 0.05
 _LEAST_MEMORY: Final = 16 << 20
+#: How far a plot of memory without a limit reaches above its highest value.
+_HEADROOM: Final = 1.25
 #: Calls of a group that are shown.
 _MAX_CALLS: Final = 8
 #: Statuses of pods and of exited containers that are kept parsed: more than a node has.
@@ -256,7 +258,7 @@ def _memory(figures: _Figures) -> tuple[Node, ...]:
     label = f"memory, last {_MINUTES} minutes, {units.size(highest)} at most"
     amount = element("span", units.size(figures.memory[-1]), class_="number", title=label)
     if figures.limit is None:
-        return amount, " ", Plot(plots.levels(figures.memory, max(highest, _LEAST_MEMORY)), label)
+        return amount, " ", Plot(plots.levels(figures.memory, max(highest * _HEADROOM, _LEAST_MEMORY)), label)
     limit = units.size(figures.limit)
     label += f", limit {limit}"
     levels = plots.levels(figures.memory, max(highest, figures.limit))
