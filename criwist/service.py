@@ -170,6 +170,7 @@ class Criwist(MultiService):
         """Return the metrics server, if it is configured."""
         if adapters.metrics is NO_METRICS:
             return []
+        from criwist.metrics.page.page import Page
         from criwist.metrics.readings import read
         from criwist.metrics.recorder import Recorder
         from criwist.metrics.server import MetricsServer
@@ -180,7 +181,9 @@ class Criwist(MultiService):
         recorder.follow(core.cache)
         address, tls = self._config.metrics_bind_addr, self._config.metrics_tls
         state = partial(read, core, adapters.logs, streaming)
-        return [MetricsServer(reactor, address, tls, recorder, state, core.node_status.reasons_not_to_be_ready)]
+        page = Page(reactor, core, recorder, any_host=tls is not None)
+        reasons = core.node_status.reasons_not_to_be_ready
+        return [MetricsServer(reactor, address, tls, recorder, state, reasons, page)]
 
     def _adapters(self, reactor: Any) -> Adapters:
         config, threadpool = self._config, reactor.getThreadPool()

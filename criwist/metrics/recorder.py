@@ -130,6 +130,11 @@ class Recorder:
 
     # -- Beside it
 
+    @property
+    def durations(self) -> dict[str, Histogram]:
+        """The histograms of durations that people look at first, by whose they are."""
+        return {"reactor": self._reactor_latency, "CRI": self._cri_seconds, "Docker": self._docker_seconds}
+
     def reactor_latency(self, seconds: float) -> None:
         """Count one delay of the reactor's timer."""
         self._reactor_latency.observe(seconds)

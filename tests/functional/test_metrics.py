@@ -327,7 +327,7 @@ def test_formats(metrics: Metrics) -> None:
     assert metrics.get("/metrics", method="HEAD")[::2] == (200, "")
     assert metrics.get("/metrics", method="POST")[0] == 405
     assert metrics.get("/metrics/more")[0] == 404
-    assert metrics.get("/")[0] == 404
+    assert metrics.get("/metric")[0] == 404
 
 
 def test_many_clients(metrics: Metrics, node: CRI) -> None:

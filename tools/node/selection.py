@@ -149,6 +149,7 @@ ELSEWHERE: Mapping[str, str] = {
     "test_newer_engines.py": "fetches engines, of which the node's is one",
     "test_kernel_checkpoints.py": "fetches CRIU, which Debian 13 has not",
     "test_metrics.py": "the same numbers everywhere, and an engine that is away or behind",
+    "test_page.py": "a browser, which a node has not; its figures are those of test_stats",
     "test_network_capabilities.py": "arguments of the same plugins as those of test_network_cni",
     "test_v1alpha2.py": "names of services",
     "test_logs_*.py": "floods, which emulation turns into half hours, and many starts of criwist",
