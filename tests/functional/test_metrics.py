@@ -144,12 +144,12 @@ def test_pull(node: CRI, metrics: Metrics, slow_registry: SlowRegistry, engine: 
     pulling = threading.Thread(target=node.pull, args=(name,))
     pulling.start()
     eventually(lambda: metrics.value("image_pull_downloaded_bytes", image=name) > slow_registry.large // 4, within=20)
-    assert metrics.value("image_pulls") == 1
+    assert metrics.value("image_pulls_in_progress") == 1
     announced = metrics.value("image_pull_announced_bytes", image=name)
     assert slow_registry.large * 0.9 < announced < slow_registry.large * 1.2
     slow_registry.go_on()
     pulling.join()
-    assert metrics.value("image_pulls") == 0
+    assert metrics.value("image_pulls_in_progress") == 0
     assert name not in {sample.labels.get("image") for sample in metrics.samples()}
     assert metrics.value("image_pulls_total", code="OK") == 1
     assert metrics.value("image_pull_bytes_total") == pytest.approx(announced, rel=0.1)
@@ -292,6 +292,8 @@ def test_formats(metrics: Metrics) -> None:
     status, kind, text = metrics.get("/metrics", accept="application/openmetrics-text; version=1.0.0")
     assert (status, kind.partition(";")[0]) == (200, "application/openmetrics-text")
     assert text.endswith("# EOF\n")
+    families = re.findall(r"^# TYPE (\w+) ", text, re.MULTILINE)
+    assert len(families) == len(set(families)) > 20  # a counter's family has no _total there
     assert metrics.get("/metrics", method="HEAD")[::2] == (200, "")
     assert metrics.get("/metrics", method="POST")[0] == 405
     assert metrics.get("/metrics/more")[0] == 404
