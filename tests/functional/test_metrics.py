@@ -100,9 +100,11 @@ def test_failures(node: CRI, metrics: Metrics, network: PodNetwork) -> None:
     network.configure()
     refused(lambda: node.create(pod_id, node.container(image="nowhere/none:1"), pod), grpc.StatusCode.NOT_FOUND)
     assert metrics.value("docker_calls_total", call="POST /containers/create", code="NotFound") >= 1
-    container_id = node.run(pod_id, node.container("sleep", "1000"), pod)
+    script = "trap 'touch /tmp/asked' TERM; touch /tmp/ready; while :; do sleep 0.1; done"
+    container_id = node.run(pod_id, node.container("sh", "-c", script), pod)
+    eventually(lambda: node.shell(container_id, "ls /tmp/ready || true"))
     call = node.runtime.StopContainer.future(api.StopContainerRequest(container_id=container_id, timeout=30))
-    time.sleep(scaled(0.3))
+    eventually(lambda: node.shell(container_id, "ls /tmp/asked || true"))
     call.cancel()
     eventually(lambda: metrics.value("cri_calls_total", method="StopContainer", code="CANCELLED") == 1)
 
