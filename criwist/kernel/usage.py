@@ -59,16 +59,18 @@ class Usage:
 
     def parent(self, pid: int, container_id: str, cgroup_parent: str) -> CgroupUsage | None:
         place = self._place(pid, container_id)
-        ending = "/" + cgroup_parent.strip("/")
-        if place is None or ending == "/":
-            return None
-        above = Cgroup(
-            {name: os.path.dirname(directory) for name, directory in place.cgroup.v1.items()},
-            os.path.dirname(place.cgroup.v2),
-        )
-        if not all(directory.endswith(ending) for directory in above.directories()):
-            return None
-        return self._read(above, place.parent_rate)
+        above = None if place is None else _parent(place.cgroup, cgroup_parent)
+        return None if place is None or above is None else self._read(above, place.parent_rate)
+
+    def cgroup(self, pid: int, container_id: str) -> Cgroup | None:
+        """Return the container's cgroup; None as for :meth:`container`."""
+        place = self._place(pid, container_id)
+        return None if place is None else place.cgroup
+
+    def parent_cgroup(self, pid: int, container_id: str, cgroup_parent: str) -> Cgroup | None:
+        """Return the cgroup that the container's cgroup is in; None as for :meth:`parent`."""
+        cgroup = self.cgroup(pid, container_id)
+        return None if cgroup is None else _parent(cgroup, cgroup_parent)
 
     def network(self, pid: int, container_id: str) -> NetworkUsage | None:
         place = self._place(pid, container_id)
@@ -121,6 +123,17 @@ def _find(pid: int, container_id: str, proc: str) -> _Place | None:
         cgroup.v2 if _carries(cgroup.v2, container_id) else "",
     )
     return _Place(process, own) if own.directories() else None
+
+
+def _parent(cgroup: Cgroup, cgroup_parent: str) -> Cgroup | None:
+    """Return the cgroup above, None unless its path ends with *cgroup_parent*."""
+    ending = "/" + cgroup_parent.strip("/")
+    above = Cgroup(
+        {name: os.path.dirname(directory) for name, directory in cgroup.v1.items()}, os.path.dirname(cgroup.v2)
+    )
+    if ending == "/" or not all(directory.endswith(ending) for directory in above.directories()):
+        return None
+    return above
 
 
 def _carries(directory: str, container_id: str) -> bool:

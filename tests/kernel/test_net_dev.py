@@ -19,7 +19,7 @@ DEV = _HEAD + (
     "          0\n"
     "  net1:       5       0    0    0    0     0          0         0        6       0    0    0    0     0       0"
     "          0\n"
-    "  eth0: 953167591   20825    3    0    0     0          0         0  1051470   11833    4    0    0     0       0"
+    "  eth0: 953167591   20825    3    7    0     0          0         0  1051470   11833    4    8    0     0       0"
     "          0\n"
 )
 ROUTE = (
@@ -38,10 +38,10 @@ IPV6_ROUTE = (
 
 
 def test_interfaces() -> None:
-    """Each interface but the loopback has its bytes and errors."""
+    """Each interface but the loopback has its bytes, errors, packets and dropped packets."""
     assert parse_interfaces(DEV) == (
         InterfaceUsage("net1", 5, 0, 6, 0),
-        InterfaceUsage("eth0", 953_167_591, 3, 1_051_470, 4),
+        InterfaceUsage("eth0", 953_167_591, 3, 1_051_470, 4, 20_825, 7, 11_833, 8),
     )
 
 
