@@ -143,7 +143,7 @@ ROWS: Final[Sequence[tuple[str, Sequence[Panel]]]] = [
                 ],
             ),
             Panel(
-                "Alerts",
+                "Alerts over time",
                 "none",
                 "Alerts of etc/prometheus/criwist.rules.yml, pending and firing.",
                 [
@@ -211,7 +211,21 @@ ROWS: Final[Sequence[tuple[str, Sequence[Panel]]]] = [
                         "{{namespace}}/{{pod}} {{container}}",
                     )
                 ],
-                width=12,
+            ),
+            Panel(
+                "Throttling",
+                "percentunit",
+                "Periods in which a container used up its CPU quota. Containers without a quota have none.",
+                [
+                    Query(
+                        "sum by (namespace, pod, container) "
+                        '(rate(container_cpu_cfs_throttled_periods_total{PODS,container!=""}[$__rate_interval])) / '
+                        "sum by (namespace, pod, container) "
+                        '(rate(container_cpu_cfs_periods_total{PODS,container!=""}[$__rate_interval]))',
+                        "{{namespace}}/{{pod}} {{container}}",
+                    )
+                ],
+                empty="none",
             ),
             Panel(
                 "OOM kills",
@@ -224,7 +238,6 @@ ROWS: Final[Sequence[tuple[str, Sequence[Panel]]]] = [
                         "{{namespace}}/{{pod}} {{container}}",
                     )
                 ],
-                width=12,
                 empty="none",
             ),
         ],
