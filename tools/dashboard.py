@@ -64,13 +64,18 @@ class Panel:
     height: int = 8
     stacked: bool = False
     axis: str = ""
+    #: A ``stat`` is red from this value on.
+    bad_from: int | None = None
     #: Shown while there are no series, because nothing of the kind has happened.
     empty: str = ""
     states: Sequence[tuple[int, str, str]] = ()
 
 
-def _stat(title: str, unit: str, description: str, expression: str, *states: tuple[int, str, str]) -> Panel:
-    return Panel(title, unit, description, [Query(expression, title)], "stat", width=4, height=4, states=states)
+def _stat(
+    title: str, description: str, expression: str, *states: tuple[int, str, str], bad_from: int | None = None
+) -> Panel:
+    queries = [Query(expression, title)]
+    return Panel(title, "none", description, queries, "stat", width=4, height=4, states=states, bad_from=bad_from)
 
 
 def _quantiles(metric: str, *levels: float, by: str = "", legend: str = "", exemplars: bool = False) -> list[Query]:
@@ -81,7 +86,7 @@ def _quantiles(metric: str, *levels: float, by: str = "", legend: str = "", exem
     return [
         Query(
             f"histogram_quantile({level}, sum by ({labels}) ({rate}))",
-            f"{legend} {100 * level:g} %".strip(),
+            legend or f"{100 * level:g} %",
             exemplars=exemplars,
         )
         for level in levels
@@ -100,29 +105,27 @@ ROWS: Final[Sequence[tuple[str, Sequence[Panel]]]] = [
         [
             _stat(
                 "Docker",
-                "none",
                 "Whether criwist follows Docker's events; of several nodes the worst.",
                 "min(criwist_docker_connected{NODE})",
                 (0, "away", "red"),
                 (1, "connected", "green"),
             ),
-            _stat("Pods", "none", "Sandboxes that are ready.", 'sum(criwist_sandboxes{NODE,state="ready"})'),
-            _stat("Containers", "none", "Containers that run.", 'sum(criwist_containers{NODE,state="running"})'),
+            _stat("Pods", "Sandboxes that are ready.", 'sum(criwist_sandboxes{NODE,state="ready"})'),
+            _stat("Containers", "Containers that run.", 'sum(criwist_containers{NODE,state="running"})'),
             _stat(
                 "Alerts",
-                "none",
                 "Alerts of etc/prometheus/criwist.rules.yml that fire.",
                 'count(ALERTS{alertname=~"Criwist.*",alertstate="firing",NODE}) or vector(0)',
+                bad_from=1,
             ),
             _stat(
                 "OOM kills, 1 h",
-                "none",
                 "Processes of containers that the kernel killed for want of memory.",
                 "sum(increase(criwist_container_oom_kills_total{NODE}[1h])) or vector(0)",
+                bad_from=1,
             ),
             _stat(
                 "Restarts, 1 d",
-                "none",
                 "Starts of criwist. Pods outlive them.",
                 "sum(changes(process_start_time_seconds{NODE}[1d]))",
             ),
@@ -382,7 +385,7 @@ ROWS: Final[Sequence[tuple[str, Sequence[Panel]]]] = [
                 "What each pull has downloaded, and the size of its layers that Docker has begun.",
                 [
                     Query("sum by (image) (criwist_image_pull_downloaded_bytes{NODE})", "{{image}}"),
-                    Query("sum by (image) (criwist_image_pull_announced_bytes{NODE})", "{{image}} of"),
+                    Query("sum by (image) (criwist_image_pull_announced_bytes{NODE})", "{{image}} announced"),
                 ],
                 width=12,
                 empty="none",
@@ -608,14 +611,16 @@ _COLUMNS_OF_VERSIONS: Final = {
 
 
 def _defaults(panel: Panel) -> dict[str, Any]:
+    steps: list[dict[str, Any]] = [{"color": "green" if panel.kind == "stat" else "text", "value": None}]
+    if panel.bad_from is not None:
+        steps.append({"color": "red", "value": panel.bad_from})
     defaults: dict[str, Any] = {
         "unit": panel.unit,
         "mappings": [],
-        "thresholds": {
-            "mode": "absolute",
-            "steps": [{"color": "green" if panel.kind == "stat" else "text", "value": None}],
-        },
+        "thresholds": {"mode": "absolute", "steps": steps},
     }
+    if panel.kind == "stat":
+        defaults["decimals"] = 0
     if panel.empty:
         defaults["noValue"] = panel.empty
     if panel.states:
