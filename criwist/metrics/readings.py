@@ -97,7 +97,7 @@ class Scrape:
 
     def _pulls(self) -> Iterator[Metric]:
         pulls = self._readings.pulls
-        yield _gauge("image_pulls", "Pulls under way.", len(pulls))
+        yield _gauge("image_pulls_in_progress", "Pulls under way.", len(pulls))
         downloaded: Counter[tuple[str, ...]] = Counter()
         announced: Counter[tuple[str, ...]] = Counter()
         for pull in pulls:  # two of one image, with different credentials, are one series

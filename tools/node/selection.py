@@ -148,6 +148,7 @@ ELSEWHERE: Mapping[str, str] = {
     "test_isolation_of_long_calls.py": "measures time, which emulation distorts",
     "test_newer_engines.py": "fetches engines, of which the node's is one",
     "test_kernel_checkpoints.py": "fetches CRIU, which Debian 13 has not",
+    "test_dashboard.py": "the same numbers everywhere",
     "test_metrics.py": "the same numbers everywhere, and an engine that is away or behind",
     "test_page.py": "a browser, which a node has not; its figures are those of test_stats",
     "test_network_capabilities.py": "arguments of the same plugins as those of test_network_cni",
