@@ -7,7 +7,7 @@ default.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from criwist.api.runtime.v1 import api_pb2 as pb
 from criwist.errors import NotFound
@@ -17,7 +17,7 @@ from criwist.labels import LOG_PATH, SANDBOX_ID, USER_IMAGE, cri_labels
 from criwist.names import ContainerName, parse_name
 from criwist.translate.engine_json import member, number, text, text_map, texts
 from criwist.translate.mount_status import mount_status
-from criwist.translate.outcomes import outcome
+from criwist.translate.outcomes import never_killed, outcome
 from criwist.translate.signals import cri_signal
 
 #: Prefixes of ContainerStatus.image_ref, which kubelets and people know from the older shims.
@@ -35,6 +35,7 @@ def container_status(
     user: pb.LinuxContainerUser | None = None,
     image_mounts: Mapping[str, pb.Mount] = _NO_IMAGES,
     own_directory: str = "",
+    oom_killed: Callable[[str], bool] = never_killed,
 ) -> pb.ContainerStatus:
     """Return the ContainerStatus of an inspected workload container.
 
@@ -43,11 +44,12 @@ def container_status(
     :param user: of the container's first process; None while it is not known.
     :param image_mounts: as for ``mount_status``.
     :param own_directory: as for ``mount_status``.
+    :param oom_killed: as for ``outcome``.
     :raises NotFound: the container's name is not one that a Kubernetes shim gives.
     :raises EngineFailure: the engine's document cannot be interpreted.
     """
     name = _name("container", inspected)
-    came_to = outcome(inspected)
+    came_to = outcome(inspected, oom_killed)
     docker_labels = text_map(inspected, "Config", "Labels")
     labels, annotations = cri_labels(docker_labels)
     return pb.ContainerStatus(

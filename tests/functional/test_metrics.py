@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -14,6 +15,7 @@ import time
 import urllib.request
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -232,6 +234,37 @@ def test_oom_kills(node: CRI, metrics: Metrics) -> None:
     assert metrics.value("container_oom_kills_total", **labels) == 2
     node.remove(attempts[1])
     assert "hungry" not in {sample.labels.get("container") for sample in metrics.samples()}
+
+
+def test_oom_kill_in_the_kernels_log(node: CRI, metrics: Metrics, daemon: Daemon) -> None:
+    """The kernel's log has the kill of a container's first process, its reason and its count; another kill has none."""
+    pod = node.pod()
+    pod_id = node.run_pod(pod)
+    hungry = node.container("sh", "-c", "exec tail /dev/zero", name="hungry")
+    hungry.linux.resources.memory_limit_in_bytes = 16 << 20
+    killed = node.run(pod_id, hungry, pod)
+    node.wait_for_exit(killed, within=30)
+    stopped = node.run(pod_id, node.container("sleep", "1000", name="stopped"), pod)
+    node.stop(stopped, timeout=0)
+    assert (node.status(killed).exit_code, node.status(killed).reason) == (137, "OOMKilled")
+    assert (node.status(stopped).exit_code, node.status(stopped).reason) == (137, "Error")
+    with suppress(PermissionError, FileNotFoundError):
+        log = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
+        assert killed in kernel_log(log), "the kernel names the container"
+    assert metrics.value("container_oom_kills_total", container="hungry") == 1
+    daemon.stop()
+    daemon.start()
+    assert node.status(killed).reason == "OOMKilled"
+
+
+def kernel_log(descriptor: int) -> str:
+    """Return the kernel's log of kills, and close it."""
+    found = []
+    with os.fdopen(descriptor, "rb", buffering=0) as log, suppress(BlockingIOError):
+        while True:
+            with suppress(BrokenPipeError):  # overwritten before it was read
+                found.append(os.read(log.fileno(), 16384))
+    return b"".join(record for record in found if b"oom-kill:" in record).decode()
 
 
 def test_engine_away(criwist_daemon: MakeDaemon, engine: Engine, tmp_path: Path) -> None:

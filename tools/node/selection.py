@@ -76,6 +76,10 @@ ON_A_NODE: Mapping[str, tuple[str, tuple[str, ...]]] = {
             *("test_network", "test_pod_of_kubelet", "test_pods_that_share_a_cgroup", "test_processes"),
         ),
     ),
+    "test_pod_metrics.py": (
+        "cgroup files of both versions and drivers",
+        ("test_descriptors_match", "test_figures_agree_with_the_stats", "test_limits_and_throttling"),
+    ),
     "test_kernel_resources.py": ("cgroup files", ()),
     "test_kernel_oom.py": ("whether the engine may lower scores", ()),
     "test_kernel_processes.py": ("/proc, freezing and killing", ("test_orphans", "test_others_live")),

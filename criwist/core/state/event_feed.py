@@ -47,6 +47,8 @@ class EventFeed:
     :param before_use: awaited at each connection, when the cache is complete, before it is fresh.
     :param after_resync: awaited at each connection, when the cache is fresh.
     :param image_event: called with each image event.
+    :param oom_event: called with the id of a container, after an event that a process of it was killed for want of
+        memory; once for each event, whatever a reconnection repeats.
     """
 
     _docker: IDocker
@@ -56,6 +58,7 @@ class EventFeed:
     _before_use: Callable[[], Awaitable[None]] = field(kw_only=True)
     _after_resync: Callable[[], Awaitable[None]] = field(kw_only=True)
     _image_event: Callable[[JSONObject], None] = field(kw_only=True)
+    _oom_event: Callable[[str], None] = field(kw_only=True)
     _metrics: IMetrics = field(kw_only=True, default=NO_METRICS)
     _running: Deferred[None] | None = field(default=None, init=False)
     _since: str = field(default="", init=False)
@@ -175,9 +178,7 @@ class EventFeed:
         self._latest = time
         self._metrics.event(max(0.0, self._clock.seconds() - time / 1e9))
         if event.get("Type") == "container" and event.get("Action") == "oom":
-            entry = self._cache.snapshot.containers.get(str((event.get("Actor") or {}).get("ID", "")))
-            if entry is not None:
-                self._metrics.oom_kill(entry.name)
+            self._oom_event(str((event.get("Actor") or {}).get("ID", "")))
 
     def _container_event(self, event: JSONObject) -> None:
         action = str(event.get("Action", event.get("status", "")))

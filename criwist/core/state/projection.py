@@ -42,6 +42,7 @@ class Projection:
 
     :param image: returns the engine's document of an image by id; None if the image is gone.
     :param observe: returns the state of an inspected container that the kernel reports.
+    :param oom_killed: returns whether the kernel killed a process of the container with this id for want of memory.
     :param volume_at: returns the image volume at a host path; None if there is none.
     :param own_directory: mounts from below it are criwist's, and not in a status, except image volumes.
     """
@@ -52,6 +53,7 @@ class Projection:
     _image: Callable[[str], JSONObject | None]
     _observe: Callable[[JSONObject], ObservedState]
     _volume_at: Callable[[str], ImageVolume | None]
+    _oom_killed: Callable[[str], bool]
     _own_directory: str
     _log = Logger()
 
@@ -120,6 +122,7 @@ class Projection:
             user=observed.user,
             image_mounts=self._image_mounts(inspected),
             own_directory=self._own_directory,
+            oom_killed=self._oom_killed,
         )
         docker_labels = text_map(inspected, "Config", "Labels")
         running = flag(inspected, "State", "Running")
