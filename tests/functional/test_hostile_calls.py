@@ -190,6 +190,43 @@ def test_labels_of_an_image_are_not_the_requests(cri: CRI, engine_of_cri: Engine
     cri.remove_image(tag)
 
 
+@pytest.mark.newer_engines("docker-28")
+@pytest.mark.parametrize("key", ["exitCode", "execID"])
+def test_labels_do_not_forge_the_end_of_an_exec(key: str, cri: CRI, engine_of_cri: Engine) -> None:
+    """Labels override attributes of Docker's events: exit codes come from the exec, and an exec still ends."""
+    tag = f"criwist.hostile/{uuid.uuid4().hex}:1"
+    images.load(engine_of_cri, images.variant(tag, labels={key: "0"}).archive(tag))
+    eventually(lambda: cri.image(tag))
+    pod_id, container_id = cri.run_in_pod("sleep", "1000", image=tag)
+    slow = cri.runtime.ExecSync.future(
+        api.ExecSyncRequest(container_id=container_id, cmd=["sh", "-c", "until [ -e /go ]; do sleep 0.1; done; exit 5"])
+    )
+    eventually(lambda: "until" in cri.shell(container_id, "ps"))
+    assert cri.execute(container_id, "sh", "-c", "exit 3").exit_code == 3
+    # Its output is closed long before its end.
+    assert cri.execute(container_id, "sh", "-c", "exec >&- 2>&-; sleep 1; exit 4").exit_code == 4
+    cri.execute(container_id, "touch", "/go")
+    assert slow.result().exit_code == 5
+    cri.remove_pod(pod_id)
+    cri.remove_image(tag)
+
+
+def test_an_exec_whose_caller_gives_up(cri: CRI, engine: Engine) -> None:
+    """However early the caller gives up, the command does not run on."""
+    _, container_id = cri.run_in_pod()
+    for milliseconds in (1, 5, 10, 15, 20, 30, 50, 100):
+        request = api.ExecSyncRequest(container_id=container_id, cmd=["sleep", str(70_000 + milliseconds)])
+        with pytest.raises(grpc.RpcError):
+            cri.runtime.ExecSync(request, timeout=milliseconds / 1000)
+
+    def gone() -> bool:
+        execs = [engine.get(f"/exec/{each}/json") for each in engine.inspect(container_id)["ExecIDs"] or ()]
+        return not any(each["Running"] for each in execs)
+
+    eventually(gone, within=30)
+    assert "sleep 700" not in cri.shell(container_id, "ps")
+
+
 # -- Images and containers that others change
 
 

@@ -1,8 +1,10 @@
 """Waiting for the end of an exec, and its exit code.
 
-An exec has ended when the engine reports it (the ``exec_die`` event, which has the code), not when its pipes close: a
-command may close its output and go on.  But the engine reports nothing of a command that could not be run; its pipes
-close.  So the end of the output is a reason to read the exec's state, and so is an event that may have been missed.
+An exec has ended when the engine reports it (the ``exec_die`` event), not when its pipes close: a command may close its
+output and go on.  But the engine reports nothing of a command that could not be run; its pipes close.  So the end of
+the output is a reason to read the exec's state, and so is an event that may have been missed.
+
+The exit code is always read from the exec, never from the event, whose attributes a label of the container overrides.
 """
 
 from __future__ import annotations
@@ -14,28 +16,32 @@ from twisted.python.failure import Failure
 
 from criwist import errors
 from criwist.core.exec.exec_polling import ExecPoller
+from criwist.core.state.exec_ends import ExecEnd
 
-#: Seconds in which the engine must record the exit code of an exec whose end it may have reported.
+#: Seconds in which the engine must record the exit code of an exec whose end it has reported, or may have.
 RECORDED_WITHIN: Final = 5.0
+PERHAPS_RECORDED_WITHIN: Final = 0.5
 
 
-async def exit_code(poller: ExecPoller, end_event: Deferred[int | None], output_ended: Deferred[None]) -> int:
+async def exit_code(poller: ExecPoller, end: ExecEnd, output_ended: Deferred[None]) -> int:
     """Wait for the end of a started exec; return its exit code.
 
-    :param end_event: of ``EventFeed.exec_ended``.
+    :param end: of ``ExecEnds.watch``, called before the start.
     :param output_ended: fires when the exec's pipes are closed.
     :raises EngineFailure: it ended, but the engine records no exit code.
     """
-    await first_of(end_event, output_ended)
-    if not end_event.called:
-        if (code := await poller.exit_code()) is not None:
+    told = end.told()
+    await first_of(told, output_ended)
+    if not told.called and (code := await poller.exit_code()) is not None:
+        return code
+    while True:
+        named = await told
+        limit = RECORDED_WITHIN if named else PERHAPS_RECORDED_WITHIN
+        if (code := await poller.retry(poller.exit_code, limit)) is not None:
             return code
-        await first_of(end_event)
-    reported = end_event.result
-    code = reported if isinstance(reported, int) else await poller.retry(poller.exit_code, RECORDED_WITHIN)
-    if code is None:
-        raise errors.EngineFailure(f"exec {poller.exec_id} ended, but the engine has no exit code for it")
-    return code
+        if named:
+            raise errors.EngineFailure(f"exec {poller.exec_id} ended, but the engine has no exit code for it")
+        told = end.told()
 
 
 def first_of(*deferreds: Deferred[Any]) -> Deferred[None]:

@@ -42,10 +42,10 @@ class ExecPoller:
         code = state.get("ExitCode")
         return None if state.get("Running") or code is None else int(code)
 
-    async def live_pid(self, limit: float) -> int:
+    async def live_pid(self, limit: float) -> int | None:
         """Wait until the exec is started; return the pid of its process on the host.
 
-        0 if the process has ended, so that its pid may be another's, or was not started within *limit* seconds.
+        0 if the process has ended, so that its pid may be another's; None if it was not started within *limit* seconds.
         """
 
         async def pid_if_started() -> int | None:
@@ -55,7 +55,7 @@ class ExecPoller:
             # The engine sets Running before it starts the process, and Pid after it.
             return int(state.get("Pid") or 0) or None if state.get("Running") else None
 
-        return await self.retry(pid_if_started, limit) or 0
+        return await self.retry(pid_if_started, limit)
 
     async def retry(self, attempt: Callable[[], Awaitable[_T | None]], limit: float) -> _T | None:
         """Repeat *attempt*, the first time at once, until it returns something; None after *limit* seconds."""

@@ -37,7 +37,7 @@ OUTPUT_LIMIT = 16 * 1024 * 1024 - 1024
 #: Seconds that output may lag behind the end of its process.
 OUTPUT_GRACE = 0.25
 #: Seconds to wait for the pid of an exec that was cancelled while it was being started.
-_STARTED_WITHIN = 0.5
+_STARTED_WITHIN = 5.0
 
 
 @frozen
@@ -111,33 +111,32 @@ class ExecSync:
             },
         )
         poller = ExecPoller(self._docker, self._clock, exec_id)
-        running = Deferred.fromCoroutine(self._run_started(poller))
+        running = Deferred.fromCoroutine(self._run_started(poller, entry.id))
         expiry = self._clock.callLater(timeout, running.cancel) if timeout else None
         try:
             return await running
         except (CancelledError, errors.Cancelled):
-            await self._kill(poller, entry.id)
+            end = await self._kill(poller, entry.id)
             if expiry is not None and not expiry.active():
                 raise errors.DeadlineExceeded(
-                    f"command {list(command)!r} timed out after {timeout:g} s; it and its descendants were killed"
+                    f"command {list(command)!r} timed out after {timeout:g} s; {end}"
                 ) from None
             raise
         finally:
             if expiry is not None and expiry.active():
                 expiry.cancel()
 
-    async def _run_started(self, poller: ExecPoller) -> ExecResult:
-        end_event = self._feed.exec_ended(poller.exec_id)
+    async def _run_started(self, poller: ExecPoller, container_id: str) -> ExecResult:
+        end = self._feed.execs.watch(poller.exec_id, container_id)
         collector = _Collector()
         stream: IHijackedStream | None = None
         try:
             stream = await self._docker.start_exec(poller.exec_id, tty=False)
             stream.start(collector)
-            code = await exit_code(poller, end_event, collector.ended)
+            code = await exit_code(poller, end, collector.ended)
             await self._drain(collector)
         finally:
-            end_event.addErrback(lambda failure: failure.trap(CancelledError))
-            end_event.cancel()
+            end.close()
             if stream is not None:
                 stream.abort()
         return ExecResult(code, *collector.output())
@@ -149,8 +148,8 @@ class ExecSync:
             grace.addErrback(lambda failure: failure.trap(CancelledError))
             grace.cancel()
 
-    async def _kill(self, poller: ExecPoller, container_id: str) -> None:
-        """Kill the exec's processes.  Never raises, since the caller has a better error to report."""
+    async def _kill(self, poller: ExecPoller, container_id: str) -> str:
+        """Kill the exec's processes; return what was seen of it.  Never raises: the caller has a better error."""
         try:
             pid = await poller.live_pid(_STARTED_WITHIN)
             if pid:
@@ -161,10 +160,16 @@ class ExecSync:
                     exec=poller.exec_id,
                     container=container_id,
                 )
+                return "it and its descendants were killed"
+            if pid is not None:
+                return "it has ended since"
+            reason = f"the engine has not started it within {_STARTED_WITHIN:g} s more"
         except errors.CriwistError as error:
-            self._log.warn(
-                "processes of exec {exec} in {container} may still run: {error}",
-                exec=poller.exec_id,
-                container=container_id,
-                error=str(error),
-            )
+            reason = str(error)
+        self._log.warn(
+            "processes of exec {exec} in {container} may still run: {error}",
+            exec=poller.exec_id,
+            container=container_id,
+            error=reason,
+        )
+        return f"it may still run: {reason}"

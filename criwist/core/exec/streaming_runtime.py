@@ -28,6 +28,7 @@ from criwist.core.exec.exec_polling import ExecPoller
 from criwist.core.state.cache import Cache
 from criwist.core.state.entries import ContainerEntry
 from criwist.core.state.event_feed import EventFeed
+from criwist.core.state.exec_ends import ExecEnd
 from criwist.interfaces.engine import IDocker, IHijackedStream
 from criwist.interfaces.streaming import IRemoteProcess, IStreamingRuntime, RemoteCommand
 from criwist.translate import field_rules
@@ -98,14 +99,16 @@ class StreamingRuntime:
             },
         )
         poller = ExecPoller(self._docker, self._clock, exec_id)
-        process = _Exec(self._docker, poller, self._hang_up, request.tty, self._feed.exec_ended(exec_id))
+        process = _Exec(
+            self._docker, poller, self._hang_up, request.tty, self._feed.execs.watch(exec_id, request.container_id)
+        )
         try:
             process.stream = await self._docker.start_exec(exec_id, tty=request.tty)
         except CancelledError:
             await process.hang_up()
             raise
         except errors.CriwistError:
-            process.unsubscribe()
+            process.end.close()
             raise
         return process
 
@@ -136,19 +139,13 @@ class _Exec:
     _poller: ExecPoller
     _hang_up: Callable[[int], object]
     _tty: bool
-    #: Of ``EventFeed.exec_ended``.
-    _end_event: Deferred[int | None]
+    end: ExecEnd
     stream: IHijackedStream | None = field(default=None, init=False)
     _log = Logger()
 
     @property
     def half_closes(self) -> bool:
         return not self._tty
-
-    def unsubscribe(self) -> None:
-        """Cancel the subscription to the exec's end.  Idempotent."""
-        self._end_event.addErrback(lambda failure: failure.trap(CancelledError))
-        self._end_event.cancel()
 
     async def resize(self, *, height: int, width: int) -> None:
         """Resize the terminal, which the engine creates a moment after it has answered "started"."""
@@ -165,13 +162,13 @@ class _Exec:
 
     async def ended(self, output_ended: Deferred[None]) -> int | None:
         try:
-            return await exit_code(self._poller, self._end_event, output_ended)
+            return await exit_code(self._poller, self.end, output_ended)
         finally:
-            self.unsubscribe()
+            self.end.close()
 
     async def hang_up(self) -> None:
         """Abort the stream.  SIGHUP the process if it has a terminal, also if the engine starts it only now."""
-        self.unsubscribe()
+        self.end.close()
         if self.stream is not None:
             self.stream.abort()
         if not self._tty:

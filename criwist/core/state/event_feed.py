@@ -7,8 +7,8 @@
 4. When the feed breaks, or the listing or an inspection gets no answer, mark the cache stale and go to 1, after a
    backoff that grows from a tenth of a second to five.  Docker may come and go; that never ends this process.
 
-The ``exec_die`` event reports the end of an exec to its subscribers.  A break may hide that event, so after each
-reconnection all subscribers are notified, and read the exec's state themselves.
+The ``exec_die`` event tells those who watch an exec that it may have ended.  A break may hide that event, so after each
+reconnection all of them are told.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from twisted.python.failure import Failure
 
 from criwist import errors, labels
 from criwist.core.state.cache import Cache
+from criwist.core.state.exec_ends import ExecEnds
 from criwist.interfaces.engine import EngineFacts, IDocker, JSONObject
 from criwist.interfaces.metrics import NO_METRICS, IMetrics
 
@@ -73,7 +74,8 @@ class EventFeed:
     _logged_reason: str = field(default="", init=False)
     #: Fails when a refresh failed, so that the cache is out of date although the feed is up.
     _stale: Deferred[None] = field(factory=Deferred, init=False)
-    _exec_subscribers: dict[str, list[Deferred[int | None]]] = field(factory=dict, init=False)
+    #: The watched execs.
+    execs: ExecEnds = field(factory=ExecEnds, init=False)
     _log = Logger()
 
     def start(self) -> None:
@@ -86,23 +88,6 @@ class EventFeed:
         running, self._running = self._running, None
         if running is not None:
             running.cancel()
-
-    def exec_ended(self, exec_id: str) -> Deferred[int | None]:
-        """Subscribe to the end of an exec: the Deferred fires with its exit code, or with None if it may have ended.
-
-        Subscribe before starting the exec; after None read ``inspect_exec``.  Cancel the Deferred to unsubscribe.
-        """
-
-        def unsubscribe(subscriber: Deferred[int | None]) -> None:
-            subscribers = self._exec_subscribers.get(exec_id, [])
-            if subscriber in subscribers:
-                subscribers.remove(subscriber)
-            if not subscribers:
-                self._exec_subscribers.pop(exec_id, None)
-
-        subscriber: Deferred[int | None] = Deferred(unsubscribe)
-        self._exec_subscribers.setdefault(exec_id, []).append(subscriber)
-        return subscriber
 
     async def _run(self) -> None:
         while True:
@@ -151,7 +136,7 @@ class EventFeed:
             sandboxes=len(self._cache.snapshot.sandboxes),
             containers=len(self._cache.snapshot.containers),
         )
-        self._notify_all_exec_subscribers()
+        self.execs.missed()
         try:
             await self._after_resync()
         except errors.CriwistError as error:
@@ -188,8 +173,7 @@ class EventFeed:
         actor = event.get("Actor") or {}
         attributes = actor.get("Attributes") or {}
         if action.startswith("exec_die"):
-            for subscriber in self._exec_subscribers.pop(str(attributes.get("execID", "")), []):
-                subscriber.callback(_exit_code(attributes))
+            self.execs.event(str(actor.get("ID", event.get("id", ""))), str(attributes.get("execID", "")))
         elif action in _CHANGES and labels.TYPE in attributes:
             refreshing = Deferred.fromCoroutine(self._cache.refresh(str(actor.get("ID", event.get("id", "")))))
             refreshing.addErrback(self._refresh_failed)
@@ -199,18 +183,6 @@ class EventFeed:
         failure.trap(errors.CriwistError)
         if failure.check(errors.Unavailable, errors.DeadlineExceeded) and not self._stale.called:
             self._stale.errback(failure)
-
-    def _notify_all_exec_subscribers(self) -> None:
-        by_exec, self._exec_subscribers = self._exec_subscribers, {}
-        for subscribers in by_exec.values():
-            for subscriber in subscribers:
-                subscriber.callback(None)
-
-
-def _exit_code(attributes: JSONObject) -> int | None:
-    """Return the exit code in an ``exec_die`` event; None without a valid one."""
-    text = str(attributes.get("exitCode", ""))
-    return int(text) if text.isascii() and text.isdigit() else None
 
 
 def _resume_point(event: JSONObject) -> str:

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from criwist.core.exec.exec_exit import exit_code
 from criwist.core.exec.exec_polling import POLL_INTERVAL, ExecPoller
-from criwist.core.state.event_feed import _exit_code
+from criwist.core.state.exec_ends import ExecEnds
 from criwist.errors import EngineFailure
 
 _RUNNING = {"Running": True, "ExitCode": None}
@@ -32,34 +32,60 @@ class Engine:
 
 
 class ExecExitTests(SynchronousTestCase):
-    """The exit code comes from the event, or from the engine's record."""
+    """The exit code comes from the exec, when events or its output tell that it may have ended."""
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.end_event: Deferred[int | None] = Deferred()
+        self.ends = ExecEnds()
+        self.end = self.ends.watch("e", "c")
         self.output_ended: Deferred[None] = Deferred()
 
     def waiting(self, engine: Engine) -> Deferred[int]:
         """Start to wait for the exit code."""
         docker: Any = engine
         poller = ExecPoller(docker, self.clock, "e")
-        return Deferred.fromCoroutine(exit_code(poller, self.end_event, self.output_ended))
+        return Deferred.fromCoroutine(exit_code(poller, self.end, self.output_ended))
 
-    def test_the_event_has_the_code(self) -> None:
-        """The event's code is returned without a poll."""
-        engine = Engine(_RUNNING)
-        waiting = self.waiting(engine)
-        self.end_event.callback(7)
-        self.assertEqual((self.successResultOf(waiting), engine.polls), (7, 0))
-
-    def test_an_event_that_may_have_been_missed(self) -> None:
-        """The engine is polled until it has recorded the end."""
-        engine = Engine(_RUNNING, _ENDED)
-        waiting = self.waiting(engine)
-        self.end_event.callback(None)
+    def test_the_event_names_it(self) -> None:
+        """The code is read from the exec, until the engine has recorded it."""
+        waiting = self.waiting(Engine(_RUNNING, _ENDED))
+        self.ends.event("c", "e")
         self.assertNoResult(waiting)
         self.clock.advance(POLL_INTERVAL)
         self.assertEqual(self.successResultOf(waiting), 3)
+
+    def test_events_of_others(self) -> None:
+        """An event of another container tells nothing, nor does one that names another exec which is watched."""
+        engine = Engine(_RUNNING)
+        waiting = self.waiting(engine)
+        self.ends.watch("other", "c")
+        self.ends.event("c", "other")
+        self.ends.event("d", "e")
+        self.assertNoResult(waiting)
+        self.assertEqual(engine.polls, 0)
+
+    def test_an_event_that_names_nobody(self) -> None:
+        """Labels override the attribute that names the exec: each exec of the container is read, and may run on."""
+        engine = Engine(_RUNNING)
+        waiting = self.waiting(engine)
+        for _ in range(2):
+            self.ends.event("c", "forged")
+            self.clock.pump([POLL_INTERVAL] * 300)
+            self.assertNoResult(waiting)
+        engine.answers = [_ENDED]
+        self.ends.missed()
+        self.assertEqual(self.successResultOf(waiting), 3)
+
+    def test_an_event_before_it_is_awaited(self) -> None:
+        """What was told before, by name or not, is not lost."""
+        self.ends.event("c", "e")
+        self.ends.event("c", "forged")
+        self.assertIs(self.successResultOf(self.end.told()), True)
+        self.assertNoResult(self.end.told())
+        self.end.close()
+        self.end.close()
+        self.ends.event("c", "e")
+        self.ends.missed()
 
     def test_output_that_ends_first(self) -> None:
         """One poll finds a command that could not be run, which has no event; a command that runs on is not polled."""
@@ -69,27 +95,23 @@ class ExecExitTests(SynchronousTestCase):
         waiting = self.waiting(engine)
         self.clock.advance(10)
         self.assertNoResult(waiting)
-        self.end_event.callback(0)
-        self.assertEqual((self.successResultOf(waiting), engine.polls), (0, 1))
+        self.assertEqual(engine.polls, 1)
+        engine.answers = [_ENDED]
+        self.ends.event("c", "e")
+        self.assertEqual(self.successResultOf(waiting), 3)
 
     def test_an_engine_that_never_records_it(self) -> None:
         """After some seconds of polls, that is the error."""
         waiting = self.waiting(Engine(_RUNNING))
-        self.end_event.callback(None)
+        self.ends.event("c", "e")
         self.clock.pump([POLL_INTERVAL] * 300)
         self.failureResultOf(waiting, EngineFailure)
-
-    def test_codes_of_events(self) -> None:
-        """A code is a number; an event without one has the code None."""
-        for text, code in (("0", 0), ("137", 137), ("", None), ("x", None), ("-1", None)):
-            self.assertEqual(_exit_code({"exitCode": text}), code)
-        self.assertIsNone(_exit_code({}))
 
 
 class LivePidTests(SynchronousTestCase):
     """The pid of an exec, to be signalled."""
 
-    def pid(self, *answers: dict[str, Any]) -> int:
+    def pid(self, *answers: dict[str, Any]) -> int | None:
         """Return the pid that is found within three polls."""
         docker: Any = Engine(*answers)
         clock = Clock()
@@ -103,6 +125,6 @@ class LivePidTests(SynchronousTestCase):
         self.assertEqual(self.pid(created, starting, {**_RUNNING, "Pid": 5}), 5)
 
     def test_no_process_to_signal(self) -> None:
-        """0 for a process that has ended, whose pid may be another's, and for one that is not started in time."""
+        """0 for a process that has ended, whose pid may be another's; None for one that is not started in time."""
         self.assertEqual(self.pid({**_ENDED, "Pid": 5}), 0)
-        self.assertEqual(self.pid({"Running": False, "ExitCode": None, "Pid": 0}), 0)
+        self.assertIsNone(self.pid({"Running": False, "ExitCode": None, "Pid": 0}))
