@@ -240,7 +240,7 @@ class Docker:
             response = await self._calls.stream(request, None)
             await convert_connection_errors(read_objects(response, _failing(progress, subject)))
         except CriwistError as error:
-            raise pull_error(error) from error
+            raise pull_error(error, reference) from error
 
     async def load_image(self, archive: bytes, progress: Callable[[JSONObject], None]) -> None:
         subject = Subject("image", "archive")

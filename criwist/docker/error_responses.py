@@ -192,15 +192,21 @@ _DENIED = re.compile(
 )
 
 
-#: HTTP statuses of a registry, or of a proxy before it, that is away for now.
-_UNAVAILABLE = frozenset({502, 503, 504})
+#: HTTP statuses of a registry, or of a proxy before it, that is away or will not answer for now.
+_UNAVAILABLE = frozenset({429, 502, 503, 504})
+#: A registry's code of an error, which some send without the detail that engines before 28 want to see.
+_NO_MANIFEST = re.compile(r"^manifest unknown\b")
+_TOO_MANY_REQUESTS = re.compile(r"^toomanyrequests:")
 
 
-def pull_error(error: CriwistError) -> CriwistError:
+def pull_error(error: CriwistError, reference: str) -> CriwistError:
     """Return the error to raise for a failed pull: *error*, or one with its text that blames the registry."""
-    if registry_status(error) in _UNAVAILABLE:
-        return RegistryUnavailable(str(error))
-    return RegistryDenied(str(error)) if is_registry_denial(error) else error
+    text = str(error)
+    if registry_status(error) in _UNAVAILABLE or _TOO_MANY_REQUESTS.search(text):
+        return RegistryUnavailable(text)
+    if isinstance(error, EngineFailure) and _NO_MANIFEST.search(text):
+        return NotFound("image", reference, text)
+    return RegistryDenied(text) if is_registry_denial(error) else error
 
 
 def registry_status(error: CriwistError) -> int | None:

@@ -87,12 +87,19 @@ class ErrorResponseTests(SynchronousTestCase):
         """The error of a failed pull blames the registry if its text does; the text stays."""
         for error, kind in (
             (EngineFailure("received unexpected HTTP status: 503 Service Unavailable"), RegistryUnavailable),
+            (EngineFailure("toomanyrequests: you have reached your limit"), RegistryUnavailable),
+            (
+                EngineFailure("unexpected status from GET request to https://r/v2/: 429 Too Many Requests"),
+                RegistryUnavailable,
+            ),
             (EngineFailure("unauthorized: authentication required"), RegistryDenied),
             (NotFound("image", "x", "pull access denied for x"), RegistryDenied),
         ):
-            self.assertEqual((type(pull_error(error)), str(pull_error(error))), (kind, str(error)))
-        other = EngineFailure("manifest unknown")
-        self.assertIs(pull_error(other), other)
+            self.assertEqual((type(pull_error(error, "x:1")), str(pull_error(error, "x:1"))), (kind, str(error)))
+        missing = pull_error(EngineFailure("manifest unknown"), "x:1")
+        self.assertEqual((type(missing), str(missing)), (NotFound, "image 'x:1' not found: manifest unknown"))
+        other = EngineFailure("unsupported: manifest unknown")
+        self.assertIs(pull_error(other, "x:1"), other)
 
     def test_long_and_empty_messages(self) -> None:
         """A long message is cut, an empty one is replaced by the status."""

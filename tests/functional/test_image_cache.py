@@ -23,7 +23,7 @@ from tests.harness.engine import Engine
 from tests.harness.images import variant
 from tests.harness.slow_registry import SlowRegistry
 
-DEADLINE = scaled(2.0)
+DEADLINE = scaled(4.0)
 
 
 class ImagesCase(TestCase):

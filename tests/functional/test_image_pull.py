@@ -14,6 +14,7 @@ from tests.harness import images
 from tests.harness.client import CRI, refused
 from tests.harness.engine import Engine
 from tests.harness.registry import Registry
+from tests.harness.slow_registry import SlowRegistry
 
 pytestmark = pytest.mark.usefixtures("clean_images")
 #: Tests that depend on the engine's image store run on the containerd image store too.
@@ -131,3 +132,23 @@ def test_malformed_auth(cri: CRI, private_image: str) -> None:
         assert "auth" in text
         assert auth not in text
         assert "no-colon-secret" not in text
+
+
+@pytest.mark.newer_engines("docker-26", "docker-28")
+@pytest.mark.parametrize(
+    ("status", "code", "wanted"),
+    [
+        (404, "MANIFEST_UNKNOWN", grpc.StatusCode.NOT_FOUND),
+        (429, "TOOMANYREQUESTS", grpc.StatusCode.UNAVAILABLE),
+        (400, "UNSUPPORTED", grpc.StatusCode.INTERNAL),
+    ],
+)
+def test_a_registry_that_refuses(
+    status: int, code: str, wanted: grpc.StatusCode, cri: CRI, slow_registry: SlowRegistry
+) -> None:
+    """What a registry answers without details has a code that tells what to do, and the error names the image."""
+    slow_registry.status, slow_registry.code, slow_registry.message = status, code, code.replace("_", " ").lower()
+    reference = f"{slow_registry.host}/{uuid.uuid4().hex}:1"
+    text = refused(lambda: cri.pull(reference), wanted)
+    assert reference in text
+    assert text.startswith("RegistryUnavailable: ") == (status == 429)

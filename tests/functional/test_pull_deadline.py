@@ -17,12 +17,12 @@ from tests.harness.daemon import Daemon
 from tests.harness.slow_registry import SlowRegistry
 
 #: The image pull progress deadline of these tests, in seconds.
-DEADLINE = scaled(2.0)
+DEADLINE = scaled(4.0)
 
 
 @pytest.fixture
 def impatient(criwist_daemon: Callable[..., Daemon], client_of: Callable[[Daemon], CRI]) -> CRI:
-    """A criwist whose image pull progress deadline is two seconds."""
+    """A criwist whose image pull progress deadline is four seconds: a pull may take two to begin."""
     daemon = criwist_daemon(image_pull_progress_deadline=f"{DEADLINE:g}s")
     daemon.start()
     return client_of(daemon)

@@ -38,6 +38,8 @@ class SlowRegistry:
         self.large = large
         #: Every request for a manifest or blob is answered with this, if not 200.
         self.status = 200
+        #: The code in its answer.
+        self.code = "UNAVAILABLE"
         #: The message of every error.
         self.message = "as the test wants it"
         #: No request is answered at all.
@@ -179,7 +181,7 @@ class _Answer(BaseHTTPRequestHandler):
         elif self.path == "/v2/":
             self._answer(200, b"{}")
         elif registry.status != 200:
-            self._answer(registry.status, registry.error("UNAVAILABLE"))
+            self._answer(registry.status, registry.error(registry.code))
         else:
             self._content(self.path.removeprefix("/v2/"))
 

@@ -20,6 +20,7 @@ from criwist.core.images.pull_progress import PullProgress
 from criwist.errors import (
     CriwistError,
     DeadlineExceeded,
+    EngineFailure,
     PermissionDenied,
     RegistryDenied,
     RegistryUnavailable,
@@ -121,9 +122,11 @@ class Pulls:
         except CriwistError as error:
             self._log.warn("the pull of {image} failed: {error}", image=reference.familiar, error=str(error))
             if isinstance(error, RegistryUnavailable):
-                raise Unavailable(f"{REGISTRY_UNAVAILABLE}: {error}") from error
+                raise Unavailable(f"{REGISTRY_UNAVAILABLE}: pulling {reference.familiar}: {error}") from error
             if isinstance(error, RegistryDenied):
                 raise PermissionDenied(f"pulling {reference.familiar}: {error}") from error
+            if isinstance(error, EngineFailure):
+                raise EngineFailure(f"pulling {reference.familiar}: {error}") from error
             raise
         return await self._image_id(reference)
 
