@@ -53,6 +53,11 @@ class Image:
         """Return ``sha256:`` and the digest of the configuration: ``Image.Id`` on engines with a graph driver."""
         return "sha256:" + _digest(self._configuration(_layer(self.entries)))
 
+    @property
+    def layer_id(self) -> str:
+        """Return ``sha256:`` and the digest of the layer's tar: the one item of ``RootFS.Layers`` on every engine."""
+        return "sha256:" + _digest(_layer(self.entries))
+
     def archive(self, *references: str) -> bytes:
         """Return the tar of this image; loading it adds these references as tags."""
         layer = _layer(self.entries)

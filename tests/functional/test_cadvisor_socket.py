@@ -79,7 +79,7 @@ def test_pod(node: CRI, cadvisor: Cadvisor) -> None:
         "io.kubernetes.container.name": name,
     }
     assert cadvisor.container(container_id).image == node.status(container_id).image.image
-    assert cadvisor.container(pod_id).image.startswith("criwist/pause")
+    assert cadvisor.container(pod_id).image.startswith("criwist.invalid/pause")
     assert cadvisor.container(pod_id).runtime.name == "runc"
     for identifier in (pod_id, container_id):
         task = cadvisor.task(identifier)

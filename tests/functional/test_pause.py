@@ -58,3 +58,23 @@ def test_reaps_orphans(cri: CRI) -> None:
         return [line.split(") ")[1][0] for line in listing.splitlines()]
 
     eventually(lambda: not [state for state in states() if state == "Z"] and len(states()) <= 1, within=5)
+
+
+@pytest.mark.newer_engines("docker-28-containerd")
+def test_another_image_of_its_name(cri: CRI, engine_of_cri: Engine) -> None:
+    """A name is not content: the next sandbox runs criwist's own image all the same."""
+    first = cri.run_pod()
+    own = _id(cri)
+    images.load(engine_of_cri, images.variant("another pause").archive(PAUSE_REFERENCE))
+    eventually(lambda: _id(cri) != own)
+    for pod_id in (first, cri.run_pod()):
+        inspected = engine_of_cri.inspect(pod_id)
+        assert inspected["Config"]["Entrypoint"] == ["/pause"]
+        assert inspected["State"]["Running"]
+    assert _id(cri) == own
+
+
+def _id(cri: CRI) -> str:
+    """The id of the image that has the pause image's name."""
+    image = cri.image(PAUSE_REFERENCE)
+    return image.id if image is not None else ""

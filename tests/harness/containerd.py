@@ -19,7 +19,7 @@ from tests.harness.leftovers import unmount_below
 from tests.harness.programs import Program
 
 CNI_PLUGINS = "/usr/lib/cni"
-_PAUSE = f"docker.io/{PAUSE_REFERENCE}"
+_PAUSE = PAUSE_REFERENCE
 _CAP_SYS_RESOURCE = 24
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from criwist.errors import Unimplemented
-from criwist.pause.image import PAUSE_REFERENCE, pause_archive, pause_image
+from criwist.pause.image import PAUSE_REFERENCE, is_pause_image, pause_archive, pause_image
 
 
 class PauseImageTests(SynchronousTestCase):
@@ -28,3 +28,21 @@ class PauseImageTests(SynchronousTestCase):
         error = self.assertRaises(Unimplemented, pause_archive, "riscv64")
         self.assertIn("'riscv64'", str(error))
         self.assertIn("--pod-infra-container-image", str(error))
+
+    def test_known_by_its_content(self) -> None:
+        """Its id, or its layer and configuration, tell it; neither its name nor a part of its content does."""
+        own = pause_image("amd64")
+        layers, config = {"Layers": [own.layer_id]}, {"Entrypoint": ["/pause"], "WorkingDir": "/", "Env": None}
+        self.assertTrue(is_pause_image({"Id": own.id}, "amd64"))
+        self.assertTrue(is_pause_image({"Id": "sha256:1", "RootFS": layers, "Config": config}, "x86_64"))
+        self.assertFalse(is_pause_image({"RepoTags": [PAUSE_REFERENCE]}, "amd64"))
+        self.assertFalse(is_pause_image({"Id": own.id}, "arm64"))
+        changes: list[dict[str, object]] = [
+            {"User": "1"},
+            {"Entrypoint": ["/other"]},
+            {"Cmd": ["x"]},
+            {"Volumes": {"/v": {}}},
+        ]
+        for change in changes:
+            self.assertFalse(is_pause_image({"RootFS": layers, "Config": config | change}, "amd64"), change)
+        self.assertFalse(is_pause_image({"RootFS": {"Layers": [own.layer_id] * 2}, "Config": config}, "amd64"))

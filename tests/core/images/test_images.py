@@ -364,9 +364,9 @@ class PinTests(ImagesCase):
 
     def test_the_sandbox_image_is_pinned(self) -> None:
         """criwist's own sandbox image, or the operator's in any spelling, is pinned."""
-        self.memory.images.add("criwist/pause:1.0")
+        self.memory.images.add("criwist.invalid/pause:1.0")
         self.memory.images.add("my/pause")
-        self.assertEqual(self.pinned(), {"criwist/pause:1.0"})
+        self.assertEqual(self.pinned(), {"criwist.invalid/pause:1.0"})
         self.assertEqual(self.pinned(pod_infra_container_image="docker.io/my/pause:latest"), {"my/pause:latest"})
 
     def test_patterns_and_labels(self) -> None:
