@@ -110,10 +110,10 @@ class Adapters:
     read_oom_score_floor: Callable[[], int | None]
     #: Moves the engine's processes to their cgroup; does not raise.
     move_engine: Callable[[], None]
-    #: Connects to a port on the loopback of the network namespace of the process with this pid.
-    connect_port: Callable[[int, int], Awaitable[socket]]
-    #: Sends SIGHUP to the session that a process leads, and to its terminal's foreground.
-    hang_up: Callable[[int], object]
+    #: Connects to a port on the loopback of the network namespace of the process with this pid, of this container.
+    connect_port: Callable[[int, str, int], Awaitable[socket]]
+    #: Sends SIGHUP to the session that a process of this container leads, and to its terminal's foreground.
+    hang_up: Callable[[int, str], object]
     #: Calls a function in a thread and waits for its end, even if it is cancelled.
     in_thread: Callable[..., Awaitable[object]]
     metrics: IMetrics = NO_METRICS

@@ -12,16 +12,17 @@ import os
 import signal
 from contextlib import suppress
 
+from criwist.kernel.cgroup.paths import belongs_to
 from criwist.kernel.procfs import PROC, read_text
 
 #: SIGCONT lets stopped processes handle the SIGHUP.
 _SIGNALS = (signal.SIGHUP, signal.SIGCONT)
 
 
-def hang_up(leader: int, proc: str = PROC) -> bool:
+def hang_up(leader: int, container: str, proc: str = PROC) -> bool:
     """Hang up the terminal of the session that the process *leader* leads; return whether signals were sent.
 
-    None are sent if there is no such process, it leads no session, or it has no terminal.
+    None are sent if there is no such process in the container's cgroup, it leads no session, or it has no terminal.
     """
     try:
         descriptor = os.pidfd_open(leader)
@@ -29,7 +30,7 @@ def hang_up(leader: int, proc: str = PROC) -> bool:
         return False
     try:
         # Read after the descriptor was opened: from here on the pid cannot belong to another process.
-        foreground = _foreground(leader, proc)
+        foreground = _foreground(leader, proc) if belongs_to(leader, container, proc) else None
         if foreground is None:
             return False
         for number in _SIGNALS:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import _thread
 import errno
 import os
+import signal
 import socket
 from collections.abc import Callable
 from typing import TypeVar
@@ -24,6 +25,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from criwist.errors import DeadlineExceeded, Internal, NotFound, Unavailable
+from criwist.kernel.cgroup.paths import belongs_to
 from criwist.syscalls import CLONE_NEWNET, enter_namespace
 
 #: The addresses on which a pod's servers listen for the pod alone, in the order in which they are tried.
@@ -39,17 +41,18 @@ class INamespaceReactor(IReactorFDSet, IReactorTime, IReactorFromThreads):
 
 
 async def connect(
-    pid: int, port: int, *, reactor: INamespaceReactor, time_limit: float = CONNECT_TIME_LIMIT
+    pid: int, container: str, port: int, *, reactor: INamespaceReactor, time_limit: float = CONNECT_TIME_LIMIT
 ) -> socket.socket:
     """Return a connected, non-blocking TCP socket to *port* of loopback in the network namespace of *pid*.
 
     127.0.0.1 is tried first, then ::1.  The caller closes the socket.  Cancelling closes every socket of this call.
 
-    :raises NotFound: there is no such process.
+    :param container: as for :func:`in_namespace`.
+    :raises NotFound: there is no such process of the container.
     :raises Unavailable: nothing listens there; the text has the error of each address.
     :raises DeadlineExceeded: an address neither accepted nor refused within *time_limit* seconds.
     """
-    sockets = await in_namespace(pid, _loopback_sockets, reactor=reactor)
+    sockets = await in_namespace(pid, container, _loopback_sockets, reactor=reactor)
     failures = []
     try:
         for family, address in LOOPBACK:
@@ -72,20 +75,22 @@ async def connect(
     raise Unavailable(f"port {port} of the pod cannot be reached: {', '.join(failures)}")
 
 
-async def in_namespace(pid: int, work: Callable[[], _T], *, reactor: IReactorFromThreads) -> _T:
+async def in_namespace(pid: int, container: str, work: Callable[[], _T], *, reactor: IReactorFromThreads) -> _T:
     """Call *work* in a new thread that is in the network namespace of *pid*; return what it returns.
 
     *work* may block for as long as it likes.  Cancelling stops waiting; the thread ends by itself, and the garbage
     collector closes a socket that it created.
 
-    :raises NotFound: there is no such process.
+    :param container: the id of the container whose process it must be, by its cgroup: while the engine is away a pid
+        may become another process's, and the pids of an engine on another machine are not this machine's.
+    :raises NotFound: there is no such process of the container.
     :raises Internal: the namespace cannot be entered, for instance without CAP_SYS_ADMIN.
     """
     result: Deferred[_T] = Deferred()
 
     def run() -> None:
         try:
-            _enter_network_namespace(pid)
+            _enter_network_namespace(pid, container)
             returned = work()
         except BaseException:  # noqa: BLE001 - every failure belongs to the caller that waits
             reactor.callFromThread(_errback, Failure())
@@ -106,9 +111,18 @@ async def in_namespace(pid: int, work: Callable[[], _T], *, reactor: IReactorFro
     return await result
 
 
-def _enter_network_namespace(pid: int) -> None:
+def _enter_network_namespace(pid: int, container: str) -> None:
     try:
-        enter_namespace(f"/proc/{pid}/ns/net", CLONE_NEWNET)
+        descriptor = os.pidfd_open(pid)
+        try:
+            if not belongs_to(pid, container):
+                raise NotFound("process", str(pid), f"it does not belong to container {container} on this machine")
+            with open(f"/proc/{pid}/ns/net", "rb", buffering=0) as namespace:
+                # While it lives, the pid is its own: what was read before belongs to it.
+                signal.pidfd_send_signal(descriptor, 0)
+                enter_namespace(f"/proc/self/fd/{namespace.fileno()}", CLONE_NEWNET)
+        finally:
+            os.close(descriptor)
     except (FileNotFoundError, ProcessLookupError) as problem:
         raise NotFound("process", str(pid), "its network namespace is gone") from problem
     except OSError as problem:

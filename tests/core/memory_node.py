@@ -259,7 +259,7 @@ class MemoryNode:
             read_oom_score_floor=lambda: None,
             move_engine=lambda: None,
             connect_port=_connect_nowhere,
-            hang_up=lambda pid: None,
+            hang_up=lambda pid, container: None,
             in_thread=_in_this_thread,
         )
         self.core = assemble(config=self.config, adapters=self.adapters)
@@ -312,7 +312,7 @@ async def _in_this_thread(function: Any, *arguments: Any, **keywords: Any) -> An
     return function(*arguments, **keywords)
 
 
-async def _connect_nowhere(pid: int, port: int) -> socket:
+async def _connect_nowhere(pid: int, container: str, port: int) -> socket:
     raise PermissionDenied("a node in memory has no network namespaces")
 
 

@@ -60,7 +60,7 @@ class NamespaceTests(TestCase):
         return self._namespace("sh", "-c", "echo listening; exec cat")
 
     async def _connects(self, address: str) -> None:
-        with closing(await connect(self._listener(address), 8080, reactor=reactor)) as connection:
+        with closing(await connect(self._listener(address), "/", 8080, reactor=reactor)) as connection:
             self.assertFalse(connection.getblocking())
             self.assertEqual(connection.getpeername()[0], address)
 
@@ -74,7 +74,9 @@ class NamespaceTests(TestCase):
 
     async def test_nothing_listens(self) -> None:
         """The error has both addresses with their errors."""
-        failure = await self.assertFailure(ensureDeferred(connect(self._silence(), 81, reactor=reactor)), Unavailable)
+        failure = await self.assertFailure(
+            ensureDeferred(connect(self._silence(), "/", 81, reactor=reactor)), Unavailable
+        )
         self.assertEqual(
             str(failure),
             "port 81 of the pod cannot be reached: 127.0.0.1: Connection refused, ::1: Connection refused",
@@ -82,25 +84,32 @@ class NamespaceTests(TestCase):
 
     async def test_no_process(self) -> None:
         """A process that is gone raises NotFound."""
-        await self.assertFailure(ensureDeferred(connect(2**22 + 1, 80, reactor=reactor)), NotFound)
+        await self.assertFailure(ensureDeferred(connect(2**22 + 1, "/", 80, reactor=reactor)), NotFound)
 
     async def test_full_queue(self) -> None:
         """A listener that accepts nothing raises DeadlineExceeded."""
         pid = self._listener("127.0.0.1", 0)
-        with closing(await connect(pid, 8080, reactor=reactor)):
-            waiting = ensureDeferred(connect(pid, 8080, reactor=reactor, time_limit=0.2))
+        with closing(await connect(pid, "/", 8080, reactor=reactor)):
+            waiting = ensureDeferred(connect(pid, "/", 8080, reactor=reactor, time_limit=0.2))
             await self.assertFailure(waiting, DeadlineExceeded)
 
     async def test_descriptors(self) -> None:
         """Neither success nor refusal nor the deadline leaks a descriptor."""
         pid = self._listener("127.0.0.1", 0)
-        await in_namespace(pid, int, reactor=reactor)  # the reactor creates its own pipes when it first runs
+        await in_namespace(pid, "/", int, reactor=reactor)  # the reactor creates its own pipes when it first runs
         before = len(os.listdir("/proc/self/fd"))
         for _ in range(5):
-            await self.assertFailure(ensureDeferred(connect(pid, 81, reactor=reactor)), Unavailable)
-        (await connect(pid, 8080, reactor=reactor)).close()
-        await self.assertFailure(ensureDeferred(connect(pid, 8080, reactor=reactor, time_limit=0.1)), DeadlineExceeded)
+            await self.assertFailure(ensureDeferred(connect(pid, "/", 81, reactor=reactor)), Unavailable)
+        (await connect(pid, "/", 8080, reactor=reactor)).close()
+        await self.assertFailure(
+            ensureDeferred(connect(pid, "/", 8080, reactor=reactor, time_limit=0.1)), DeadlineExceeded
+        )
         self.assertEqual(len(os.listdir("/proc/self/fd")), before)
+
+    async def test_a_process_of_another_container(self) -> None:
+        """A process outside of the container's cgroup, which has the pid by now, is not entered."""
+        waiting = ensureDeferred(connect(self._listener("127.0.0.1"), "0" * 64, 8080, reactor=reactor))
+        await self.assertFailure(waiting, NotFound)
 
     async def test_other_threads_stay(self) -> None:
         """Only the new thread enters the namespace, and it ends with the work."""
@@ -108,7 +117,7 @@ class NamespaceTests(TestCase):
         pid = self._silence()
         before = _namespaces()
         inside, thread = await in_namespace(
-            pid, lambda: (os.readlink("/proc/thread-self/ns/net"), threading.get_native_id()), reactor=reactor
+            pid, "/", lambda: (os.readlink("/proc/thread-self/ns/net"), threading.get_native_id()), reactor=reactor
         )
         for _ in range(100):
             if str(thread) not in _tasks():
@@ -122,7 +131,7 @@ class NamespaceTests(TestCase):
 
     async def test_failing_work(self) -> None:
         """An exception of the work is raised."""
-        waiting = ensureDeferred(in_namespace(self._silence(), lambda: socket.socket(-2), reactor=reactor))
+        waiting = ensureDeferred(in_namespace(self._silence(), "/", lambda: socket.socket(-2), reactor=reactor))
         await self.assertFailure(waiting, OSError)
 
 

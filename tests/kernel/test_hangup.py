@@ -44,7 +44,7 @@ def test_the_leader_gets_sighup() -> None:
         if stopped:
             os.kill(pid, signal.SIGSTOP)
             os.waitpid(pid, os.WUNTRACED)
-        assert hang_up(pid)
+        assert hang_up(pid, "/")
         assert ended_by(pid) == signal.SIGHUP
         os.close(master)
 
@@ -68,7 +68,7 @@ def test_the_foreground_gets_it_too() -> None:
 
     pid, master = in_terminal(shell)
     assert os.read(master, 5) == b"ready"
-    assert hang_up(pid)
+    assert hang_up(pid, "/")
     assert ended_by(pid) == -signal.SIGHUP, "it exits with the signal that ended its job"
     os.close(master)
 
@@ -89,7 +89,7 @@ def test_the_leader_s_own_group_gets_it_too() -> None:
 
     pid, master = in_terminal(shell)
     assert os.read(master, 5) == b"ready"
-    assert hang_up(pid)
+    assert hang_up(pid, "/")
     assert ended_by(pid) == -signal.SIGHUP, "it exits with the signal that ended its job"
     os.close(master)
 
@@ -108,10 +108,19 @@ def test_nobody_else_is_signalled() -> None:
     while os.getsid(leader) != leader:
         time.sleep(0.001)
     try:
-        assert not hang_up(child)
-        assert not hang_up(leader)
+        assert not hang_up(child, "/")
+        assert not hang_up(leader, "/")
     finally:
         for pid in (child, leader):
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
-    assert not hang_up(leader)
+    assert not hang_up(leader, "/")
+
+
+def test_a_process_of_another_container() -> None:
+    """A process outside of the container's cgroup, which has the pid by now, is left alone."""
+    pid, master = in_terminal(lambda: time.sleep(60))
+    assert not hang_up(pid, "0" * 64)
+    os.kill(pid, signal.SIGKILL)
+    assert ended_by(pid) == signal.SIGKILL
+    os.close(master)

@@ -45,7 +45,8 @@ _STARTED_WITHIN = 5.0
 class StreamingRuntime:
     """The streams of containers, and the ports of sandboxes.
 
-    :param connect: connects to a port on the loopback of the network namespace of the process with this pid.
+    :param connect: connects to a port on the loopback of the network namespace of the process with this pid,
+        which belongs to this container.
     :param hang_up: sends SIGHUP to the session that a process leads, and to its terminal's foreground.
     """
 
@@ -53,8 +54,8 @@ class StreamingRuntime:
     _cache: Cache
     _feed: EventFeed
     _clock: IReactorTime
-    _connect: Callable[[int, int], Awaitable[socket]] = field(kw_only=True)
-    _hang_up: Callable[[int], object] = field(kw_only=True)
+    _connect: Callable[[int, str, int], Awaitable[socket]] = field(kw_only=True)
+    _hang_up: Callable[[int, str], object] = field(kw_only=True)
 
     # -- Admission
 
@@ -100,7 +101,11 @@ class StreamingRuntime:
         )
         poller = ExecPoller(self._docker, self._clock, exec_id)
         process = _Exec(
-            self._docker, poller, self._hang_up, request.tty, self._feed.execs.watch(exec_id, request.container_id)
+            self._docker,
+            poller,
+            lambda pid: self._hang_up(pid, request.container_id),
+            request.tty,
+            self._feed.execs.watch(exec_id, request.container_id),
         )
         try:
             process.stream = await self._docker.start_exec(exec_id, tty=request.tty)
@@ -123,7 +128,7 @@ class StreamingRuntime:
         entry = self._cache.snapshot.sandbox(sandbox_id)
         if not entry.running:
             raise errors.FailedPrecondition(f"sandbox {entry.id} is not running")
-        return await self._connect(entry.pid, port)
+        return await self._connect(entry.pid, entry.id, port)
 
 
 def _check_streams(request: RemoteCommand) -> None:

@@ -37,7 +37,7 @@ class StreamingRuntimeTests(NodeTestCase):
         super().setUp()
         self.sandbox_id = self.run_pod()
         self.container_id = self.run_container(self.sandbox_id)
-        self.connected: list[tuple[int, int]] = []
+        self.connected: list[tuple[int, str, int]] = []
         self.hung_up: list[int] = []
         node = self.node
         self.streams = StreamingRuntime(
@@ -46,11 +46,11 @@ class StreamingRuntimeTests(NodeTestCase):
             node.core.feed,
             node.clock,
             connect=self._connect,
-            hang_up=self.hung_up.append,
+            hang_up=lambda pid, container: self.hung_up.append(pid),
         )
 
-    async def _connect(self, pid: int, port: int) -> socket.socket:
-        self.connected.append((pid, port))
+    async def _connect(self, pid: int, container: str, port: int) -> socket.socket:
+        self.connected.append((pid, container, port))
         return socket.socketpair()[0]
 
     def command(self, *words: str, **flags: bool) -> RemoteCommand:
@@ -249,6 +249,6 @@ class StreamingRuntimeTests(NodeTestCase):
         connected = self.result(self.streams.connect_port(self.sandbox_id, 80))
         connected.close()
         pid = self.node.cache.snapshot.sandbox(self.sandbox_id).pid
-        self.assertEqual(self.connected, [(pid, 80)])
+        self.assertEqual(self.connected, [(pid, self.sandbox_id, 80)])
         self.result(self.node.sandboxes.stop(self.sandbox_id))
         self.failure(self.streams.connect_port(self.sandbox_id, 80), errors.FailedPrecondition)
