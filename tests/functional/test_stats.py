@@ -101,6 +101,7 @@ def test_cpu(cri: CRI) -> None:
     assert [each.attributes.id for each in listed(cri, pod_sandbox_id=pod_id)] == [container_id]
 
 
+@pytest.mark.alone
 def test_half_a_core(cri: CRI) -> None:
     """A container that burns half a core uses 500 000 000 nano cores, from the second reading on.
 
