@@ -17,7 +17,7 @@ that kills criwist or its engine gives it a runtime of its own besides: ``kubele
 - ``kubelet.apply(pod)`` writes a manifest and returns the name that the pod has in kubelet's API; ``remove(name)``
   takes it away; ``run_pod(pod, until=…)`` applies and waits.  Times are generous: kubelet looks at its pods once a
   second, restarts a container at once the first time and after 10 s, 20 s, 40 s the next times, and cleans up every
-  2 s.
+  2 s.  A test that looks at the end of a pod needs a volume in it; ``with_containers`` says why, and adds one.
 - ``kubelet.wait_for(name, condition)`` waits until a condition holds for the pod as ``/pods`` reports it, and returns
   it; conditions are ``running``, ``ready``, ``phase("Succeeded")``, or any function of the pod.
 - ``status(pod, container)``, ``terminated(pod, container)`` and ``waiting(pod, container)`` return parts of it.
@@ -47,6 +47,9 @@ import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import grpc
+import websocket
 
 from criwist.api.runtime.v1 import api_pb2 as api
 from tests.harness import images
@@ -118,8 +121,17 @@ def manifest(*command: str, restart: str = "Always", spec: Mapping[str, Any] | N
 def with_containers(*containers: Object, restart: str = "Always", name: str = "", **spec: Any) -> Object:
     """Return a pod of these containers; it is named like no other, and has a grace period of 2 s.
 
+    Without volumes of its own it gets one, at ``/kept`` of the first container.  In a cluster each pod has the volume
+    of a token.  For a pod without volumes kubelet 1.20 reports no ephemeral storage, and when its manifest is gone it
+    gets no grace period: kubelet kills what is in the cgroup, unless a volume is mounted.
+
     :param spec: more fields of the pod's spec.
     """
+    if "volumes" not in spec:
+        first, *others = containers
+        mounts = [*first.get("volumeMounts", ()), {"name": "kept", "mountPath": "/kept"}]
+        containers = ({**first, "volumeMounts": mounts}, *others)
+        spec["volumes"] = [{"name": "kept", "emptyDir": {}}]
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -224,6 +236,7 @@ class Kubelet:
             "staticPodPath": str(self.manifests),
             "fileCheckFrequency": "1s",
             "syncFrequency": "10s",
+            "volumeStatsAggPeriod": "2s",
             "address": "127.0.0.1",
             "port": self.port,
             "healthzPort": 0,
@@ -260,7 +273,20 @@ class Kubelet:
     def destroy(self) -> None:
         """End it, then remove its pods, mounts, cgroups and files.  Repeatable."""
         self.stop()
-        self.cri.clean()
+        try:
+            eventually(self._cleaned, within=30, what="the runtime removes the pods")
+        finally:
+            self._remove_files()
+
+    def _cleaned(self) -> bool:
+        """Remove all pods from the runtime; False: what kubelet has begun is still under way."""
+        try:
+            self.cri.clean()
+        except grpc.RpcError as error:
+            raise AssertionError(str(error)) from error
+        return True
+
+    def _remove_files(self) -> None:
         unmount_below(self.root)
         for controller in _CGROUPS.glob("*/"):
             for directory, _, _ in os.walk(controller / self.cgroup, topdown=False):
@@ -329,12 +355,15 @@ class Kubelet:
 
     def clear(self) -> None:
         """Remove all pods, whatever their state."""
+        names = [pod["metadata"]["name"] for pod in self.pods()] if self.program.alive else []
         for path in self.manifests.iterdir():
             path.unlink()
         if self.program.alive:
             eventually(lambda: not self.pods(), within=30, what="kubelet has forgotten the pods")
-        # What is still within its grace period is killed.
-        self.cri.clean()
+            # Pods with a long grace period are not waited for; they are killed.
+            with contextlib.suppress(AssertionError):
+                eventually(lambda: not any(self._runs(name) for name in names), within=5)
+        eventually(self._cleaned, within=30, what="the runtime removes the pods")
 
     def container_id(self, pod: Object, name: str = "c") -> str:
         """Return the CRI's id of a pod's container."""
@@ -370,10 +399,20 @@ class Kubelet:
         return self.get(path).decode()
 
     def stream(self, kind: str, name: str, container: str = "", **query: str | Sequence[str]) -> ChannelClient:
-        """Connect to ``exec``, ``attach`` or ``portForward`` of a pod over WebSocket; the caller closes it."""
+        """Connect to ``exec``, ``attach`` or ``portForward`` of a pod over WebSocket; the caller closes it.
+
+        kubelet finds a container in a list that is up to two seconds old.
+        """
         path = f"/{kind}/default/{name}" + (f"/{container}" if container else "")
         url = f"https://127.0.0.1:{self.port}{path}?{urllib.parse.urlencode(query, doseq=True)}"
-        return ChannelClient(url, "v4.channel.k8s.io", tls=_trusting())
+
+        def connect() -> ChannelClient:
+            try:
+                return ChannelClient(url, "v4.channel.k8s.io", tls=_trusting())
+            except websocket.WebSocketBadStatusException as error:
+                raise AssertionError(str(error)) from error
+
+        return eventually(connect, within=5)
 
     def exec(self, name: str, *command: str, container: str = "c") -> tuple[bytes, bytes, Object]:
         """Run a command in a container; returns its outputs and the ``Status`` that comes last."""

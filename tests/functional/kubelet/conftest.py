@@ -137,36 +137,44 @@ def _criwist(root: Path, engine: Engine, watched: Watched) -> Iterator[Runtime]:
 
 @pytest.fixture(scope="module")
 def shared_kubelet(runtime: Runtime, session_root: Path, watched: Watched) -> Iterator[Kubelet]:
-    """The kubelet that the tests of a module share."""
-    with _started(session_root / "kubelet", runtime, watched) as kubelet:
+    """The kubelet that the tests of a module share, which is started when the first of them wants it."""
+    with _destroyed(session_root / "kubelet", runtime, watched) as kubelet:
         yield kubelet
 
 
 @pytest.fixture
 def kubelet(shared_kubelet: Kubelet) -> Iterator[Kubelet]:
-    """The shared kubelet; all its pods are removed at the end of the test."""
+    """The shared kubelet, running; all its pods are removed at the end of the test."""
+    if not shared_kubelet.program.alive:
+        shared_kubelet.start()
     yield shared_kubelet
     shared_kubelet.clear()
 
 
 @pytest.fixture
-def kubelet_factory(runtime: Runtime, session_root: Path, watched: Watched) -> Iterator[Callable[..., Kubelet]]:
+def kubelet_factory(
+    runtime: Runtime, shared_kubelet: Kubelet, session_root: Path, watched: Watched
+) -> Iterator[Callable[..., Kubelet]]:
     """Makes a started kubelet of the test's own, destroyed at its end; not in one test with ``kubelet``.
 
     Arguments are ``configuration`` and ``flags`` of ``Kubelet``, and ``on``, another runtime than the shared one.
     """
+    shared_kubelet.stop()  # it would kill the pods of another one
     numbers = itertools.count()
     with ExitStack() as stack:
 
         def make(on: Runtime = runtime, **arguments: Any) -> Kubelet:
             root = session_root / f"kubelet-{next(numbers)}"
-            return stack.enter_context(_started(root, on, watched, **arguments))
+            kubelet = stack.enter_context(_destroyed(root, on, watched, **arguments))
+            kubelet.start()
+            return kubelet
 
         yield make
 
 
 @contextmanager
-def _started(root: Path, runtime: Runtime, watched: Watched, **arguments: Any) -> Iterator[Kubelet]:
+def _destroyed(root: Path, runtime: Runtime, watched: Watched, **arguments: Any) -> Iterator[Kubelet]:
+    """Make a kubelet, not started, and destroy it at the end."""
     if not program.built():
         raise RuntimeError("kubelet has not been built: make kubelet")
     kubelet = Kubelet(
@@ -179,7 +187,6 @@ def _started(root: Path, runtime: Runtime, watched: Watched, **arguments: Any) -
     )
     with watched(kubelet.program):
         try:
-            kubelet.start()
             yield kubelet
         finally:
             kubelet.destroy()
