@@ -10,6 +10,7 @@
 #   make proto    generate the CRI modules from criwist/api/runtime/v1/api.proto
 #   make pause    build the pause programs from criwist/pause/pause.c            (root, to install the compilers)
 #   make engines  fetch newer engines for the tests, once; make test does it too
+#   make kubelet-test run the tests with a real kubelet, all of them; TESTS=… runs a part   (root)
 #   make node-test    run tests on a whole Debian 13 node in an emulated machine; TESTS=… runs a part   (root)
 #   make node-shell   open a shell on such a node                                        (root)
 #
@@ -44,6 +45,7 @@ demo: $(READY)
 test: lint
 	@scripts/packages.sh tests pause
 	@$(PYTHON) -m tools.engines
+	@$(PYTHON) -m tools.kubelet
 	CRIWIST_TEST_REQUIRED=1 $(PYTHON) -m pytest -n $(JOBS) --durations=10 --durations-min=1 $(TESTS) $(ARGS)
 
 unit: $(READY)
@@ -78,6 +80,17 @@ $(READY): setup.cfg pyproject.toml scripts/venv.sh scripts/constraints.txt
 .PHONY: engines
 engines: $(READY)
 	@$(PYTHON) -m tools.engines
+
+# See docs/testing.md, "A real kubelet".  make test runs a part of these tests, on criwist alone.
+.PHONY: kubelet kubelet-test
+kubelet: $(READY)
+	@$(PYTHON) -m tools.kubelet
+
+kubelet-test: $(READY)
+	@scripts/packages.sh tests
+	@$(PYTHON) -m tools.kubelet
+	CRIWIST_TEST_REQUIRED=1 CRIWIST_TEST_KUBELET=all $(PYTHON) -m pytest -n $(JOBS) --durations=10 --durations-min=1 \
+		$(if $(filter tests,$(TESTS)),tests/functional/kubelet,$(TESTS)) $(ARGS)
 
 clean:
 	rm -rf $(VENV) .cache build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage

@@ -19,7 +19,12 @@ from zope.interface import implementer
 from criwist.docker.agent import EngineConnections
 from criwist.docker.bodies import read_objects
 from criwist.docker.calls import Calls, Request, Subject, convert_connection_errors, json_list, json_object
-from criwist.docker.error_responses import error_from_response, is_not_running, pull_error
+from criwist.docker.error_responses import (
+    error_from_response,
+    is_not_running,
+    is_removal_in_progress,
+    pull_error,
+)
 from criwist.docker.facts import engine_facts
 from criwist.docker.overlay_layers import overlay_layers
 from criwist.engine_differences import OLDEST_API, version_text
@@ -132,9 +137,26 @@ class Docker:
     async def remove_container(self, container: str, *, force: bool, volumes: bool) -> None:
         subject = Subject("container", container)
         parameters = {"force": _flag(force), "v": _flag(volumes)}
-        await self._calls.call(
-            Request("DELETE", f"/containers/{subject.segment}", subject, parameters), self._scale * WORK_LIMIT
-        )
+        try:
+            await self._calls.call(
+                Request("DELETE", f"/containers/{subject.segment}", subject, parameters), self._scale * WORK_LIMIT
+            )
+        except FailedPrecondition as error:
+            # An earlier request whose caller has gone, as kubelet does at its end, or another client's.
+            if not is_removal_in_progress(error):
+                raise
+            await self._removed(subject)
+
+    async def _removed(self, subject: Subject) -> None:
+        """Wait until a container whose removal is in progress is gone."""
+        path = f"/containers/{subject.segment}/wait"
+        request = Request("POST", path, subject, {"condition": "removed"})
+        try:
+            answer = json_object(await self._calls.json(request, self._scale * WORK_LIMIT))
+        except NotFound:
+            return
+        if failure := answer.get("Error"):
+            raise EngineFailure(str(failure.get("Message", "")))
 
     async def rename_container(self, container: str, name: str) -> None:
         await self._on_container(container, "rename", self._scale * CHANGE_LIMIT, {"name": name})

@@ -129,6 +129,7 @@ def _not_found(message: str, kind: str, name: str) -> NotFound:
 
 _NAME_TAKEN = re.compile(r'is already in use by container "?([0-9a-f]{64})')
 _NOT_RUNNING = re.compile(r"is not running", re.IGNORECASE)
+_REMOVAL_IN_PROGRESS = re.compile(r"removal of container \S+ is already in progress", re.IGNORECASE)
 _IMAGE_IN_USE = re.compile(
     r"must (?:be forced|force)|is using its referenced image|is being used by|has dependent child images", re.IGNORECASE
 )
@@ -154,6 +155,14 @@ def name_holder(error: CriwistError) -> str | None:
 def is_not_running(error: CriwistError) -> bool:
     """Return whether the engine refused a kill, exec or resize because the container does not run."""
     return isinstance(error, FailedPrecondition) and bool(_NOT_RUNNING.search(str(error)))
+
+
+def is_removal_in_progress(error: CriwistError) -> bool:
+    """Return whether the engine refused to remove a container because it is removing it for another request.
+
+    Engines 20.10 to 28: ``removal of container <id> is already in progress``.
+    """
+    return isinstance(error, FailedPrecondition) and bool(_REMOVAL_IN_PROGRESS.search(str(error)))
 
 
 def is_image_in_use(error: CriwistError) -> bool:

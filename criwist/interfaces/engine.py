@@ -127,7 +127,10 @@ class IDocker(Interface):
         """
 
     async def remove_container(container: str, *, force: bool, volumes: bool) -> None:
-        """Remove a container, with its anonymous volumes if *volumes*."""
+        """Remove a container, with its anonymous volumes if *volumes*; return when it is gone.
+
+        If another request is removing it already, the removal is awaited.
+        """
 
     async def rename_container(container: str, name: str) -> None:
         """Rename a container.

@@ -93,6 +93,29 @@ class RequestTests(ScriptedCase):
         self.assertEqual(targets, ["/v1.41/info", "/version", "/info", "/v1.56/info"])
         self.assertEqual(self.docker.facts and self.docker.facts.version, "99")
 
+    def test_a_removal_in_progress_is_awaited(self) -> None:
+        """A container that another request is removing has been removed when the call returns."""
+        waiting: list[Exchange] = []
+
+        def answer(exchange: Exchange) -> None:
+            if exchange.method == "DELETE":
+                raise Refusal(409, "removal of container x is already in progress")
+            waiting.append(exchange)
+
+        self.answer = answer
+        removals = [self.call(self.docker.remove_container("x", force=True, volumes=True)) for _ in range(3)]
+        for removal in removals:
+            self.assertNoResult(removal)
+        gone, removed, failed = waiting
+        self.assertEqual((gone.method, gone.path, gone.query), ("POST", "/containers/x/wait", {"condition": "removed"}))
+        gone.reply(404, {"message": "No such container: x"})
+        removed.reply(200, {"StatusCode": 0, "Error": None})
+        failed.reply(200, {"StatusCode": 137, "Error": {"Message": "the reason"}})
+        self.network.settle()
+        self.successResultOf(removals[0])
+        self.successResultOf(removals[1])
+        self.assertIn("the reason", str(self.failureResultOf(removals[2], EngineFailure).value))
+
     def test_filters_and_flags(self) -> None:
         """Filters have the form of the newer engines, which the older ones accept too."""
         query = self.request_of(self.docker.containers({"label": ["a=b", "c"]}), []).query

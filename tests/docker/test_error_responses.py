@@ -21,6 +21,7 @@ from criwist.docker.error_responses import (
     is_image_in_use,
     is_not_running,
     is_registry_denial,
+    is_removal_in_progress,
     name_holder,
     pull_error,
     registry_status,
@@ -152,6 +153,12 @@ class ErrorTextTests(SynchronousTestCase):
         self.assertTrue(is_not_running(FailedPrecondition(f"Cannot kill container: x: Container {ID} is not running")))
         self.assertFalse(is_not_running(EngineFailure("x is not running")))
         self.assertFalse(is_not_running(FailedPrecondition("Conflict. Something else")))
+
+    def test_removals_in_progress(self) -> None:
+        """Only a conflict can report that a container is being removed."""
+        self.assertTrue(is_removal_in_progress(FailedPrecondition(f"removal of container {ID} is already in progress")))
+        self.assertFalse(is_removal_in_progress(EngineFailure(f"removal of container {ID} is already in progress")))
+        self.assertFalse(is_removal_in_progress(FailedPrecondition("Conflict. Something else")))
 
     def test_capability_not_dropped(self) -> None:
         """The capability is read from the texts of all engine versions."""

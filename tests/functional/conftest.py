@@ -18,6 +18,7 @@ import itertools
 import os
 import shutil
 from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,21 @@ def _runtimes(test: pytest.Item) -> list[str]:
 
 def _watch(program: Program) -> None:
     _logs[program] = 0
+
+
+@contextlib.contextmanager
+def _watched(program: Program) -> Iterator[None]:
+    _watch(program)
+    try:
+        yield
+    finally:
+        _logs.pop(program, None)
+
+
+@pytest.fixture(scope="session")
+def watched() -> Callable[[Program], AbstractContextManager[None]]:
+    """Makes the context in which a program's log is shown with each failed test."""
+    return _watched
 
 
 def pytest_runtest_setup() -> None:

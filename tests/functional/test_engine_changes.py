@@ -7,6 +7,8 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import grpc
@@ -45,6 +47,24 @@ def test_docker_rm(cri: CRI, engine: Engine) -> None:
     refused(lambda: cri.status(container_id), grpc.StatusCode.NOT_FOUND)
     cri.stop(container_id)
     cri.remove(container_id)
+
+
+def test_docker_rm_at_the_same_time(cri: CRI, engine: Engine) -> None:
+    """RemoveContainer and RemovePodSandbox succeed when another client, or a caller that has gone, is removing too."""
+
+    def remove(identifier: str) -> None:
+        with suppress(EngineError):
+            engine.delete(f"/containers/{identifier}", force="1")
+
+    with ThreadPoolExecutor() as threads:
+        for _ in range(4):
+            pod_id, container_id = cri.run_in_pod()
+            threads.submit(remove, container_id)
+            cri.remove(container_id)
+            cri.stop_pod(pod_id)
+            threads.submit(remove, pod_id)
+            cri.remove_pod(pod_id)
+    assert (cri.container_ids(), cri.pod_ids()) == ([], [])
 
 
 def test_docker_rm_of_a_sandbox(cri: CRI, engine: Engine) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from base64 import b64decode, b64encode
 from collections import defaultdict
 
@@ -16,11 +17,14 @@ class ChannelClient:
     """A connection to the URL of an exec, an attach or a port-forward, after the handshake.
 
     :param offered: sub-protocols.
+    :param tls: for https.
     """
 
-    def __init__(self, url: str, *offered: str, query: str = "") -> None:
+    def __init__(self, url: str, *offered: str, query: str = "", tls: ssl.SSLContext | None = None) -> None:
         address = url.replace("http", "ws", 1) + query
-        self.socket = websocket.create_connection(address, subprotocols=list(offered) or None, timeout=scaled(60))
+        self.socket = websocket.create_connection(
+            address, subprotocols=list(offered) or None, timeout=scaled(60), sslopt={"context": tls} if tls else None
+        )
         #: What the server has chosen.
         self.chosen: str | None = self.socket.getsubprotocol()
         self._base64 = "base64" in (self.chosen or "")

@@ -18,8 +18,17 @@ from pathlib import Path
 _CLONE_NEWNS = 0x00020000
 _CLONE_NEWNET = 0x40000000
 
-#: State of container runtimes that their options cannot move; each session sees an empty one.
-_PRIVATE_DIRECTORIES = ("/run/cdi", "/run/containerd", "/run/docker", "/run/netns", "/var/lib/cni", "/var/log/pods")
+#: State of container runtimes and kubelet that their options cannot move; each session sees an empty one.
+_PRIVATE_DIRECTORIES = (
+    "/run/cdi",
+    "/run/containerd",
+    "/run/docker",
+    "/run/netns",
+    "/var/lib/cni",
+    "/var/lib/kubelet",
+    "/var/log/containers",
+    "/var/log/pods",
+)
 
 #: The address of the node that the session pretends to be; one of the block for documentation (RFC 5737).
 NODE_ADDRESS = "192.0.2.10"

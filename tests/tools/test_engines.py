@@ -7,8 +7,9 @@ import re
 import pytest
 
 from tools import engines
+from tools.debian import Package, read_lock
 
-LOCK = engines.read_lock(engines.LOCK.read_text())
+LOCK = read_lock(engines.LOCK.read_text())
 
 
 def test_the_lock_pins_every_bundle() -> None:
@@ -22,13 +23,13 @@ def test_the_lock_pins_every_bundle() -> None:
 
 def test_a_lock_is_read_as_it_is_written() -> None:
     """A package's line is read back; comments and empty lines are skipped."""
-    package = engines.Package("docker-28", "amd64", "docker.io", "28.5.2+dfsg4-5", "0" * 64)
-    assert engines.read_lock(f"# written by a tool\n\n{package}\n") == [package]
+    package = Package("docker-28", "amd64", "docker.io", "28.5.2+dfsg4-5", "0" * 64)
+    assert read_lock(f"# written by a tool\n\n{package}\n") == [package]
 
 
 def test_other_pins_are_other_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Programs that are fetched by other pins lie elsewhere, so that old ones are never taken for new ones."""
     before = engines.programs("docker-28")
-    package = engines.Package("docker-28", "amd64", "docker.io", "99", "0" * 64)
+    package = Package("docker-28", "amd64", "docker.io", "99", "0" * 64)
     monkeypatch.setattr(engines, "pinned", lambda bundle: (package,))
     assert engines.programs("docker-28") != before
