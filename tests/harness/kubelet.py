@@ -279,11 +279,16 @@ class Kubelet:
             self._remove_files()
 
     def _cleaned(self) -> bool:
-        """Remove all pods from the runtime; False: what kubelet has begun is still under way."""
+        """Remove all pods from the runtime, and their logs; AssertionError: kubelet is still changing them."""
         try:
             self.cri.clean()
         except grpc.RpcError as error:
             raise AssertionError(str(error)) from error
+        for path in (*Path("/var/log/containers").iterdir(), *Path("/var/log/pods").iterdir()):
+            if path.is_symlink():
+                path.unlink(missing_ok=True)
+            else:
+                shutil.rmtree(path, ignore_errors=True)
         return True
 
     def _remove_files(self) -> None:
