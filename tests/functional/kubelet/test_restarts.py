@@ -295,7 +295,7 @@ def _pass(seconds: float) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("kept", [True], ids=["containers-kept"])
+@pytest.mark.parametrize("kept", [True, False], ids=["containers-kept", "containers-lost"])
 def test_reboot(
     own_engine: Callable[[bool], Engine], runtime_factory: MakeRuntime, kubelet_factory: MakeKubelet, kept: bool
 ) -> None:
