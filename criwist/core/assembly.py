@@ -271,6 +271,7 @@ def _feed(adapters: Adapters, state: _State) -> EventFeed:
         engine=state.engine,
         records=adapters.records,
         networks=state.networks,
+        resolv_confs=adapters.resolv_confs,
         logs=adapters.logs,
         images=state.images,
         image_files=state.image_files,

@@ -8,7 +8,7 @@
    while criwist was down are waited for, so that they are not reported before their logs are complete.  Positions in
    logs of other containers are dropped.
 4. A sandbox record whose sandbox Docker no longer knows is a pod that was removed without criwist: its network is
-   released, then the record is removed.
+   released, then its resolv.conf and the record are removed.
 5. At the first connection, the networks release what belongs to no remaining sandbox, such as addresses that a plugin
    allocated when criwist was killed in the middle of a set-up.
 """
@@ -31,6 +31,7 @@ from criwist.core.state.pod_networks import PodNetworks
 from criwist.core.undo import in_parallel
 from criwist.interfaces.engine import EngineFacts, IDocker
 from criwist.interfaces.logs import IContainerLogs
+from criwist.interfaces.network import IResolvConfs
 from criwist.interfaces.records import ISandboxRecords
 
 
@@ -46,6 +47,7 @@ class Recovery:
     _engine: EngineProfile
     _records: ISandboxRecords
     _networks: PodNetworks
+    _resolv_confs: IResolvConfs
     _logs: IContainerLogs
     _images: Images
     _image_files: ImageFiles
@@ -106,6 +108,7 @@ class Recovery:
                 error=str(error),
             )
             return
+        self._resolv_confs.forget(sandbox_id)
         self._records.remove(sandbox_id)
         self._log.info("released the network of removed sandbox {sandbox}", sandbox=sandbox_id)
 

@@ -142,12 +142,13 @@ async def _create_and_start(deps: SandboxDependencies, undo: Undo, plan: _Sandbo
 
 
 async def _release_stale(deps: SandboxDependencies, holder: str) -> bool:
-    """Release the network of the sandbox that holds a requested name; return False if that sandbox is ready."""
+    """Release network and resolv.conf of the sandbox that holds a requested name; return False if it is ready."""
     await deps.cache.refresh(holder)
     entry = deps.cache.snapshot.sandboxes.get(holder)
     if entry is not None and entry.ready:
         return False
     await release_network(deps, holder, entry)
+    deps.resolv_confs.forget(holder)
     deps.records.remove(holder)
     return True
 

@@ -22,6 +22,18 @@ class SandboxTestCase(NodeTestCase):
         self.assertEqual(list(self.node.records.identifiers()), [])
         self.assertEqual(self.node.cache.snapshot.sandboxes, {})
         self.assertEqual(len(self.node.core.locks), 0)
+        self.assertEqual(self.resolv_confs(), [])
+
+    def run_pod_with_dns(self) -> str:
+        """Run a pod with a DNS configuration of its own; return its id."""
+        config = self.node.sandbox_config()
+        config.dns_config.servers.append("192.0.2.53")
+        return self.successResultOf(self.node.run(self.node.sandboxes.run(config, "")))
+
+    def resolv_confs(self) -> list[str]:
+        """Return the ids of the sandboxes that have a resolv.conf."""
+        directory = f"{self.node.root}/resolv-confs"
+        return os.listdir(directory) if os.path.isdir(directory) else []
 
 
 class RunTests(SandboxTestCase):
@@ -87,13 +99,14 @@ class RunTests(SandboxTestCase):
 
     def test_leftover_of_a_crash_is_replaced(self) -> None:
         """A sandbox that a crash left under the requested name is released and replaced."""
-        sandbox_id = self.run_pod()
+        sandbox_id = self.run_pod_with_dns()
         self.node.docker.kill("k8s_POD_pod_default_uid-pod_0")
         self.node.settle()
-        fresh = self.run_pod()
+        fresh = self.run_pod_with_dns()
         self.assertNotEqual(fresh, sandbox_id)
         self.assertEqual(list(self.node.network.assigned), [fresh])
         self.assertEqual(list(self.node.records.identifiers()), [fresh])
+        self.assertEqual(self.resolv_confs(), [fresh])
 
     def test_unknown_runtime_handler(self) -> None:
         """A runtime handler that the engine does not have is an InvalidArgument."""
@@ -172,8 +185,8 @@ class RecoveryTests(SandboxTestCase):
         self.assertEqual(self.node.cache.current().sandbox(sandbox_id), before)
 
     def test_removed_sandbox_is_released(self) -> None:
-        """At the start, the network and the record of a pod that was removed meanwhile are released."""
-        self.run_pod()
+        """At the start, network, record and resolv.conf of a pod that was removed meanwhile are released."""
+        self.run_pod_with_dns()
         self.node.feed.stop()
         self.node.docker.remove("k8s_POD_pod_default_uid-pod_0")
         self.node.settle()
