@@ -37,22 +37,37 @@ class Ground:
         """Return the process whose CPU and memory count for a runtime; on both sides containers' shims do not."""
         return self.criwist.pid if cri.name == "criwist" else self.containerd.program.pid
 
+    def engine_pids(self) -> tuple[int, int]:
+        """Return the processes of the engine: dockerd and its containerd."""
+        return self.engine.program.pid, int((self.engine.root / "exec/containerd/containerd.pid").read_text())
+
     def client(self, name: str) -> CRI:
         """Return the client of a runtime."""
         return next(cri for cri in self.runtimes if cri.name == name)
 
-    def restart_criwist(self, docker_endpoint: str = "") -> float:
+    def restart_criwist(self, docker_endpoint: str = "", *, metrics: bool = False) -> float:
         """Restart criwist, on another path to the engine if given, and return the seconds until it served."""
         self.criwist.stop()
         self.criwist.options["docker_endpoint"] = docker_endpoint or self.engine.endpoint
+        self.criwist.options["metrics_bind_addr"] = "127.0.0.1:0" if metrics else None
         return self.criwist.start()
 
 
-def have_pods(cri: CRI, count: int) -> None:
-    """Make pods until there are *count*, each with one container that sleeps."""
+def have_pods(cri: CRI, count: int, cgroup: str = "") -> None:
+    """Make pods until there are *count*, each with one container that sleeps.
+
+    :param cgroup: the cgroup below which each new pod has one of its own, as kubelet's pods have.
+    """
     missing = count - len(cri.pod_ids())
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        list(pool.map(lambda _: cri.run_in_pod("sleep", "1000000"), range(max(missing, 0))))
+        list(pool.map(lambda _: _sleep(cri, cgroup), range(max(missing, 0))))
+
+
+def _sleep(cri: CRI, cgroup: str) -> None:
+    pod = cri.pod()
+    if cgroup:
+        pod.linux.cgroup_parent = f"{cgroup}/pod{pod.metadata.uid}"
+    cri.run_in_pod("sleep", "1000000", pod=pod)
 
 
 def no_pods(cri: CRI) -> None:

@@ -45,6 +45,11 @@ def milliseconds(seconds: float) -> str:
     return f"{seconds * 1e3:,.1f} ms"
 
 
+def seconds(number: float) -> str:
+    """Return seconds as text."""
+    return f"{number:,.2f} s"
+
+
 def mebibytes(size: float) -> str:
     """Return bytes as text in MiB."""
     return f"{size / (1 << 20):,.1f} MiB"

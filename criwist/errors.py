@@ -69,7 +69,7 @@ class NameConflict(FailedPrecondition):
 
 
 class ImageInUse(FailedPrecondition):
-    """The engine keeps an image, or its last reference, because a container uses it."""
+    """The engine keeps an image, or its last reference, because a container uses it or others were built from it."""
 
 
 class PermissionDenied(CriwistError):

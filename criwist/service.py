@@ -31,13 +31,16 @@ from criwist.daemon.log_observer import STANDARD_OUTPUT, TWISTD_LOG, choose
 from criwist.daemon.sd_notify import SystemdNotifier
 from criwist.docker.agent import connections
 from criwist.docker.client import Docker
+from criwist.interfaces.kernel_metrics import NO_OOM_KILLS
 from criwist.interfaces.metrics import NO_METRICS, IMetrics
 from criwist.kernel.cgroup.engine_cgroup import move_engine
+from criwist.kernel.container_metrics import ContainerMetrics
 from criwist.kernel.container_processes import ContainerProcesses
 from criwist.kernel.hangup import hang_up
 from criwist.kernel.layer_mounts import LayerMounts
 from criwist.kernel.layer_usage import LayerMeasurements
 from criwist.kernel.netns import connect
+from criwist.kernel.oom_kills import OomKills
 from criwist.kernel.oom_score_floor import local_oom_score_floor
 from criwist.kernel.process_tree import Processes
 from criwist.kernel.usage import Usage
@@ -167,6 +170,7 @@ class Criwist(MultiService):
         """Return the metrics server, if it is configured."""
         if adapters.metrics is NO_METRICS:
             return []
+        from criwist.metrics.page.page import Page
         from criwist.metrics.readings import read
         from criwist.metrics.recorder import Recorder
         from criwist.metrics.server import MetricsServer
@@ -177,10 +181,13 @@ class Criwist(MultiService):
         recorder.follow(core.cache)
         address, tls = self._config.metrics_bind_addr, self._config.metrics_tls
         state = partial(read, core, adapters.logs, streaming)
-        return [MetricsServer(reactor, address, tls, recorder, state, core.node_status.reasons_not_to_be_ready)]
+        page = Page(reactor, core, recorder, any_host=tls is not None)
+        reasons = core.node_status.reasons_not_to_be_ready
+        return [MetricsServer(reactor, address, tls, recorder, state, reasons, page)]
 
     def _adapters(self, reactor: Any) -> Adapters:
         config, threadpool = self._config, reactor.getThreadPool()
+        usage, local = Usage(), config.docker_endpoint.startswith("unix://")
         metrics = self._metrics()
         docker = Docker(
             reactor,
@@ -198,7 +205,9 @@ class Criwist(MultiService):
             layer_mounts=LayerMounts(reactor, threadpool, image_volumes_directory(config)),
             processes=Processes(reactor, threadpool),
             container_processes=ContainerProcesses(reactor, threadpool),
-            usage=Usage(),
+            usage=usage,
+            container_metrics=ContainerMetrics(usage),
+            oom_kills=OomKills() if local else NO_OOM_KILLS,
             layer_usage=LayerMeasurements(reactor, threadpool),
             docker_configs=DockerConfigs(
                 self._environment, os.getcwd(), CredentialHelpers(reactor, self._environment).get

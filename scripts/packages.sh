@@ -67,6 +67,9 @@ for purpose in "$@"; do
             engine
             need docker-registry has docker-registry
             need prometheus has promtool
+            need chromium has chromium
+            need fonts-dejavu-core [ -e /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf ]
+            need w3m has w3m
             need containernetworking-plugins [ -x /usr/lib/cni/bridge ]
             need busybox-static static_busybox
             need iproute2 has ip

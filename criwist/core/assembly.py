@@ -26,6 +26,7 @@ from criwist.core.containers.dependencies import ContainerDependencies
 from criwist.core.containers.image_files import ImageFiles
 from criwist.core.containers.image_users import ImageUsers
 from criwist.core.containers.image_volumes import ImageVolumes
+from criwist.core.containers.log import forget_removed
 from criwist.core.exec.exec_sync import ExecSync
 from criwist.core.exec.streaming_runtime import StreamingRuntime
 from criwist.core.images.credentials import DockerConfigs
@@ -41,13 +42,16 @@ from criwist.core.state.container_events import ContainerEvents
 from criwist.core.state.engine_profile import EngineProfile
 from criwist.core.state.event_feed import EventFeed
 from criwist.core.state.observed_state import ObservedStateReader, read_observed_state
+from criwist.core.state.oom_kills import OomKills
 from criwist.core.state.pod_networks import PodNetworks
 from criwist.core.state.projection import Projection
 from criwist.core.state.timestamps import Timestamps
+from criwist.core.stats.pod_metrics import PodMetrics
 from criwist.core.stats.stats import Stats
 from criwist.core.stats.writable_layers import WritableLayers
 from criwist.interfaces.engine import IDocker
 from criwist.interfaces.kernel import IContainerProcesses, ILayerMounts, ILayerUsage, IProcesses, IUsage
+from criwist.interfaces.kernel_metrics import IContainerMetrics, IOomKills
 from criwist.interfaces.logs import IContainerLogs
 from criwist.interfaces.metrics import NO_METRICS, IMetrics
 from criwist.interfaces.network import IPodNetwork, IResolvConfs
@@ -76,6 +80,8 @@ class Core:
     node_status: NodeStatus
     verbose_info: VerboseInfo
     stats: Stats
+    pod_metrics: PodMetrics
+    oom_kills: OomKills
     writable_layers: WritableLayers
     locks: Locks
 
@@ -95,6 +101,8 @@ class Adapters:
     processes: IProcesses
     container_processes: IContainerProcesses
     usage: IUsage
+    container_metrics: IContainerMetrics
+    oom_kills: IOomKills
     layer_usage: ILayerUsage
     #: Finds the node's own credentials for registries.
     docker_configs: DockerConfigs
@@ -152,6 +160,16 @@ def assemble(*, config: Config, adapters: Adapters) -> Core:
         node_status=NodeStatus(config, docker, state.engine, state.cache, network),
         verbose_info=VerboseInfo(docker, state.engine, adapters.records, adapters.container_processes),
         stats=Stats(state.cache, state.engine, adapters.usage, layers, local),
+        pod_metrics=PodMetrics(
+            state.cache,
+            state.engine,
+            adapters.usage,
+            adapters.container_metrics,
+            layers,
+            local,
+            layers_measured=config.writable_layer_interval > 0,
+        ),
+        oom_kills=state.oom_kills,
         writable_layers=layers,
         locks=state.locks,
     )
@@ -164,6 +182,7 @@ class _State:
     engine: EngineProfile
     networks: PodNetworks
     cache: Cache
+    oom_kills: OomKills
     images: Images
     image_files: ImageFiles
     image_volumes: ImageVolumes
@@ -176,6 +195,7 @@ def _state(config: Config, adapters: Adapters) -> _State:
     networks = PodNetworks(adapters.networks, config.network_plugin)
     image_volumes = ImageVolumes(docker, adapters.layer_mounts, image_volumes_directory(config))
     cached_images = image_cache(docker, config)
+    oom_kills = OomKills(adapters.oom_kills, adapters.metrics)
     projection = Projection(
         engine=engine,
         records=adapters.records,
@@ -183,9 +203,12 @@ def _state(config: Config, adapters: Adapters) -> _State:
         image=cached_images.document,
         observe=ObservedStateReader(partial(read_observed_state, adapters.container_processes)),
         volume_at=image_volumes.volume_at,
+        oom_killed=oom_kills.has,
         own_directory=config.root_directory,
     )
     cache = Cache(docker, adapters.logs, projection)
+    forget_removed(cache, adapters.logs)
+    oom_kills.follow(cache)
     images = Images(
         docker,
         config,
@@ -199,6 +222,7 @@ def _state(config: Config, adapters: Adapters) -> _State:
         engine=engine,
         networks=networks,
         cache=cache,
+        oom_kills=oom_kills,
         images=images,
         image_files=ImageFiles(docker),
         image_volumes=image_volumes,
@@ -258,8 +282,10 @@ def _feed(adapters: Adapters, state: _State) -> EventFeed:
         state.cache,
         adapters.clock,
         connected=recovery.connected,
+        before_listing=recovery.before_listing,
         before_use=recovery.before_use,
         after_resync=recovery.after_resync,
         image_event=state.images.event,
+        oom_event=state.oom_kills.event,
         metrics=adapters.metrics,
     )

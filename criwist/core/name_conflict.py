@@ -11,8 +11,9 @@ from secrets import token_hex
 
 from twisted.logger import Logger
 
-from criwist import errors
+from criwist import errors, labels
 from criwist.interfaces.engine import IDocker, JSONObject
+from criwist.translate.engine_json import text_map
 
 _log = Logger()
 
@@ -24,12 +25,16 @@ async def create_named(docker: IDocker, name: str, body: JSONObject, stale: Call
     the container is created under the name with a random seventh part, as the older shims did.
 
     :param stale: returns whether the holder, by its id, may be removed.
-    :raises AlreadyExists: the holder is not stale.
+    :raises AlreadyExists: the holder is not stale, or was not made by a Kubernetes shim.
     """
     try:
         return await docker.create_container(name, body)
     except errors.NameConflict as conflict:
         holder = conflict.holder
+        if await _is_foreign(docker, holder):
+            raise errors.AlreadyExists(
+                f"{name} is the name of container {holder}, which is no pod's; rename or remove it"
+            ) from conflict
         if not await stale(holder):
             raise errors.AlreadyExists(f"{name} exists already: it is container {holder}") from conflict
     try:
@@ -38,3 +43,12 @@ async def create_named(docker: IDocker, name: str, body: JSONObject, stale: Call
         return await docker.create_container(name, body)
     except errors.NotFound:
         return await docker.create_container(f"{name}_{token_hex(4)}", body)
+
+
+async def _is_foreign(docker: IDocker, holder: str) -> bool:
+    """Return whether a container that holds a name of ours lacks the label that all Kubernetes shims set."""
+    try:
+        inspected = await docker.inspect_container(holder)
+    except errors.NotFound:
+        return False  # the engine has lost it, and reserves its name
+    return labels.TYPE not in text_map(inspected, "Config", "Labels")

@@ -55,10 +55,13 @@ class Recovery:
     _log = Logger()
 
     async def connected(self, facts: EngineFacts) -> None:
-        """Prepare what the listing needs."""
+        """Prepare what the listing needs, and what no event of the engine changes."""
         await self._engine.connected(facts)
         self._move_engine()
         await self._image_volumes.read_mounts()
+
+    async def before_listing(self) -> None:
+        """List the images, of which containers are listed with their documents."""
         await self._images.refresh()
 
     async def before_use(self) -> None:

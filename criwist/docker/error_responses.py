@@ -130,7 +130,9 @@ def _not_found(message: str, kind: str, name: str) -> NotFound:
 _NAME_TAKEN = re.compile(r'is already in use by container "?([0-9a-f]{64})')
 _NOT_RUNNING = re.compile(r"is not running", re.IGNORECASE)
 _REMOVAL_IN_PROGRESS = re.compile(r"removal of container \S+ is already in progress", re.IGNORECASE)
-_IMAGE_IN_USE = re.compile(r"must (?:be forced|force)|is using its referenced image|is being used by", re.IGNORECASE)
+_IMAGE_IN_USE = re.compile(
+    r"must (?:be forced|force)|is using its referenced image|is being used by|has dependent child images", re.IGNORECASE
+)
 
 
 def _conflict(message: str) -> FailedPrecondition:
@@ -164,7 +166,7 @@ def is_removal_in_progress(error: CriwistError) -> bool:
 
 
 def is_image_in_use(error: CriwistError) -> bool:
-    """Return whether the engine kept an image's last reference because a container uses it."""
+    """Return whether the engine kept an image because a container uses it, or because others were built from it."""
     return isinstance(error, FailedPrecondition) and bool(_IMAGE_IN_USE.search(str(error)))
 
 

@@ -197,7 +197,7 @@ class IDocker(Interface):
     async def remove_image(reference: str, *, force: bool, prune: bool) -> None:
         """Remove a reference; with the last one, or by id, the image.
 
-        :raises ImageInUse: a container uses the image.
+        :raises ImageInUse: a container uses the image, or another image was built from it.
         """
 
     async def tag_image(reference: str, *, repository: str, tag: str) -> None:

@@ -26,8 +26,11 @@ class IMetrics(Interface):
     def now() -> float:
         """Return a monotonic time, from which durations are computed."""
 
-    def cri_call(method: str, code: str, seconds: float) -> None:
-        """Count an RPC: the method's name, and gRPC's name of the status (``NOT_FOUND``)."""
+    def cri_call(method: str, code: str, seconds: float, trace: str | None = None) -> None:
+        """Count an RPC: the method's name, and gRPC's name of the status (``NOT_FOUND``).
+
+        :param trace: id of the trace that the client records, 32 hexadecimal digits.
+        """
 
     def docker_call(call: str, code: str, seconds: float) -> None:
         """Count a request to the engine.
@@ -62,7 +65,7 @@ class NoMetrics:
     def now(self) -> float:
         return 0.0
 
-    def cri_call(self, method: str, code: str, seconds: float) -> None:
+    def cri_call(self, method: str, code: str, seconds: float, trace: str | None = None) -> None:
         pass
 
     def docker_call(self, call: str, code: str, seconds: float) -> None:

@@ -29,6 +29,9 @@ class SandboxRecord:
     shared_pid: bool = False
     #: The network was torn down: the sandbox is not ready, even if its pause runs.
     stopped: bool = False
+    #: The engine's ``State.StartedAt`` of the pause when its network was set up; ``""`` in older records.  A pause that
+    #: was started again has other namespaces, without that network.
+    started_at: str = ""
 
 
 class ISandboxRecords(Interface):

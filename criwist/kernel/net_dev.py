@@ -27,16 +27,24 @@ def parse_interfaces(text: str) -> tuple[InterfaceUsage, ...]:
         name = name.strip().encode("utf-8", "replace").decode("utf-8")  # a name is any bytes, text in the CRI is UTF-8
         if name == _LOOPBACK or len(values) < 16 or not all(map(_is_counter, values)):
             continue
-        found.append(InterfaceUsage(name, int(values[0]), int(values[2]), int(values[8]), int(values[10])))
+        rx_bytes, rx_packets, rx_errors, rx_dropped = map(int, values[:4])
+        tx_bytes, tx_packets, tx_errors, tx_dropped = map(int, values[8:12])
+        found.append(
+            InterfaceUsage(
+                name, rx_bytes, rx_errors, tx_bytes, tx_errors, rx_packets, rx_dropped, tx_packets, tx_dropped
+            )
+        )
     return tuple(found)
 
 
-def default_interface(route: str, ipv6_route: str) -> str:
-    """Return the interface of the default route with the lowest metric, IPv4 first; ``""``: there is none."""
-    for candidates in (sorted(_ipv4_defaults(route)), sorted(_ipv6_defaults(ipv6_route))):
-        if candidates:
-            return candidates[0][1]
-    return ""
+def ipv4_default(route: str) -> str:
+    """Return the interface of the default route with the lowest metric in a ``net/route`` text; ``""``: none."""
+    return min(_ipv4_defaults(route), default=(0, ""))[1]
+
+
+def ipv6_default(ipv6_route: str) -> str:
+    """Return the interface of the default route with the lowest metric in a ``net/ipv6_route`` text; ``""``: none."""
+    return min(_ipv6_defaults(ipv6_route), default=(0, ""))[1]
 
 
 def default_first(interfaces: Sequence[InterfaceUsage], default: str) -> tuple[InterfaceUsage, ...]:

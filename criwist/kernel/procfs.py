@@ -16,6 +16,8 @@ from collections.abc import Iterable
 from attrs import frozen
 
 PROC = "/proc"
+#: Bytes of one read.
+_PIECE = 65536
 
 #: Zombie and dead, the states in which a process runs no more code (proc(5)).
 _DEAD = frozenset("ZXx")
@@ -55,10 +57,16 @@ class ProcessStat:
 def read_text(path: str) -> str | None:
     """Return the file's text (undecodable bytes by surrogateescape), None if the process is gone or hidden."""
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            return file.read()
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return None
+    try:
+        pieces = iter(lambda: os.read(descriptor, _PIECE), b"")  # the kernel returns long files in pieces of a page
+        return b"".join(pieces).decode("utf-8", "surrogateescape")
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return None
+    finally:
+        os.close(descriptor)
 
 
 def parse_stat(text: str) -> ProcessStat:

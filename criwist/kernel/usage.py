@@ -22,7 +22,7 @@ from criwist.interfaces.kernel import CgroupUsage, IUsage, NetworkUsage
 from criwist.kernel.cgroup.paths import Cgroup, process_cgroup
 from criwist.kernel.cgroup.usage import read_usage
 from criwist.kernel.cpu_rate import CpuRate
-from criwist.kernel.net_dev import default_first, default_interface, parse_interfaces
+from criwist.kernel.net_dev import default_first, ipv4_default, ipv6_default, parse_interfaces
 from criwist.kernel.procfs import PROC, ProcessStat, read_stat, read_text
 
 
@@ -33,8 +33,13 @@ class _Place:
     process: ProcessStat
     cgroup: Cgroup
     rate: CpuRate = field(factory=CpuRate)
-    #: Of the cgroup above, the pod's.
+    #: The cgroup above, the pod's.
+    parent: Cgroup = field(init=False)
     parent_rate: CpuRate = field(factory=CpuRate)
+
+    @parent.default
+    def _parent(self) -> Cgroup:
+        return self.cgroup.above()
 
 
 @implementer(IUsage)
@@ -59,33 +64,36 @@ class Usage:
 
     def parent(self, pid: int, container_id: str, cgroup_parent: str) -> CgroupUsage | None:
         place = self._place(pid, container_id)
-        ending = "/" + cgroup_parent.strip("/")
-        if place is None or ending == "/":
-            return None
-        above = Cgroup(
-            {name: os.path.dirname(directory) for name, directory in place.cgroup.v1.items()},
-            os.path.dirname(place.cgroup.v2),
-        )
-        if not all(directory.endswith(ending) for directory in above.directories()):
-            return None
-        return self._read(above, place.parent_rate)
+        above = _above(place, cgroup_parent)
+        return None if place is None or above is None else self._read(above, place.parent_rate)
+
+    def cgroup(self, pid: int, container_id: str) -> Cgroup | None:
+        """Return the container's cgroup; None as for :meth:`container`."""
+        place = self._place(pid, container_id)
+        return None if place is None else place.cgroup
+
+    def parent_cgroup(self, pid: int, container_id: str, cgroup_parent: str) -> Cgroup | None:
+        """Return the cgroup that the container's cgroup is in; None as for :meth:`parent`."""
+        return _above(self._place(pid, container_id), cgroup_parent)
 
     def network(self, pid: int, container_id: str) -> NetworkUsage | None:
         place = self._place(pid, container_id)
         if place is None:
             return None
         timestamp = self._now()
-        devices, route, ipv6_route = (
-            read_text(f"{self._proc}/{pid}/net/{name}") or "" for name in ("dev", "route", "ipv6_route")
-        )
+        devices = self._net(pid, "dev")
+        default = ipv4_default(self._net(pid, "route")) or ipv6_default(self._net(pid, "ipv6_route"))
         if not place.process.same_process(read_stat(pid, self._proc)):
             return None
-        interfaces = default_first(parse_interfaces(devices), default_interface(route, ipv6_route))
+        interfaces = default_first(parse_interfaces(devices), default)
         return NetworkUsage(timestamp, interfaces[0], interfaces[1:]) if interfaces else None
 
     def forget(self, container_id: str) -> None:
         with self._lock:
             self._places.pop(container_id, None)
+
+    def _net(self, pid: int, name: str) -> str:
+        return read_text(f"{self._proc}/{pid}/net/{name}") or ""
 
     def _read(self, cgroup: Cgroup, rate: CpuRate) -> CgroupUsage | None:
         def update(cpu: int) -> int | None:
@@ -121,6 +129,14 @@ def _find(pid: int, container_id: str, proc: str) -> _Place | None:
         cgroup.v2 if _carries(cgroup.v2, container_id) else "",
     )
     return _Place(process, own) if own.directories() else None
+
+
+def _above(place: _Place | None, cgroup_parent: str) -> Cgroup | None:
+    """Return the cgroup above, None unless its path ends with *cgroup_parent*."""
+    ending = "/" + cgroup_parent.strip("/")
+    if place is None or ending == "/":
+        return None
+    return place.parent if all(directory.endswith(ending) for directory in place.parent.directories()) else None
 
 
 def _carries(directory: str, container_id: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from attrs import frozen
 from prometheus_client import CollectorRegistry
@@ -13,7 +13,9 @@ from criwist import __version__
 from criwist.api.runtime.v1 import api_pb2 as pb
 from criwist.core.assembly import Core
 from criwist.core.images.pulls import PullState
+from criwist.core.stats.pod_metrics import PodSeries
 from criwist.interfaces.logs import FollowedLogs, IContainerLogs
+from criwist.metrics.container_metrics import container_metrics
 from criwist.streaming.server import StreamingServer
 
 
@@ -29,10 +31,13 @@ class Readings:
     logs: FollowedLogs
     #: Open sessions by kind.
     streams: Mapping[str, int]
+    #: Reads the kernel's figures of pods and containers.
+    pods: Callable[[], Iterable[PodSeries]]
 
 
 def read(core: Core, logs: IContainerLogs, streaming: StreamingServer) -> Readings:
     """Read the state.  On the reactor's thread; it takes a millisecond for some hundred containers."""
+    core.oom_kills.read()  # what was killed since the last scrape
     snapshot = core.cache.snapshot
     facts = core.engine.known_facts
     containers = Counter(pb.ContainerState.Name(one.state) for one in snapshot.containers.values())
@@ -47,6 +52,7 @@ def read(core: Core, logs: IContainerLogs, streaming: StreamingServer) -> Readin
         pulls=core.images.pulls(),
         logs=logs.followed(),
         streams=streaming.open_sessions(),
+        pods=core.pod_metrics.series,
     )
 
 
@@ -87,10 +93,11 @@ class Scrape:
         yield _gauge("log_lag_bytes", "Bytes of Docker's log files that are not written yet.", readings.logs.unread)
         yield _gauge("log_lag_most_bytes", "The same, of the log that has most.", readings.logs.most_unread)
         yield _labelled("streams", "Open streaming sessions by kind.", ("kind",), _by_one(readings.streams))
+        yield from container_metrics(readings.pods())
 
     def _pulls(self) -> Iterator[Metric]:
         pulls = self._readings.pulls
-        yield _gauge("image_pulls", "Pulls under way.", len(pulls))
+        yield _gauge("image_pulls_in_progress", "Pulls under way.", len(pulls))
         downloaded: Counter[tuple[str, ...]] = Counter()
         announced: Counter[tuple[str, ...]] = Counter()
         for pull in pulls:  # two of one image, with different credentials, are one series

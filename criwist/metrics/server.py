@@ -1,4 +1,4 @@
-"""The metrics address: ``/metrics`` for Prometheus, ``/healthz`` and ``/readyz`` for people and supervisors.
+"""The metrics address: ``/metrics`` for Prometheus, ``/healthz`` and ``/readyz`` for supervisors, ``/`` for people.
 
 A scrape reads the node's state on the reactor, which takes about a millisecond, and makes the text of it in a thread,
 one scrape after the other.  Nothing is written, and no request reaches Docker.
@@ -26,6 +26,7 @@ from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from criwist.config import TLSFiles
 from criwist.errors import FailedPrecondition, InvalidArgument
+from criwist.metrics.page.page import Page
 from criwist.metrics.readings import Readings, Scrape
 from criwist.metrics.recorder import Recorder
 from criwist.streaming.certificates import ReloadedCertificate
@@ -47,6 +48,7 @@ class MetricsServer(Service):
     :param tls: certificate and key; with ``ca``, clients need a certificate that it has signed.
     :param read: returns the node's state; called on the reactor's thread.
     :param reasons: returns why the node is not ready, as sentences; empty if it is.
+    :param page: the page for people.
     :raises InvalidArgument: the address can be reached from elsewhere without TLS, or the files cannot be used.
     """
 
@@ -58,6 +60,7 @@ class MetricsServer(Service):
     _recorder: Recorder
     _read: Callable[[], Readings]
     _reasons: Callable[[], list[str]]
+    _page: Page
     _certificate: ReloadedCertificate | None = field(default=None, init=False)
     _port: IListeningPort | None = field(default=None, init=False)
     _tick: IDelayedCall | None = field(default=None, init=False)
@@ -75,6 +78,8 @@ class MetricsServer(Service):
         root.putChild(b"metrics", _Metrics(self._reactor, self._recorder, self._read))
         root.putChild(b"healthz", _Healthz())  # type: ignore[no-untyped-call]  # as is Resource
         root.putChild(b"readyz", _Readyz(self._reasons))
+        for path, resource in self._page.resources().items():
+            root.putChild(path, resource)
         site: Any = _QuietSite(root, timeout=IDLE_LIMIT)  # type: ignore[no-untyped-call]  # as is Site
         factory: Any = ThrottlingFactory(site, maxConnectionCount=MAX_CONNECTIONS)
         factory.noisy = False
@@ -93,6 +98,7 @@ class MetricsServer(Service):
             address=address.local,
             port=host.port,
         )
+        self._page.start()
         self._measure(self._recorder.now())
 
     def stopService(self) -> Deferred[Any]:
@@ -100,6 +106,7 @@ class MetricsServer(Service):
         if self._tick is not None:
             self._tick.cancel()
             self._tick = None
+            self._page.stop()
         port, self._port = self._port, None
         return maybeDeferred(port.stopListening) if port is not None else maybeDeferred(lambda: None)
 

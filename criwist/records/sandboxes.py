@@ -174,6 +174,7 @@ def _document(record: SandboxRecord) -> dict[str, Any]:
         "log_directory": record.log_directory,
         "hostname": record.hostname,
         "stopped": record.stopped,
+        "started_at": record.started_at,
     }
 
 
@@ -211,4 +212,5 @@ def _record(document: Mapping[str, Any]) -> SandboxRecord:
         log_directory=document["log_directory"],
         hostname=document["hostname"],
         stopped=document["stopped"],
+        started_at=str(document.get("started_at") or ""),
     )

@@ -1,20 +1,20 @@
 """Counts the RPCs of a gRPC handler, with their status and duration.
 
 The duration begins when gRPC hands the request over, so it includes the wait for a thread, and ends with the response.
-An RPC that ends without a response of ours, because its client cancelled it or has gone, counts as CANCELLED.
+An RPC that ends without a response of ours, because its client cancelled it or has gone, counts as CANCELLED.  If the
+client records a trace of the RPC, its id goes with the duration.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import grpc
 from attrs import define, field
 
 from criwist.interfaces.metrics import OK, IMetrics
-
-_CANCELLED = grpc.StatusCode.CANCELLED.name
+from criwist.wire.trace_context import TRACEPARENT, recorded_trace
 
 
 def counted(handler: grpc.GenericRpcHandler, metrics: IMetrics) -> grpc.GenericRpcHandler:
@@ -32,7 +32,8 @@ class _Counted(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpcio has no a
         method: Any = self._handler.service(handler_call_details)
         if method is None:
             return None
-        rpc = _Rpc(self._metrics, handler_call_details.method.rpartition("/")[2], self._metrics.now())
+        name = handler_call_details.method.rpartition("/")[2]
+        rpc = _Rpc(self._metrics, name, self._metrics.now(), _trace(handler_call_details.invocation_metadata))
         if method.unary_unary is not None:
             return grpc.unary_unary_rpc_method_handler(
                 _like(method.unary_unary, rpc.unary(method.unary_unary)),
@@ -55,6 +56,7 @@ class _Rpc:
     _metrics: IMetrics
     _method: str
     _began: float
+    _trace: str | None
     _answered: bool = field(default=False, init=False)
 
     def unary(self, behaviour: Callable[..., Any]) -> Callable[..., Any]:
@@ -83,7 +85,7 @@ class _Rpc:
 
             def ended() -> None:
                 if not self._answered:
-                    self._metrics.cri_call(self._method, _CANCELLED, self._metrics.now() - self._began)
+                    self._count(grpc.StatusCode.CANCELLED)
 
             if context.add_callback(ended):
                 behaviour(request, context, pass_on)
@@ -94,7 +96,15 @@ class _Rpc:
 
     def _count(self, code: Any) -> None:
         name = code.name if isinstance(code, grpc.StatusCode) else OK
-        self._metrics.cri_call(self._method, name, self._metrics.now() - self._began)
+        self._metrics.cri_call(self._method, name, self._metrics.now() - self._began, self._trace)
+
+
+def _trace(metadata: Iterable[tuple[str, str | bytes]] | None) -> str | None:
+    """Return the id of the trace that the client records; gRPC leaves one traceparent of several."""
+    for name, value in metadata or ():
+        if name == TRACEPARENT and isinstance(value, str):
+            return recorded_trace(value)
+    return None
 
 
 def _like(original: Any, behaviour: Any) -> Any:

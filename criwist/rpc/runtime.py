@@ -193,6 +193,16 @@ class RuntimeService:
 
     StreamPodSandboxStats = streamed(ListPodSandboxStats)
 
+    @immediate
+    def ListMetricDescriptors(self, request: pb.ListMetricDescriptorsRequest) -> pb.ListMetricDescriptorsResponse:
+        return self._core.pod_metrics.list_descriptors()
+
+    @from_kernel
+    def ListPodSandboxMetrics(self, request: pb.ListPodSandboxMetricsRequest) -> bytes:
+        return self._core.pod_metrics.pods()
+
+    StreamPodSandboxMetrics = streamed(ListPodSandboxMetrics)
+
     # -- Events
 
     @subscription

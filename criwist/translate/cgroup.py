@@ -12,11 +12,11 @@ from collections.abc import Mapping
 
 from attrs import asdict
 
+from criwist import labels
 from criwist.api.runtime.v1 import api_pb2 as pb
 from criwist.errors import FailedPrecondition, InvalidArgument
 from criwist.interfaces.engine import EngineFacts
 from criwist.interfaces.kernel import CgroupWrites
-from criwist.labels import CGROUP
 
 #: A key that the engine has a field for (``resources.resource_limits``), on cgroup v1 too.
 PIDS_MAX = "pids.max"
@@ -59,18 +59,23 @@ def cgroup_writes(resources: pb.LinuxContainerResources, path: str, *, engine: E
     )
 
 
-def cgroup_label(writes: CgroupWrites) -> dict[str, str]:
-    """The label that keeps *writes* until the container starts; empty if there is nothing to write."""
-    return {CGROUP: json.dumps(asdict(writes), sort_keys=True)} if writes else {}
+def cgroup_label(writes: CgroupWrites) -> str:
+    """The value of the label that keeps *writes* until the container starts; ``""`` if there is nothing to write."""
+    return json.dumps(asdict(writes), sort_keys=True) if writes else ""
 
 
 def recorded_writes(docker_labels: Mapping[str, str]) -> CgroupWrites:
-    """Return the limits that :func:`cgroup_label` recorded; none for a container that another shim made."""
-    text = docker_labels.get(CGROUP)
-    if text is None:
+    """Return the limits that :func:`cgroup_label` recorded; none for a container that another shim made.
+
+    Such a container has no label of ours, but its image may have one of the same key, with any text.
+    """
+    if labels.NAME not in docker_labels or not docker_labels.get(labels.CGROUP):
         return CgroupWrites()
-    kept = json.loads(text)
-    return CgroupWrites(kept["unified"], kept["hugepages"], tuple(kept["no_hugepages"]))
+    try:
+        kept = json.loads(docker_labels[labels.CGROUP])
+        return CgroupWrites(dict(kept["unified"]), dict(kept["hugepages"]), tuple(kept["no_hugepages"]))
+    except (ValueError, KeyError, TypeError):
+        return CgroupWrites()
 
 
 def changed_field(recorded: CgroupWrites, wanted: CgroupWrites) -> str:

@@ -19,6 +19,7 @@ from typing import Any
 from criwist.api.runtime.v1 import api_pb2 as pb
 from criwist.errors import InvalidArgument
 from criwist.interfaces.engine import EngineFacts, JSONObject
+from criwist.interfaces.kernel import CgroupWrites
 from criwist.labels import container_labels
 from criwist.translate.annotations import oci_annotations
 from criwist.translate.capabilities import capabilities
@@ -59,6 +60,7 @@ def container_body(
     config: pb.ContainerConfig,
     sandbox_config: pb.PodSandboxConfig,
     *,
+    name: str,
     sandbox_id: str,
     host_network: bool,
     runtime: str,
@@ -72,6 +74,7 @@ def container_body(
 ) -> dict[str, Any]:
     """Return the create body of *config* in the sandbox *sandbox_id*.
 
+    :param name: the container's Docker name.
     :param host_network: whether the sandbox is on the node's network.
     :param runtime: OCI runtime of the sandbox, ``""``: the engine's default.
     :param image: reference or id of the container's image.
@@ -90,9 +93,7 @@ def container_body(
         "OomScoreAdj": oom_score(resources, _RESOURCES, floor=oom_score_floor),
         "RestartPolicy": {"Name": "no"},
         "ShmSize": SHM_SIZE,
-        **({"Runtime": runtime} if runtime else {}),
-        **({"GroupAdd": user.pop("GroupAdd")} if "GroupAdd" in user else {}),
-        **({"LogConfig": dict(log_config)} if log_config else {}),
+        **_present(Runtime=runtime, GroupAdd=user.pop("GroupAdd", None), LogConfig=dict(log_config)),
         **_confinement(config, engine, files),
         **container_namespaces(
             context.namespace_options,
@@ -107,14 +108,26 @@ def container_body(
         **mounts_body(config.mounts, "config.mounts", runtime=runtime, engine=engine, image_mounts=image_mounts or {}),
         **oci_annotations(config.annotations, engine=engine),
     }
-    labels = container_labels(
+    writes = cgroup_writes(resources, _RESOURCES, engine=engine)
+    labels = _labels(config, name, sandbox_id, log_path(config, sandbox_config), writes)
+    return {**_process(config), **user, "Image": image, "Labels": labels, "HostConfig": host_config}
+
+
+def _labels(config: pb.ContainerConfig, name: str, sandbox_id: str, log: str, writes: CgroupWrites) -> dict[str, str]:
+    return container_labels(
         config.labels,
         config.annotations,
+        name=name,
         sandbox_id=sandbox_id,
-        log_path=log_path(config, sandbox_config),
+        log_path=log,
         user_image=config.image.user_specified_image,
-    ) | cgroup_label(cgroup_writes(resources, _RESOURCES, engine=engine))
-    return {**_process(config), **user, "Image": image, "Labels": labels, "HostConfig": host_config}
+        cgroup=cgroup_label(writes),
+    )
+
+
+def _present(**members: Any) -> dict[str, Any]:
+    """The members that have a value."""
+    return {key: value for key, value in members.items() if value}
 
 
 def _check(config: pb.ContainerConfig, sandbox_config: pb.PodSandboxConfig) -> None:

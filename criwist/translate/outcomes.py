@@ -14,9 +14,14 @@ never started                CREATED
 "removing" and "dead" do not show how a container ended, so they are read like "exited" or "created".  A start that the
 OCI runtime refuses leaves a container "created" with exit code 127 or 128 and an error text; without the third row a
 kubelet would wait for it for ever.
+
+An engine may miss that the kernel killed a process for want of memory: on cgroup v2 it reads a counter in the
+container's cgroup, which may be gone by then.  So for a container that SIGKILL ended the kernel's own word counts too.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from attrs import frozen
 
@@ -26,6 +31,8 @@ from criwist.interfaces.engine import JSONObject
 from criwist.translate.engine_json import flag, number, text
 from criwist.translate.times import nanoseconds
 
+#: 128 + SIGKILL.
+_KILLED = 137
 _UNDER_WAY = frozenset({"running", "paused", "restarting"})
 _AT_REST = frozenset({"created", "exited", "dead", "removing"})
 #: ContainerStatus.exit_code is an int32.
@@ -45,9 +52,16 @@ class Outcome:
     message: str = ""
 
 
-def outcome(inspected: JSONObject) -> Outcome:
+def never_killed(container_id: str) -> bool:
+    """Return False: the kernel has no word about any container."""
+    return False
+
+
+def outcome(inspected: JSONObject, oom_killed: Callable[[str], bool] = never_killed) -> Outcome:
     """Return the outcome, so far, of an inspected container.
 
+    :param oom_killed: returns whether the kernel killed a process of the container with this id for want of memory;
+        called if the exit code is that of SIGKILL.
     :raises EngineFailure: the engine's document has a time that is not one.
     """
     created_at = _time(inspected, "Created")
@@ -60,7 +74,8 @@ def outcome(inspected: JSONObject) -> Outcome:
     exit_code = max(-_GREATEST_CODE, min(number(inspected, "State", "ExitCode"), _GREATEST_CODE))
     message = text(inspected, "State", "Error")
     if finished_at or status == "exited":
-        reason = _reason(exit_code, oom_killed=flag(inspected, "State", "OOMKilled"))
+        killed = flag(inspected, "State", "OOMKilled") or (exit_code == _KILLED and oom_killed(text(inspected, "Id")))
+        reason = _reason(exit_code, oom_killed=killed)
         # The engine records a start when the runtime has returned; a short process may have ended by then.
         finished_at = max(finished_at, started_at)
         return Outcome(pb.CONTAINER_EXITED, created_at, started_at, finished_at, exit_code, reason, message)

@@ -42,6 +42,7 @@ def needed_files(config: pb.PodSandboxConfig) -> tuple[str, ...]:
 def sandbox_body(
     config: pb.PodSandboxConfig,
     *,
+    name: str,
     image: str,
     runtime: str,
     network_mode: str,
@@ -53,6 +54,7 @@ def sandbox_body(
 ) -> dict[str, Any]:
     """Return the create body of the pause container of *config*.
 
+    :param name: the sandbox's Docker name.
     :param image: reference of the pause image.
     :param runtime: OCI runtime, ``""``: the engine's default.
     :param network_mode: Docker network of a pod that is not on the node's.
@@ -91,7 +93,7 @@ def sandbox_body(
         **({"Hostname": config.hostname} if config.hostname else {}),
         **({"ExposedPorts": {port: {} for port in ports}} if ports else {}),
         "Image": image,
-        "Labels": sandbox_labels(config.labels, config.annotations),
+        "Labels": sandbox_labels(config.labels, config.annotations, name=name),
         "Healthcheck": {"Test": ["NONE"]},
         "HostConfig": host_config,
     }

@@ -49,24 +49,26 @@ def container_stats(usage: CgroupUsage | None, layer: LayerUsage | None, mountpo
 
     :param mountpoint: a directory of the writable layers' file system.
     """
-    if usage is None:
-        return pb.ContainerStats(writable_layer=_layer(layer, mountpoint))
-    return pb.ContainerStats(
-        cpu=_cpu(usage),
-        memory=_memory(usage),
-        swap=_swap(usage),
-        io=_io(usage),
-        writable_layer=_layer(layer, mountpoint),
-    )
+    stats = pb.ContainerStats()
+    if usage is not None:
+        _fill_cpu(stats.cpu, usage)
+        _fill_memory(stats.memory, usage)
+        _fill_swap(stats.swap, usage)
+        _fill_io(stats.io, usage)
+    _fill_layer(stats.writable_layer, layer, mountpoint)
+    return stats
 
 
 def pod_stats(usage: CgroupUsage | None, network: NetworkUsage | None) -> pb.LinuxPodSandboxStats:
     """Return a pod's stats without ``containers``."""
-    if usage is None:
-        return pb.LinuxPodSandboxStats(network=_network(network))
-    return pb.LinuxPodSandboxStats(
-        cpu=_cpu(usage), memory=_memory(usage), network=_network(network), process=_process(usage), io=_io(usage)
-    )
+    stats = pb.LinuxPodSandboxStats()
+    if usage is not None:
+        _fill_cpu(stats.cpu, usage)
+        _fill_memory(stats.memory, usage)
+        _fill_process(stats.process, usage)
+        _fill_io(stats.io, usage)
+    _fill_network(stats.network, network)
+    return stats
 
 
 def summed(usages: Sequence[CgroupUsage]) -> CgroupUsage | None:
@@ -116,97 +118,88 @@ def exclusive_parents(parents: Iterable[str]) -> frozenset[str]:
     return frozenset(seen - shared)
 
 
-def _value(number: int | None) -> pb.UInt64Value | None:
-    return None if number is None or number > _GREATEST else pb.UInt64Value(value=number)
+# The functions below fill a part of a message in place: to make parts and copy them takes four times as long.  A part
+# that nothing is assigned to stays unset.
 
 
-def _cpu(usage: CgroupUsage) -> pb.CpuUsage:
-    return pb.CpuUsage(
-        timestamp=usage.cpu_timestamp,
-        usage_core_nano_seconds=_value(usage.cpu),
-        usage_nano_cores=_value(usage.nano_cores),
-        psi=_pressure(usage.cpu_pressure),
-    )
+def _set(figure: pb.UInt64Value, number: int | None) -> None:
+    if number is not None and number <= _GREATEST:
+        figure.value = number
 
 
-def _memory(usage: CgroupUsage) -> pb.MemoryUsage | None:
+def _fill_cpu(cpu: pb.CpuUsage, usage: CgroupUsage) -> None:
+    cpu.timestamp = usage.cpu_timestamp
+    _set(cpu.usage_core_nano_seconds, usage.cpu)
+    _set(cpu.usage_nano_cores, usage.nano_cores)
+    _fill_pressure(cpu.psi, usage.cpu_pressure)
+
+
+def _fill_memory(memory: pb.MemoryUsage, usage: CgroupUsage) -> None:
     if usage.memory is None:
-        return None
-    available = None
+        return
+    memory.timestamp = usage.timestamp
+    _set(memory.working_set_bytes, usage.working_set)
     if usage.memory_limit is not None and usage.working_set is not None:
-        available = max(0, usage.memory_limit - usage.working_set)
-    return pb.MemoryUsage(
-        timestamp=usage.timestamp,
-        working_set_bytes=_value(usage.working_set),
-        available_bytes=_value(available),
-        usage_bytes=_value(usage.memory),
-        rss_bytes=_value(usage.rss),
-        page_faults=_value(usage.page_faults),
-        major_page_faults=_value(usage.major_page_faults),
-        psi=_pressure(usage.memory_pressure),
-    )
+        _set(memory.available_bytes, max(0, usage.memory_limit - usage.working_set))
+    _set(memory.usage_bytes, usage.memory)
+    _set(memory.rss_bytes, usage.rss)
+    _set(memory.page_faults, usage.page_faults)
+    _set(memory.major_page_faults, usage.major_page_faults)
+    _fill_pressure(memory.psi, usage.memory_pressure)
 
 
-def _swap(usage: CgroupUsage) -> pb.SwapUsage | None:
+def _fill_swap(swap: pb.SwapUsage, usage: CgroupUsage) -> None:
     if usage.swap is None:
-        return None
-    available = None if usage.swap_limit is None else max(0, usage.swap_limit - usage.swap)
-    return pb.SwapUsage(
-        timestamp=usage.timestamp, swap_usage_bytes=_value(usage.swap), swap_available_bytes=_value(available)
-    )
+        return
+    swap.timestamp = usage.timestamp
+    _set(swap.swap_usage_bytes, usage.swap)
+    if usage.swap_limit is not None:
+        _set(swap.swap_available_bytes, max(0, usage.swap_limit - usage.swap))
 
 
-def _process(usage: CgroupUsage) -> pb.ProcessUsage | None:
-    if usage.tasks is None:
-        return None
-    return pb.ProcessUsage(timestamp=usage.timestamp, process_count=_value(usage.tasks))
+def _fill_process(process: pb.ProcessUsage, usage: CgroupUsage) -> None:
+    if usage.tasks is not None:
+        process.timestamp = usage.timestamp
+        _set(process.process_count, usage.tasks)
 
 
-def _layer(layer: LayerUsage | None, mountpoint: str) -> pb.FilesystemUsage | None:
-    if layer is None:
-        return None
-    return pb.FilesystemUsage(
-        timestamp=layer.timestamp,
-        fs_id=pb.FilesystemIdentifier(mountpoint=mountpoint),
-        used_bytes=_value(layer.used_bytes),
-        inodes_used=_value(layer.inodes),
-    )
+def _fill_io(io: pb.IoUsage, usage: CgroupUsage) -> None:
+    if usage.io_pressure is not None:
+        io.timestamp = usage.timestamp
+        _fill_pressure(io.psi, usage.io_pressure)
 
 
-def _network(network: NetworkUsage | None) -> pb.NetworkUsage | None:
-    if network is None:
-        return None
-    return pb.NetworkUsage(
-        timestamp=network.timestamp,
-        default_interface=_interface(network.default),
-        interfaces=map(_interface, network.others),
-    )
+def _fill_pressure(psi: pb.PsiStats, pressure: Pressure | None) -> None:
+    if pressure is not None:
+        _fill_share(psi.Full, pressure.full)
+        _fill_share(psi.Some, pressure.some)
 
 
-def _io(usage: CgroupUsage) -> pb.IoUsage | None:
-    if usage.io_pressure is None:
-        return None
-    return pb.IoUsage(timestamp=usage.timestamp, psi=_pressure(usage.io_pressure))
+def _fill_share(data: pb.PsiData, share: PressureShare | None) -> None:
+    if share is not None:
+        data.Total = min(share.total, _GREATEST)
+        data.Avg10, data.Avg60, data.Avg300 = share.avg10, share.avg60, share.avg300
 
 
-def _pressure(pressure: Pressure | None) -> pb.PsiStats | None:
-    if pressure is None:
-        return None
-    return pb.PsiStats(Full=_share(pressure.full), Some=_share(pressure.some))
+def _fill_layer(filesystem: pb.FilesystemUsage, layer: LayerUsage | None, mountpoint: str) -> None:
+    if layer is not None:
+        filesystem.timestamp = layer.timestamp
+        filesystem.fs_id.mountpoint = mountpoint
+        _set(filesystem.used_bytes, layer.used_bytes)
+        _set(filesystem.inodes_used, layer.inodes)
 
 
-def _share(share: PressureShare | None) -> pb.PsiData | None:
-    if share is None:
-        return None
-    total = min(share.total, _GREATEST)
-    return pb.PsiData(Total=total, Avg10=share.avg10, Avg60=share.avg60, Avg300=share.avg300)
+def _fill_network(message: pb.NetworkUsage, network: NetworkUsage | None) -> None:
+    if network is not None:
+        message.timestamp = network.timestamp
+        _fill_interface(message.default_interface, network.default)
+        for usage in network.others:
+            _fill_interface(message.interfaces.add(), usage)
 
 
-def _interface(usage: InterfaceUsage) -> pb.NetworkInterfaceUsage:
-    return pb.NetworkInterfaceUsage(
-        name=usage.name,
-        rx_bytes=_value(usage.rx_bytes),
-        rx_errors=_value(usage.rx_errors),
-        tx_bytes=_value(usage.tx_bytes),
-        tx_errors=_value(usage.tx_errors),
-    )
+def _fill_interface(interface: pb.NetworkInterfaceUsage, usage: InterfaceUsage) -> None:
+    interface.name = usage.name
+    _set(interface.rx_bytes, usage.rx_bytes)
+    _set(interface.rx_errors, usage.rx_errors)
+    _set(interface.tx_bytes, usage.tx_bytes)
+    _set(interface.tx_errors, usage.tx_errors)

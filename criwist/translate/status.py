@@ -7,17 +7,17 @@ default.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from criwist.api.runtime.v1 import api_pb2 as pb
 from criwist.errors import NotFound
 from criwist.interfaces.engine import JSONObject
 from criwist.interfaces.records import SandboxRecord
-from criwist.labels import LOG_PATH, SANDBOX_ID, USER_IMAGE, cri_labels
+from criwist.labels import LOG_PATH, NAME, SANDBOX_ID, USER_IMAGE, cri_labels
 from criwist.names import ContainerName, parse_name
 from criwist.translate.engine_json import member, number, text, text_map, texts
 from criwist.translate.mount_status import mount_status
-from criwist.translate.outcomes import outcome
+from criwist.translate.outcomes import never_killed, outcome
 from criwist.translate.signals import cri_signal
 
 #: Prefixes of ContainerStatus.image_ref, which kubelets and people know from the older shims.
@@ -35,6 +35,7 @@ def container_status(
     user: pb.LinuxContainerUser | None = None,
     image_mounts: Mapping[str, pb.Mount] = _NO_IMAGES,
     own_directory: str = "",
+    oom_killed: Callable[[str], bool] = never_killed,
 ) -> pb.ContainerStatus:
     """Return the ContainerStatus of an inspected workload container.
 
@@ -43,11 +44,12 @@ def container_status(
     :param user: of the container's first process; None while it is not known.
     :param image_mounts: as for ``mount_status``.
     :param own_directory: as for ``mount_status``.
+    :param oom_killed: as for ``outcome``.
     :raises NotFound: the container's name is not one that a Kubernetes shim gives.
     :raises EngineFailure: the engine's document cannot be interpreted.
     """
     name = _name("container", inspected)
-    came_to = outcome(inspected)
+    came_to = outcome(inspected, oom_killed)
     docker_labels = text_map(inspected, "Config", "Labels")
     labels, annotations = cri_labels(docker_labels)
     return pb.ContainerStatus(
@@ -116,7 +118,7 @@ def configured_resources(inspected: JSONObject) -> pb.LinuxContainerResources:
 
 
 def sandbox_ready(inspected: JSONObject, *, record: SandboxRecord | None) -> bool:
-    """Return whether the pause container runs and its network is set up.
+    """Return whether the pause container runs and its network is set up, and has not been started again since.
 
     For a sandbox that an older shim made, the pause container alone counts.
     """
@@ -124,6 +126,8 @@ def sandbox_ready(inspected: JSONObject, *, record: SandboxRecord | None) -> boo
         return False
     if record is None:
         return True
+    if record.started_at and record.started_at != text(inspected, "State", "StartedAt"):
+        return False
     adopted = not record.network_plugin
     return not record.stopped and (adopted or record.network is not None)
 
@@ -237,7 +241,8 @@ def _image_spec(inspected: JSONObject, image: JSONObject | None) -> pb.ImageSpec
     that spelling: a tag of the image takes its place, as it did under that shim.
     """
     wanted = text(inspected, "Config", "Image")
-    author = text(inspected, "Config", "Labels", USER_IMAGE)
+    docker_labels = text_map(inspected, "Config", "Labels")
+    author = docker_labels.get(USER_IMAGE, "") if NAME in docker_labels else ""
     tags = [tag for tag in texts(image or {}, "RepoTags") if "<none>" not in tag]
     if wanted.startswith("sha256:") and not author and tags:
         wanted = tags[0]

@@ -29,6 +29,13 @@ from criwist.interfaces.kernel import (
     LayerUsage,
     NetworkUsage,
 )
+from criwist.interfaces.kernel_metrics import (
+    NO_OOM_KILLS,
+    CgroupMetrics,
+    FilesystemMetrics,
+    IContainerMetrics,
+    ProcessMetrics,
+)
 from criwist.interfaces.logs import FollowedLogs, IContainerLogs, LoggedContainer
 from criwist.interfaces.network import IPodNetwork, NetworkCondition, PodNetwork, PodNetworkRequest
 from criwist.network.host import HostNetwork
@@ -185,6 +192,26 @@ class NoUsage:
         pass
 
 
+@implementer(IContainerMetrics)
+class NoContainerMetrics:
+    """A kernel that has no figures of the containers."""
+
+    def offered(self) -> frozenset[str]:
+        return frozenset()
+
+    def container(self, pid: int, container_id: str, cpu_shares: int) -> CgroupMetrics | None:
+        return None
+
+    def processes(self, pid: int, container_id: str) -> ProcessMetrics | None:
+        return None
+
+    def parent(self, pid: int, container_id: str, cgroup_parent: str) -> CgroupMetrics | None:
+        return None
+
+    def filesystem(self, directory: str) -> FilesystemMetrics | None:
+        return None
+
+
 @implementer(ILayerUsage)
 class NoLayerUsage:
     """A node on which no writable layer can be found."""
@@ -225,6 +252,8 @@ class MemoryNode:
             processes=self.processes,
             container_processes=NoContainerProcesses(),
             usage=NoUsage(),
+            container_metrics=NoContainerMetrics(),
+            oom_kills=NO_OOM_KILLS,
             layer_usage=NoLayerUsage(),
             docker_configs=DockerConfigs({}, self.root),
             read_oom_score_floor=lambda: None,

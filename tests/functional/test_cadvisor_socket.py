@@ -6,7 +6,6 @@ import os
 import socket
 import stat
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -18,7 +17,7 @@ from criwist import __version__
 from criwist.api.runtime.v1 import api_pb2 as api
 from tests.harness.cadvisor import KUBERNETES, MESSAGES, Cadvisor, code
 from tests.harness.client import CRI
-from tests.harness.clock import eventually, scaled
+from tests.harness.clock import eventually
 from tests.harness.counting_proxy import CountingProxy
 from tests.harness.daemon import Daemon
 from tests.harness.engine import Engine
@@ -137,8 +136,7 @@ def test_no_request_to_docker(node: CRI, cadvisor: Cadvisor, proxy: CountingProx
     """Nothing that cAdvisor asks causes a request to Docker."""
     pod_id, container_id = node.run_in_pod()
     eventually(lambda: node.status(container_id).state == api.CONTAINER_RUNNING, within=5)
-    time.sleep(scaled(0.5))  # events of the start
-    proxy.reset()
+    proxy.settle()
     for _ in range(50):
         cadvisor.version()
         for identifier in (pod_id, container_id):

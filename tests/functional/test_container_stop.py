@@ -9,7 +9,7 @@ import pytest
 from criwist.api.runtime.v1 import api_pb2 as api
 from tests.harness import images
 from tests.harness.client import CRI
-from tests.harness.clock import scaled
+from tests.harness.clock import eventually, scaled
 
 ABSENT = "f" * 64
 #: Ignores SIGTERM.
@@ -89,10 +89,10 @@ def test_stop_of_a_created_container(cri: CRI) -> None:
 @pytest.mark.second_opinion
 def test_second_stop_with_a_shorter_grace(cri: CRI) -> None:
     """A stop without grace kills a container while another stop still waits for its exit."""
-    _, container_id = cri.run_in_pod(*STUBBORN)
+    container_id = cri.run_trapping("trap 'touch /tmp/asked' TERM")
     request = api.StopContainerRequest(container_id=container_id, timeout=60)
     waiting = cri.runtime.StopContainer.future(request, timeout=90)
-    time.sleep(0.5)
+    eventually(lambda: cri.shell(container_id, "ls /tmp/asked || true"))
     began = time.monotonic()
     cri.stop(container_id, timeout=0)
     assert time.monotonic() - began < scaled(10)

@@ -17,7 +17,7 @@ import pytest
 from criwist.api.runtime.v1 import api_pb2 as api
 from tests.harness import images
 from tests.harness.client import CRI, refused
-from tests.harness.clock import eventually, scaled
+from tests.harness.clock import eventually
 from tests.harness.counting_proxy import CountingProxy
 from tests.harness.daemon import Daemon
 from tests.harness.engine import Engine, EngineError
@@ -146,8 +146,7 @@ def test_reads_make_no_engine_call(
         cri = client_of(daemon)
         pod_id, container_id = cri.run_in_pod()
         cri.image(images.BUSYBOX)
-        time.sleep(scaled(1.5))
-        proxy.reset()
+        proxy.settle()
         for _ in range(20):
             cri.runtime.Version(api.VersionRequest())
             cri.runtime.Status(api.StatusRequest())

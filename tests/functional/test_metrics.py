@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import json
+import os
 import re
 import shutil
 import signal
-import socket
 import ssl
 import subprocess
 import threading
 import time
-import urllib.request
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 
 from criwist.api.runtime.v1 import api_pb2 as api
 from tests.harness.certificates import Authority
@@ -29,7 +28,7 @@ from tests.harness.crilogs import flood, log_path, shell
 from tests.harness.daemon import Daemon
 from tests.harness.engine import Engine
 from tests.harness.metrics import Metrics
-from tests.harness.programs import Program
+from tests.harness.prometheus import Prometheus
 from tests.harness.slow_registry import SlowRegistry
 from tests.harness.spdy_client import Client
 
@@ -103,9 +102,9 @@ def test_failures(node: CRI, metrics: Metrics, network: PodNetwork) -> None:
     network.configure()
     refused(lambda: node.create(pod_id, node.container(image="nowhere/none:1"), pod), grpc.StatusCode.NOT_FOUND)
     assert metrics.value("docker_calls_total", call="POST /containers/create", code="NotFound") >= 1
-    container_id = node.run(pod_id, node.container("sleep", "1000"), pod)
+    container_id = node.run_trapping("trap 'touch /tmp/asked' TERM")
     call = node.runtime.StopContainer.future(api.StopContainerRequest(container_id=container_id, timeout=30))
-    time.sleep(scaled(0.3))
+    eventually(lambda: node.shell(container_id, "ls /tmp/asked || true"))
     call.cancel()
     eventually(lambda: metrics.value("cri_calls_total", method="StopContainer", code="CANCELLED") == 1)
 
@@ -144,12 +143,12 @@ def test_pull(node: CRI, metrics: Metrics, slow_registry: SlowRegistry, engine: 
     pulling = threading.Thread(target=node.pull, args=(name,))
     pulling.start()
     eventually(lambda: metrics.value("image_pull_downloaded_bytes", image=name) > slow_registry.large // 4, within=20)
-    assert metrics.value("image_pulls") == 1
+    assert metrics.value("image_pulls_in_progress") == 1
     announced = metrics.value("image_pull_announced_bytes", image=name)
     assert slow_registry.large * 0.9 < announced < slow_registry.large * 1.2
     slow_registry.go_on()
     pulling.join()
-    assert metrics.value("image_pulls") == 0
+    assert metrics.value("image_pulls_in_progress") == 0
     assert name not in {sample.labels.get("image") for sample in metrics.samples()}
     assert metrics.value("image_pulls_total", code="OK") == 1
     assert metrics.value("image_pull_bytes_total") == pytest.approx(announced, rel=0.1)
@@ -232,6 +231,37 @@ def test_oom_kills(node: CRI, metrics: Metrics) -> None:
     assert "hungry" not in {sample.labels.get("container") for sample in metrics.samples()}
 
 
+def test_oom_kill_in_the_kernels_log(node: CRI, metrics: Metrics, daemon: Daemon) -> None:
+    """The kernel's log has the kill of a container's first process, its reason and its count; another kill has none."""
+    pod = node.pod()
+    pod_id = node.run_pod(pod)
+    hungry = node.container("sh", "-c", "exec tail /dev/zero", name="hungry")
+    hungry.linux.resources.memory_limit_in_bytes = 16 << 20
+    killed = node.run(pod_id, hungry, pod)
+    node.wait_for_exit(killed, within=30)
+    stopped = node.run(pod_id, node.container("sleep", "1000", name="stopped"), pod)
+    node.stop(stopped, timeout=0)
+    assert (node.status(killed).exit_code, node.status(killed).reason) == (137, "OOMKilled")
+    assert (node.status(stopped).exit_code, node.status(stopped).reason) == (137, "Error")
+    with suppress(PermissionError, FileNotFoundError):
+        log = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
+        assert killed in kernel_log(log), "the kernel names the container"
+    assert metrics.value("container_oom_kills_total", container="hungry") == 1
+    daemon.stop()
+    daemon.start()
+    assert node.status(killed).reason == "OOMKilled"
+
+
+def kernel_log(descriptor: int) -> str:
+    """Return the kernel's log of kills, and close it."""
+    found = []
+    with os.fdopen(descriptor, "rb", buffering=0) as log, suppress(BlockingIOError):
+        while True:
+            with suppress(BrokenPipeError):  # overwritten before it was read
+                found.append(os.read(log.fileno(), 16384))
+    return b"".join(record for record in found if b"oom-kill:" in record).decode()
+
+
 def test_engine_away(criwist_daemon: MakeDaemon, engine: Engine, tmp_path: Path) -> None:
     """While the engine is away criwist is healthy and not ready, and says why; then it is ready."""
     path = tmp_path / "docker.sock"
@@ -292,10 +322,50 @@ def test_formats(metrics: Metrics) -> None:
     status, kind, text = metrics.get("/metrics", accept="application/openmetrics-text; version=1.0.0")
     assert (status, kind.partition(";")[0]) == (200, "application/openmetrics-text")
     assert text.endswith("# EOF\n")
+    families = re.findall(r"^# TYPE (\w+) ", text, re.MULTILINE)
+    assert len(families) == len(set(families)) > 20  # a counter's family has no _total there
     assert metrics.get("/metrics", method="HEAD")[::2] == (200, "")
     assert metrics.get("/metrics", method="POST")[0] == 405
     assert metrics.get("/metrics/more")[0] == 404
-    assert metrics.get("/")[0] == 404
+    assert metrics.get("/metric")[0] == 404
+
+
+def traced(node: CRI, header: str) -> None:
+    """Ask for the version as the client of a trace: with this traceparent."""
+    response = node.runtime.Version(api.VersionRequest(), metadata=[("traceparent", header)])
+    assert response.runtime_name == "docker"
+
+
+def test_exemplars(node: CRI, metrics: Metrics) -> None:
+    """A call's recorded trace is an exemplar of its duration, in OpenMetrics only; other headers change nothing."""
+    trace, span = uuid.uuid4().hex, uuid.uuid4().hex[:16]
+
+    def exemplars() -> set[tuple[str, str]]:
+        """Return methods and traces."""
+        _, _, text = metrics.get("/metrics", accept="application/openmetrics-text; version=1.0.0")
+        families = openmetrics_families(text)  # type: ignore[no-untyped-call]
+        samples = [sample for family in families for sample in family.samples if sample.exemplar]
+        assert {sample.name for sample in samples} <= {"criwist_cri_call_seconds_bucket"}
+        return {(sample.labels["method"], sample.exemplar.labels["trace_id"]) for sample in samples if sample.exemplar}
+
+    good = f"00-{trace}-{span}-01"
+    malformed = ("", "x", "-" * 55, good.upper(), good[:-1], good + "-", f"ff{good[2:]}", "0" * 4000)
+    for header in (*malformed, f"{good[:-1]}0"):  # the last one is well-formed, and not sampled
+        traced(node, header)
+    traced(node, f"00-{'0' * 32}-{span}-01")
+    traced(node, f"00-{trace}-{'0' * 16}-01")
+    node.runtime.Version(api.VersionRequest(), metadata=[("traceparent-bin", b"\x00\xff"), ("tracestate", good)])
+    assert exemplars() == set()
+    traced(node, good)
+    request = api.RunPodSandboxRequest(config=node.pod())
+    pod_id = node.runtime.RunPodSandbox(request, metadata=[("traceparent", good)]).pod_sandbox_id
+    with pytest.raises(grpc.RpcError):
+        node.runtime.ContainerStatus(
+            api.ContainerStatusRequest(container_id="0" * 64), metadata=[("traceparent", good), ("tracestate", "a=b")]
+        )
+    assert exemplars() == {(method, trace) for method in ("Version", "RunPodSandbox", "ContainerStatus")}
+    assert trace not in metrics.get("/metrics")[2]
+    assert node.pod_ids() == [pod_id]
 
 
 def test_many_clients(metrics: Metrics, node: CRI) -> None:
@@ -358,45 +428,21 @@ def test_rules() -> None:
 
 def test_prometheus(node: CRI, metrics: Metrics, tmp_path: Path) -> None:
     """A real Prometheus scrapes every metric, and evaluates every alert rule; none fires on a healthy node."""
-    prometheus = shutil.which("prometheus")
-    assert prometheus is not None
     node.run_in_pod()
-    configuration = {
-        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
-        "rule_files": [str(ROOT / "etc/prometheus/criwist.rules.yml")],
-        "scrape_configs": [
-            {"job_name": "criwist", "static_configs": [{"targets": [metrics.address.removeprefix("http://")]}]}
-        ],
-    }
-    (tmp_path / "prometheus.yml").write_text(json.dumps(configuration))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-
-    def ask(path: str) -> Any:
-        with urllib.request.urlopen(f"http://{address}/api/v1/{path}", timeout=scaled(10)) as response:
-            return json.load(response)["data"]
-
-    def is_ready() -> bool:
-        try:
-            ask("status/buildinfo")
-        except OSError:
-            return False
-        return True
-
-    command = [prometheus, f"--config.file={tmp_path}/prometheus.yml", f"--storage.tsdb.path={tmp_path}/data"]
-    program = Program("prometheus", [*command, f"--web.listen-address={address}"], tmp_path / "prometheus.log")
+    rules = ROOT / "etc/prometheus/criwist.rules.yml"
+    prometheus = Prometheus(tmp_path / "prometheus", metrics.address.removeprefix("http://"), rules)
     try:
-        program.start(is_ready)
-        eventually(lambda: [one["value"][1] for one in ask("query?query=up")["result"]] == ["1"], within=20)
-        eventually(lambda: len(ask("query?query=criwist_docker_connected[10s]")["result"][0]["values"]) > 3, within=20)
-        names = {re.sub("_(bucket|sum|count)$", "", name) for name in ask("label/__name__/values")}
+        prometheus.start()
+        eventually(lambda: [one["value"][1] for one in prometheus.query("up")] == ["1"], within=20)
+        eventually(lambda: len(prometheus.query("criwist_docker_connected[10s]")[0]["values"]) > 3, within=20)
+        names = {re.sub("_(bucket|sum|count)$", "", name) for name in prometheus.ask("label/__name__/values")}
         # These have no series until something happens that has not.
         optional = {"criwist_image_pull_downloaded_bytes", "criwist_image_pull_announced_bytes"}
         optional |= {"criwist_image_pulls_total", "criwist_container_oom_kills_total"}
         assert names >= DOCUMENTED - optional
-        (group,) = ask("rules")["groups"]
-        eventually(lambda: {one["health"] for one in ask("rules")["groups"][0]["rules"]} == {"ok"}, within=20)
+        evaluated = {"ok"}
+        eventually(lambda: {one["health"] for one in prometheus.ask("rules")["groups"][0]["rules"]} == evaluated)
+        (group,) = prometheus.ask("rules")["groups"]
         assert {one["state"] for one in group["rules"]} == {"inactive"}
     finally:
-        program.stop()
+        prometheus.stop()

@@ -15,7 +15,7 @@ from bench.measure import cpu_seconds
 from criwist import __version__
 from criwist.api.runtime.v1 import api_pb2 as api
 from tests.harness.client import CRI
-from tests.harness.clock import scaled
+from tests.harness.clock import eventually, scaled
 from tests.harness.daemon import REPOSITORY, Daemon
 from tests.harness.engine import Engine
 
@@ -79,7 +79,7 @@ def test_ends_with_calls_open(
     exec_call = cri.runtime.ExecSync.future(
         api.ExecSyncRequest(container_id=container_id, cmd=["sleep", "100"]), timeout=scaled(60)
     )
-    time.sleep(scaled(0.5))
+    eventually(lambda: "sleep 100" in cri.shell(container_id, "ps"))
     began = time.monotonic()
     assert daemon.stop() in _ENDED_ON_REQUEST
     assert time.monotonic() - began < scaled(10)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import concurrent.futures
 import hashlib
 import os
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -138,14 +139,14 @@ def test_an_interactive_shell(kube: Kube, pod: Callable[..., str]) -> None:
 
 
 @pytest.mark.second_opinion
-def test_control_characters_reach_the_terminal(kube: Kube, pod: Callable[..., str]) -> None:
+def test_control_characters_reach_the_terminal(kube: Kube, pod: Callable[..., str], cri: CRI) -> None:
     """Ctrl-c interrupts the program, ctrl-p reaches the shell at once, ctrl-d ends the shell."""
-    pod()
+    container = pod()
     terminal = Terminal(
         kube, "exec", "-it", "p", "--", "sh", "-c", "trap 'echo inter''rupted' INT; echo re''ady; cat; cat -v"
     )
     terminal.expect("ready")
-    time.sleep(0.5)  # the shell is now waiting for its first cat
+    eventually(lambda: [line for line in cri.shell(container, "ps").splitlines() if line.endswith(" cat")])
     terminal.type("\x03")
     terminal.expect("interrupted")
     terminal.type("a\x10b\n")
@@ -185,7 +186,13 @@ def test_a_lost_client_ends_the_input(kube: Kube, pod: Callable[..., str], cri: 
 
 # -- attach
 
-_TICKS = "n=0; while :; do n=$((n+1)); echo tick $n; sleep 0.1; done"
+_TICKS = "n=0; while :; do n=$((n+1)); echo tick $n; sleep 0.1; done;"
+
+
+def await_attachment(process: subprocess.Popen[bytes]) -> None:
+    """Wait until a kubectl has output of the container, so that it is attached."""
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith(b"tick")
 
 
 @pytest.mark.second_opinion
@@ -206,9 +213,9 @@ def test_attach_has_the_output_from_now_on(kube: Kube, pod: Callable[..., str], 
 @pytest.mark.second_opinion
 def test_attach_ends_when_the_container_does(kube: Kube, pod: Callable[..., str], cri: CRI) -> None:
     """The last output arrives, and kubectl exits with 0: only the status has the container's exit code."""
-    pod("sh", "-c", "until [ -e /tmp/go ]; do sleep 0.05; done; echo last words; exit 4", stdin=True)
+    pod("sh", "-c", "until [ -e /tmp/go ]; do echo tick; sleep 0.1; done; echo last words; exit 4", stdin=True)
     process = kube.start("attach", "p")
-    time.sleep(scaled(1.5))
+    await_attachment(process)
     kube.run("exec", "p", "--", "touch", "/tmp/go")
     output, _ = process.communicate(timeout=scaled(30))
     assert b"last words\n" in output
@@ -218,12 +225,12 @@ def test_attach_ends_when_the_container_does(kube: Kube, pod: Callable[..., str]
 @pytest.mark.second_opinion
 def test_input_of_an_attached_container_stays_open(kube: Kube, pod: Callable[..., str], cri: CRI) -> None:
     """Without stdin_once a lost client leaves the container's input open for the next client."""
-    container = pod("sh", "-c", "while read line; do echo got $line; done; sleep 1000", stdin=True)
+    container = pod("sh", "-c", f"{{ {_TICKS} }} & while read line; do echo got $line; done; wait", stdin=True)
     for word in ("one", "two"):
         process = kube.start("attach", "-i", "p")
         assert process.stdin is not None
         assert process.stdout is not None
-        time.sleep(scaled(1))
+        await_attachment(process)
         process.stdin.write(f"{word}\n".encode())
         process.stdin.flush()
         lines = iter(process.stdout.readline, b"")
@@ -236,9 +243,9 @@ def test_input_of_an_attached_container_stays_open(kube: Kube, pod: Callable[...
 @pytest.mark.second_opinion
 def test_stdin_once_ends_the_input_with_the_first_client(kube: Kube, pod: Callable[..., str], cri: CRI) -> None:
     """With stdin_once the container's input ends with the input of the first attached client."""
-    container = pod("sh", "-c", "cat; exit 5", stdin=True, stdin_once=True)
+    container = pod("sh", "-c", f"{{ {_TICKS} }} & cat; kill $!; exit 5", stdin=True, stdin_once=True)
     process = kube.start("attach", "-i", "p")
-    time.sleep(scaled(1))
+    await_attachment(process)
     output, _ = process.communicate(b"words\n", timeout=scaled(30))
     assert b"words\n" in output
     assert cri.wait_for_exit(container).exit_code == 5
@@ -250,7 +257,6 @@ def test_attach_to_a_terminal(kube: Kube, pod: Callable[..., str], cri: CRI) -> 
     container = pod("sh", stdin=True, tty=True)
     for size in ((33, 111), (40, 99)):
         terminal = Terminal(kube, "attach", "-it", "p", size=size)
-        time.sleep(scaled(1))
 
         def shows(terminal: Terminal = terminal, expected: str = "{} {}".format(*size)) -> bool:
             terminal.type("stty size; echo sh''own\n")
@@ -265,9 +271,11 @@ def test_attach_to_a_terminal(kube: Kube, pod: Callable[..., str], cri: CRI) -> 
 @pytest.mark.second_opinion
 def test_two_at_one_terminal(kube: Kube, pod: Callable[..., str], cri: CRI) -> None:
     """Several clients of one terminal see the same output, and its exit ends all their sessions."""
-    container = pod("sh", stdin=True, tty=True)
+    container = pod("sh", "-c", "until [ -e /tmp/go ]; do echo tick; sleep 0.1; done; exec sh", stdin=True, tty=True)
     first, second = (Terminal(kube, "attach", "-it", "p") for _ in range(2))
-    time.sleep(scaled(1.5))
+    for terminal in (first, second):
+        terminal.expect("tick")
+    cri.shell(container, "touch /tmp/go")
     first.type("echo to every''one\n")
     for terminal in (first, second):
         terminal.expect("to everyone")

@@ -10,7 +10,10 @@ import contextlib
 import re
 import socket
 import threading
+import time
 from pathlib import Path
+
+from tests.harness.clock import eventually, scaled
 
 _REQUEST = re.compile(rb"(GET|POST|PUT|DELETE|HEAD) (/[^ ]*) HTTP/1\.1\r\n")
 _SIZE = 256 * 1024
@@ -43,6 +46,16 @@ class CountingProxy:
         """Forget them."""
         with self._lock:
             self._requests.clear()
+
+    def settle(self) -> None:
+        """Wait until no request has passed for half a second, and forget those before."""
+
+        def quiet() -> bool:
+            self.reset()
+            time.sleep(scaled(0.5))
+            return not self.requests()
+
+        eventually(quiet, within=30, what="no request to pass")
 
     def close(self) -> None:
         """Accept no more."""

@@ -11,7 +11,9 @@ import functools
 import json
 import platform
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from criwist.pause.archive import Entry, Image
@@ -69,9 +71,9 @@ def image(reference: str) -> Image:
     return Image(busybox_files(), architecture(), _CONFIGURATIONS[reference])
 
 
-def variant(marker: str) -> Image:
+def variant(marker: str, *, labels: Mapping[str, str] = MappingProxyType({})) -> Image:
     """An image that no other test has: its id depends on *marker*."""
-    return Image(busybox_files(), architecture(), {"Cmd": ["sh"], "Labels": {"marker": marker}})
+    return Image(busybox_files(), architecture(), {"Cmd": ["sh"], "Labels": {"marker": marker, **labels}})
 
 
 @functools.cache

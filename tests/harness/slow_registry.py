@@ -38,6 +38,8 @@ class SlowRegistry:
         self.large = large
         #: Every request for a manifest or blob is answered with this, if not 200.
         self.status = 200
+        #: The message of every error.
+        self.message = "as the test wants it"
         #: No request is answered at all.
         self.silent = False
         #: The large layer comes up to this byte and no further, until :meth:`go_on`.
@@ -104,6 +106,10 @@ class SlowRegistry:
         expected = base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
         return header == f"Basic {expected}"
 
+    def error(self, code: str) -> bytes:
+        """The body of an error."""
+        return _json({"errors": [{"code": code, "message": self.message}]})
+
     def manifest(self, repository: str) -> bytes:
         """The manifest of the repository's one image."""
         layers = [self._layer(repository, SMALL, large=False), self._layer(repository, self.large, large=True)]
@@ -169,11 +175,11 @@ class _Answer(BaseHTTPRequestHandler):
             return
         registry.requests.append(f"{self.command} {self.path}")
         if not registry.admits(self.headers.get("Authorization", "")):
-            self._answer(401, _error("UNAUTHORIZED"), {"WWW-Authenticate": 'Basic realm="test"'})
+            self._answer(401, registry.error("UNAUTHORIZED"), {"WWW-Authenticate": 'Basic realm="test"'})
         elif self.path == "/v2/":
             self._answer(200, b"{}")
         elif registry.status != 200:
-            self._answer(registry.status, _error("UNAVAILABLE"))
+            self._answer(registry.status, registry.error("UNAVAILABLE"))
         else:
             self._content(self.path.removeprefix("/v2/"))
 
@@ -184,13 +190,13 @@ class _Answer(BaseHTTPRequestHandler):
         if repository:
             manifest = self.server.registry.manifest(repository)
             if rest.startswith("sha256:") and rest != _digest(manifest):
-                self._answer(404, _error("MANIFEST_UNKNOWN"))
+                self._answer(404, self.server.registry.error("MANIFEST_UNKNOWN"))
             else:
                 self._answer(200, manifest, {"Content-Type": _MANIFEST, "Docker-Content-Digest": _digest(manifest)})
             return
         blob = self.server.registry.blob(path.rpartition("/blobs/")[2])
         if blob is None:
-            self._answer(404, _error("BLOB_UNKNOWN"))
+            self._answer(404, self.server.registry.error("BLOB_UNKNOWN"))
         elif blob[1]:
             self._slowly(blob[0])
         else:
@@ -246,10 +252,6 @@ class _Answer(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Say nothing on stderr."""
-
-
-def _error(code: str) -> bytes:
-    return _json({"errors": [{"code": code, "message": "as the test wants it"}]})
 
 
 def _json(value: object) -> bytes:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from criwist.interfaces.kernel import InterfaceUsage
-from criwist.kernel.net_dev import default_first, default_interface, parse_interfaces
+from criwist.kernel.net_dev import default_first, ipv4_default, ipv6_default, parse_interfaces
 
 _HEAD = (
     "Inter-|   Receive                                                |  Transmit\n"
@@ -19,7 +19,7 @@ DEV = _HEAD + (
     "          0\n"
     "  net1:       5       0    0    0    0     0          0         0        6       0    0    0    0     0       0"
     "          0\n"
-    "  eth0: 953167591   20825    3    0    0     0          0         0  1051470   11833    4    0    0     0       0"
+    "  eth0: 953167591   20825    3    7    0     0          0         0  1051470   11833    4    8    0     0       0"
     "          0\n"
 )
 ROUTE = (
@@ -38,18 +38,18 @@ IPV6_ROUTE = (
 
 
 def test_interfaces() -> None:
-    """Each interface but the loopback has its bytes and errors."""
+    """Each interface but the loopback has its bytes, errors, packets and dropped packets."""
     assert parse_interfaces(DEV) == (
         InterfaceUsage("net1", 5, 0, 6, 0),
-        InterfaceUsage("eth0", 953_167_591, 3, 1_051_470, 4),
+        InterfaceUsage("eth0", 953_167_591, 3, 1_051_470, 4, 20_825, 7, 11_833, 8),
     )
 
 
 def test_default_interface() -> None:
-    """The default interface is that of the route with the lowest metric that leads out, IPv4 first."""
-    assert default_interface(ROUTE, IPV6_ROUTE) == "net1"
-    assert default_interface("", IPV6_ROUTE) == "eth6"
-    assert default_interface("", "") == ""
+    """The default interface is that of the route with the lowest metric that leads out."""
+    assert ipv4_default(ROUTE) == "net1"
+    assert ipv6_default(IPV6_ROUTE) == "eth6"
+    assert ipv4_default("") == ipv6_default("") == ""
 
 
 def test_default_comes_first() -> None:
@@ -72,4 +72,5 @@ def test_name_that_is_not_text() -> None:
 def test_any_text(text: str) -> None:
     """Parsers return what they can of any text, and raise nothing."""
     parse_interfaces(_HEAD + text)
-    default_interface(text, text)
+    ipv4_default(text)
+    ipv6_default(text)

@@ -14,6 +14,7 @@ from criwist.kernel.procfs import (
     parse_stat,
     read_children,
     read_stat,
+    read_text,
     read_variable,
 )
 
@@ -73,6 +74,14 @@ class TreeTests(SynchronousTestCase):
     def test_children_of_all_threads(self) -> None:
         """Children belong to the thread that forked them; those of all threads are the process's."""
         self.assertEqual(read_children(7, self.proc), {8, 9, 10})
+
+    def test_text(self) -> None:
+        """A file is read to its end, however long, with all its bytes."""
+        path = os.path.join(self.proc, "long")
+        with open(path, "wb") as file:
+            file.write(b"a\r\n" * 100_000 + b"\xff")
+        self.assertEqual(read_text(path), "a\r\n" * 100_000 + "\udcff")
+        self.assertIsNone(read_text(path + "er"))
 
     def test_variable(self) -> None:
         """A variable's value may hold equal signs, newlines and bytes that are no UTF-8."""

@@ -12,7 +12,7 @@ from zope.interface.verify import verifyObject
 
 from criwist.interfaces.kernel import CgroupUsage, IUsage
 from criwist.kernel.usage import Usage
-from tests.kernel.test_net_dev import DEV, ROUTE
+from tests.kernel.test_net_dev import DEV, IPV6_ROUTE, ROUTE
 
 ID = "0123456789abcdef" * 4
 PID = 11
@@ -145,6 +145,15 @@ def test_network_of_a_later_process(host: Host) -> None:
     host.container()
     host.run(start=6)
     assert host.usage.network(PID, ID) is None
+
+
+def test_network_of_ipv6(host: Host) -> None:
+    """Without a default route of IPv4 the interface of IPv6's comes first."""
+    host.write(f"proc/{PID}/net/route", ROUTE.splitlines()[0])
+    host.write(f"proc/{PID}/net/ipv6_route", IPV6_ROUTE.replace("eth6", "eth0"))
+    network = host.usage.network(PID, ID)
+    assert network is not None
+    assert [network.default.name, *(each.name for each in network.others)] == ["eth0", "net1"]
 
 
 def test_no_interfaces(host: Host) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from prometheus_client.exposition import generate_latest as prometheus_text
+from prometheus_client.openmetrics.exposition import generate_latest as openmetrics
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
@@ -37,6 +39,17 @@ class RecorderTests(SynchronousTestCase):
         names = {sample.name for family in recorder.registry.collect() for sample in family.samples}
         self.assertIn("criwist_log_losses_total", names)
         self.assertEqual({name for name in names if name.endswith("_created")}, set())
+
+    def test_exemplar(self) -> None:
+        """The trace of a call is the exemplar of its bucket in OpenMetrics, and is not in Prometheus' text."""
+        recorder, trace = Recorder(), "0af7651916cd43dd8448eb211c80319c"
+        recorder.cri_call("Version", "OK", 0.002, trace)
+        recorder.cri_call("Version", "OK", 0.02)
+        text = openmetrics(recorder.registry).decode()  # type: ignore[no-untyped-call]
+        (line,) = (line for line in text.splitlines() if "trace_id" in line)
+        self.assertTrue(line.startswith('criwist_cri_call_seconds_bucket{le="0.0025",method="Version"} 1.0 # '), line)
+        self.assertIn(f'# {{trace_id="{trace}"}} 0.002 ', line)
+        self.assertNotIn(trace, prometheus_text(recorder.registry).decode())
 
     def test_without_the_option(self) -> None:
         """The service does not import prometheus_client, which takes memory and time, before it is needed."""

@@ -55,6 +55,11 @@ def test_state_directory(node: Guest) -> None:
     assert node.run("find /var/lib/criwist -perm /022 -not -type l") == ""
 
 
+def test_runtime_directory(node: Guest) -> None:
+    """The directory for the cAdvisor socket exists while criwist runs, and only root can write to it."""
+    assert node.run("stat --format '%U %a' /run/criwist").split() == ["root", "755"]
+
+
 def test_mounts_are_the_nodes(node: Guest) -> None:
     """criwist has the node's mount namespace, so the engine sees its mounts."""
     pid = prop(node, "MainPID")

@@ -13,20 +13,27 @@ from attrs import define, field
 from criwist.interfaces.metrics import NoMetrics
 from criwist.rpc.counted import counted
 
+#: Names and values that a client sends beside its request; names that end with -bin have bytes.
+Metadata = tuple[tuple[str, str | bytes], ...]
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+TRACEPARENT = f"00-{TRACE}-b7ad6b7169203331-01"
+
 
 class CountingMetrics(NoMetrics):
     """Records the RPCs; each reading of the time is a second later."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, str, float]] = []
+        self.traces: list[str | None] = []
         self.time = 0.0
 
     def now(self) -> float:
         self.time += 1
         return self.time
 
-    def cri_call(self, method: str, code: str, seconds: float) -> None:
+    def cri_call(self, method: str, code: str, seconds: float, trace: str | None = None) -> None:
         self.calls.append((method, code, seconds))
+        self.traces.append(trace)
 
 
 @define
@@ -54,13 +61,13 @@ class Details:
     """What grpcio knows of an RPC before its request."""
 
     method: str
-    invocation_metadata: tuple[()] = ()
+    invocation_metadata: Metadata | None = ()
 
 
-def handler(metrics: CountingMetrics, method: grpc.RpcMethodHandler) -> Any:
-    """Return the counted handler of one RPC of *method*, which is called Get."""
+def handler(metrics: CountingMetrics, method: grpc.RpcMethodHandler, metadata: Metadata | None = ()) -> Any:
+    """Return the counted handler of one RPC of *method*, which is called Get, with the client's *metadata*."""
     service = grpc.method_handlers_generic_handler("a.Service", {"Get": method})
-    return counted(service, metrics).service(Details("/a.Service/Get"))
+    return counted(service, metrics).service(Details("/a.Service/Get", metadata))
 
 
 def test_response() -> None:
@@ -144,3 +151,28 @@ def test_unknown_method() -> None:
     service = grpc.method_handlers_generic_handler("a.Service", {})
     assert counted(service, metrics).service(Details("/a.Service/Other")) is None
     assert metrics.calls == []
+
+
+@pytest.mark.parametrize(
+    ("metadata", "trace"),
+    [
+        ((("user-agent", "kubelet"), ("traceparent", TRACEPARENT), ("tracestate", "a=b")), TRACE),
+        ((), None),
+        (None, None),
+        ((("traceparent", TRACEPARENT[:-1] + "0"),), None),
+        ((("traceparent", "00-what"),), None),
+        ((("traceparent", TRACEPARENT.encode()),), None),
+        ((("traceparent-bin", b"\xff"), ("tracestate", TRACEPARENT)), None),
+    ],
+)
+def test_trace(metadata: Metadata | None, trace: str | None) -> None:
+    """The id of the client's recorded trace goes with each count, whatever ends the RPC; other headers are no trace."""
+    metrics = CountingMetrics()
+    handler(metrics, grpc.unary_unary_rpc_method_handler(lambda request, context: b""), metadata).unary_unary(
+        b"", Context()
+    )
+    later, context = handler(metrics, _later(lambda context, send: None), metadata), Context()
+    later.unary_stream(b"", context, [].append)
+    context.callbacks[0]()
+    assert [code for _, code, _ in metrics.calls] == ["OK", "CANCELLED"]
+    assert metrics.traces == [trace, trace]

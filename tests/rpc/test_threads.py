@@ -66,7 +66,7 @@ class ThreadTests(SynchronousTestCase):
         self.addCleanup(node.close)
         names = (
             *("docker", "logs", "records", "resolv_confs", "layer_mounts"),
-            *("processes", "container_processes", "layer_usage"),
+            *("processes", "container_processes", "layer_usage", "oom_kills"),
         )
         checked: dict[str, Any] = {name: ReactorOnly(getattr(node.adapters, name)) for name in names}
         networks: dict[str, Any] = {name: ReactorOnly(network) for name, network in node.adapters.networks.items()}
@@ -101,11 +101,14 @@ class ThreadTests(SynchronousTestCase):
             "ListContainerStats": pb.ListContainerStatsRequest(),
             "PodSandboxStats": pb.PodSandboxStatsRequest(pod_sandbox_id=self.sandbox_id),
             "ListPodSandboxStats": pb.ListPodSandboxStatsRequest(),
+            "ListMetricDescriptors": pb.ListMetricDescriptorsRequest(),
+            "ListPodSandboxMetrics": pb.ListPodSandboxMetricsRequest(),
             "ListImages": pb.ListImagesRequest(),
             "StreamPodSandboxes": pb.StreamPodSandboxesRequest(filter=pb.PodSandboxFilter(id=self.sandbox_id)),
             "StreamContainers": pb.StreamContainersRequest(filter=pb.ContainerFilter(id=self.container_id)),
             "StreamContainerStats": pb.StreamContainerStatsRequest(),
             "StreamPodSandboxStats": pb.StreamPodSandboxStatsRequest(),
+            "StreamPodSandboxMetrics": pb.StreamPodSandboxMetricsRequest(),
             "StreamImages": pb.StreamImagesRequest(),
             "ImageStatus": pb.ImageStatusRequest(image=pb.ImageSpec(image="busybox"), verbose=True),
             "ImageFsInfo": pb.ImageFsInfoRequest(),

@@ -64,8 +64,10 @@ def sandbox_outcome(config: pb.PodSandboxConfig, engine: EngineFacts, *, publish
     check_request(pb.RunPodSandboxRequest(config=config))
     metadata = config.metadata
     files = sandbox.needed_files(config)
+    name = str(sandbox_name(metadata.name, metadata.namespace, metadata.uid, metadata.attempt))
     body = sandbox.sandbox_body(
         config,
+        name=name,
         image="pause",
         runtime="runc",
         network_mode="none",
@@ -77,7 +79,7 @@ def sandbox_outcome(config: pb.PodSandboxConfig, engine: EngineFacts, *, publish
     privileged = minimal_container()
     privileged.linux.security_context.privileged = True
     return _plain(
-        str(sandbox_name(metadata.name, metadata.namespace, metadata.uid, metadata.attempt)),
+        name,
         files,
         body,
         repr(network_request(SANDBOX_ID, config)),
@@ -90,9 +92,12 @@ def container_outcome(config: pb.ContainerConfig, sandbox_config: pb.PodSandboxC
     """Return the result of CreateContainer for *config*."""
     request = pb.CreateContainerRequest(pod_sandbox_id=SANDBOX_ID, config=config, sandbox_config=sandbox_config)
     check_request(request)
-    metadata = sandbox_config.metadata
-    name = ContainerName(config.metadata.name, metadata.name, metadata.namespace, metadata.uid, config.metadata.attempt)
-    return _plain(str(name), _container(config, sandbox_config, engine))
+    return _plain(_name(config, sandbox_config), _container(config, sandbox_config, engine))
+
+
+def _name(config: pb.ContainerConfig, sandbox_config: pb.PodSandboxConfig) -> str:
+    pod = sandbox_config.metadata
+    return str(ContainerName(config.metadata.name, pod.name, pod.namespace, pod.uid, config.metadata.attempt))
 
 
 def _container(config: pb.ContainerConfig, sandbox_config: pb.PodSandboxConfig, engine: EngineFacts) -> Any:
@@ -101,6 +106,7 @@ def _container(config: pb.ContainerConfig, sandbox_config: pb.PodSandboxConfig, 
     body = container.container_body(
         config,
         sandbox_config,
+        name=_name(config, sandbox_config),
         sandbox_id=SANDBOX_ID,
         host_network=node_network(sandbox_config),
         runtime="runc",

@@ -7,6 +7,7 @@ from typing import Any
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
+from criwist import labels
 from criwist.api.runtime.v1 import api_pb2 as pb
 from criwist.errors import FailedPrecondition, InvalidArgument
 from criwist.interfaces.engine import EngineFacts
@@ -178,9 +179,19 @@ class Cgroup(SynchronousTestCase):
     def test_kept_until_the_start(self) -> None:
         """The label holds the requested limits; a container without it has none to be written."""
         writes = CgroupWrites({"memory.high": "1"}, {"2MB": MIB}, ("1GB",))
-        self.assertEqual(recorded_writes(cgroup_label(writes)), writes)
-        self.assertEqual(cgroup_label(CgroupWrites()), {})
+        ours = {labels.NAME: "k8s_main_web_default_uid_0"}
+        self.assertEqual(recorded_writes({**ours, labels.CGROUP: cgroup_label(writes)}), writes)
+        self.assertEqual(cgroup_label(CgroupWrites()), "")
+        self.assertEqual(recorded_writes({**ours, labels.CGROUP: ""}), CgroupWrites())
         self.assertEqual(recorded_writes({}), CgroupWrites())
+
+    def test_a_label_of_the_image(self) -> None:
+        """What an image has under the label's key limits nothing, and fails nothing."""
+        text = cgroup_label(CgroupWrites({"memory.high": "1"}, {}, ()))
+        self.assertEqual(recorded_writes({labels.CGROUP: text}), CgroupWrites())
+        for other in ("x", "[]", "{}", '{"unified": 1, "hugepages": 2, "no_hugepages": 3}'):
+            forged = {labels.NAME: "k8s_main_web_default_uid_0", labels.CGROUP: other}
+            self.assertEqual(recorded_writes(forged), CgroupWrites(), other)
 
     def test_changes_before_the_start(self) -> None:
         """An update is compared with the record; no pages of a size that was not recorded is no change."""

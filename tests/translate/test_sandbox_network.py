@@ -15,6 +15,7 @@ def host_config(config: pb.PodSandboxConfig, network_mode: str = "none", ipv6: b
     """``HostConfig`` of the sandbox."""
     body = sandbox_body(
         config,
+        name="k8s_POD_web_default_uid_0",
         image="pause",
         runtime="",
         network_mode=network_mode,

@@ -46,7 +46,9 @@ def pause(**host_config: object) -> dict[str, Any]:
     """A running pause container."""
     answer = inspected()
     answer["Name"] = "/k8s_POD_web-0_default_6f1b-22_1"
-    answer["Config"]["Labels"] = labels.sandbox_labels({"app": "web"}, {"note": "n"})
+    answer["Config"]["Labels"] = labels.sandbox_labels(
+        {"app": "web"}, {"note": "n"}, name="k8s_POD_web-0_default_6f1b-22_1"
+    )
     answer["HostConfig"] |= host_config
     return answer
 
@@ -384,7 +386,7 @@ class OddDocumentTests(SynchronousTestCase):
         """Half a surrogate pair is shown as a question mark."""
         answer = inspected("failed")
         answer["State"]["Error"] = "a\ud800b"
-        answer["Config"]["Labels"]["\ud800"] = "\udfff"
+        answer["Config"]["Labels"] |= {"\ud800": "\udfff", labels.REQUESTED: ""}
         status = container_status(answer)
         self.assertEqual((status.message, status.labels["?"]), ("a?b", "?"))
 

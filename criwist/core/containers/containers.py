@@ -31,13 +31,14 @@ class Containers:
         """Create a container in a sandbox; return its id.
 
         :raises NotFound: no such sandbox, or no such image.
-        :raises FailedPrecondition: the sandbox is not running.
+        :raises FailedPrecondition: the sandbox is not ready.
         """
         return await create_container(self._dependencies, sandbox_id, config, sandbox_config)
 
     async def start(self, identifier: str) -> None:
         """Start a container, unless it is running.
 
+        :raises FailedPrecondition: it has run and exited.
         :raises EngineFailure: the engine cannot start it, for the reason in its text.
         """
         await start_container(self._dependencies, identifier)

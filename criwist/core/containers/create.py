@@ -41,8 +41,8 @@ async def create_container(
     """See :meth:`Containers.create`."""
     await deps.cache.ready()
     sandbox = deps.cache.snapshot.sandbox(sandbox_id)
-    if not sandbox.running:
-        raise errors.FailedPrecondition(f"sandbox {sandbox.id} is not running")
+    if not sandbox.ready:
+        raise errors.FailedPrecondition(f"sandbox {sandbox.id} is not ready")
     pod, metadata = sandbox.name, config.metadata
     name = str(ContainerName(metadata.name, pod.pod, pod.namespace, pod.uid, metadata.attempt))
     async with deps.locks.hold(name):
@@ -68,6 +68,7 @@ async def _body(deps: ContainerDependencies, plan: _ContainerPlan, image_mounts:
     return container_body(
         config,
         plan.sandbox_config,
+        name=plan.name,
         sandbox_id=sandbox.id,
         host_network=sandbox.host_network,
         runtime=sandbox.runtime,

@@ -1,13 +1,19 @@
-"""ReopenContainerLog, and a container as ``IContainerLogs`` needs it."""
+"""ReopenContainerLog, a container as ``IContainerLogs`` needs it, and the end of the logs of removed containers."""
 
 from __future__ import annotations
 
 import posixpath
 
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
 from criwist import errors
 from criwist.core.containers.dependencies import ContainerDependencies
+from criwist.core.state.cache import Cache, Entry
 from criwist.core.state.entries import ContainerEntry
-from criwist.interfaces.logs import LoggedContainer
+from criwist.interfaces.logs import IContainerLogs, LoggedContainer
+
+_log = Logger()
 
 
 async def reopen_log(deps: ContainerDependencies, identifier: str) -> None:
@@ -30,3 +36,16 @@ def logged_container(entry: ContainerEntry) -> LoggedContainer:
         driver=entry.log_driver,
         running=entry.running,
     )
+
+
+def forget_removed(cache: Cache, logs: IContainerLogs) -> None:
+    """From now on forget the log of each container that is gone, whoever removed it.  Its log file stays."""
+
+    def changed(old: Entry | None, new: Entry | None) -> None:
+        if isinstance(old, ContainerEntry) and new is None:
+            forgetting = Deferred.fromCoroutine(logs.forget(old.id))
+            forgetting.addErrback(
+                lambda failure: _log.failure("forgetting the log of container {container}", failure, container=old.id)
+            )
+
+    cache.subscribe(changed)

@@ -13,6 +13,9 @@ async def start_container(deps: ContainerDependencies, identifier: str) -> None:
     """See :meth:`Containers.start`."""
     entry = await deps.known(identifier)
     async with deps.locks.hold(entry.id):
+        entry = await deps.known(entry.id)  # it may have ended, or be removed, while this waited for the lock
+        if entry.exited:
+            raise errors.FailedPrecondition(f"container {entry.id} has exited; a container runs once")
         if entry.log_path:
             deps.logs.follow(logged_container(entry))
         try:

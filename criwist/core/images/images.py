@@ -114,9 +114,9 @@ class Images:
     async def remove(self, reference: str) -> None:
         """Remove the image that *reference* names, with all its tags and digests.  An absent image is no error.
 
-        An image that a container uses loses its names; the container is not touched.
+        An image that a container uses, or from which another image was built, loses its names; nothing else is touched.
 
-        :raises FailedPrecondition: it has no names, and a container uses it; or it is an image volume of one.
+        :raises FailedPrecondition: it has no names, and is used so; or it is an image volume of a container.
         """
         try:
             found = await self._docker.inspect_image(_engine_name(reference))
@@ -144,7 +144,7 @@ class Images:
         except NotFound:
             return
         except ImageInUse as error:
-            self._log.info("{image} is untagged although a container uses it: {error}", image=name, error=str(error))
+            self._log.info("{image} is untagged although it is in use: {error}", image=name, error=str(error))
             try:
                 await self._docker.remove_image(name, force=True, prune=True)
             except NotFound:

@@ -28,6 +28,7 @@ from criwist.interfaces.engine import JSONObject
 from criwist.interfaces.network import IPodNetwork
 from criwist.interfaces.records import SandboxRecord
 from criwist.names import sandbox_name
+from criwist.translate.engine_json import text
 from criwist.translate.namespaces import node_network
 from criwist.translate.pod_network import network_request
 from criwist.translate.request_rules import runtime_handler
@@ -119,6 +120,7 @@ async def _start_pause(deps: SandboxDependencies, undo: Undo, plan: _SandboxPlan
 def _pause_body(deps: SandboxDependencies, plan: _SandboxPlan, image: str) -> dict[str, Any]:
     return sandbox_body(
         plan.config,
+        name=plan.name,
         image=image,
         runtime=plan.runtime,
         network_mode=plan.network.docker_network_mode,
@@ -160,4 +162,4 @@ async def _set_up_network(deps: SandboxDependencies, undo: Undo, plan: _SandboxP
     record = deps.records.load(sandbox_id)  # StopPodSandbox may have marked it as stopped meanwhile
     if record is None:
         raise errors.Internal(f"the record of sandbox {sandbox_id} was removed while the sandbox was being made")
-    deps.records.save(evolve(record, network=network))
+    deps.records.save(evolve(record, network=network, started_at=text(pause, "State", "StartedAt")))

@@ -20,6 +20,8 @@ async def stop_sandbox(deps: SandboxDependencies, identifier: str) -> None:
     """See :meth:`Sandboxes.stop`."""
     await deps.cache.ready()
     entry = known_sandbox(deps, identifier)
+    if entry is None and deps.records.load(identifier) is None:
+        return  # to the engine the text may name any other container
     sandbox_id = entry.id if entry else identifier
     async with deps.locks.hold(sandbox_id):
         await stop_locked(deps, sandbox_id)

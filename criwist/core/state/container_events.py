@@ -60,13 +60,14 @@ class ContainerEvents:
         entry = after or before
         if entry is None or not self._subscribers:
             return
-        for kind in _steps(before, after):
+        for kind in steps_between(before, after):
             event = event_response(self._cache.snapshot, entry, kind, self._timestamps.now())
             for receive in list(self._subscribers.values()):
                 receive(event)
 
 
-def _steps(before: Entry | None, after: Entry | None) -> list[pb.ContainerEventType]:
+def steps_between(before: Entry | None, after: Entry | None) -> list[pb.ContainerEventType]:
+    """Return the events that lead from one entry to the next; None for one that does not exist."""
     if isinstance(after or before, SandboxEntry):
         return sandbox_steps(
             before if isinstance(before, SandboxEntry) else None, after if isinstance(after, SandboxEntry) else None

@@ -2,8 +2,8 @@
 
 1. Connect: read the engine's facts (``IDocker.connect``).
 2. Follow ``/events`` from where the last feed broke, or from now.
-3. When the feed is established, resync the cache with a full listing.  Events that arrive meanwhile refresh the
-   containers that they name, so no change between listing and inspection is missed.
+3. When the feed is established, list the images, and resync the cache with a full listing.  Events that arrive
+   meanwhile refresh the images and containers that they name, so no change between listing and inspection is missed.
 4. When the feed breaks, or the listing or an inspection gets no answer, mark the cache stale and go to 1, after a
    backoff that grows from a tenth of a second to five.  Docker may come and go; that never ends this process.
 
@@ -43,19 +43,24 @@ _CHANGES = frozenset(
 class EventFeed:
     """Keeps *cache* up to date.
 
-    :param connected: awaited at each connection, before the listing, with the engine's facts.
+    :param connected: awaited at each connection, before the feed is established, with the engine's facts.
+    :param before_listing: awaited at each connection, when the feed is established: lists what containers refer to.
     :param before_use: awaited at each connection, when the cache is complete, before it is fresh.
     :param after_resync: awaited at each connection, when the cache is fresh.
     :param image_event: called with each image event.
+    :param oom_event: called with the id of a container, after an event that a process of it was killed for want of
+        memory; once for each event, whatever a reconnection repeats.
     """
 
     _docker: IDocker
     _cache: Cache
     _clock: IReactorTime
     _connected: Callable[[EngineFacts], Awaitable[None]] = field(kw_only=True)
+    _before_listing: Callable[[], Awaitable[None]] = field(kw_only=True)
     _before_use: Callable[[], Awaitable[None]] = field(kw_only=True)
     _after_resync: Callable[[], Awaitable[None]] = field(kw_only=True)
     _image_event: Callable[[JSONObject], None] = field(kw_only=True)
+    _oom_event: Callable[[str], None] = field(kw_only=True)
     _metrics: IMetrics = field(kw_only=True, default=NO_METRICS)
     _running: Deferred[None] | None = field(default=None, init=False)
     _since: str = field(default="", init=False)
@@ -134,6 +139,7 @@ class EventFeed:
 
     async def _resync(self, facts: EngineFacts, established: Deferred[None]) -> None:
         await established
+        await self._before_listing()
         await self._cache.resync(self._before_use)
         self._backoff = MIN_BACKOFF
         self._logged_reason = ""
@@ -175,9 +181,7 @@ class EventFeed:
         self._latest = time
         self._metrics.event(max(0.0, self._clock.seconds() - time / 1e9))
         if event.get("Type") == "container" and event.get("Action") == "oom":
-            entry = self._cache.snapshot.containers.get(str((event.get("Actor") or {}).get("ID", "")))
-            if entry is not None:
-                self._metrics.oom_kill(entry.name)
+            self._oom_event(str((event.get("Actor") or {}).get("ID", "")))
 
     def _container_event(self, event: JSONObject) -> None:
         action = str(event.get("Action", event.get("status", "")))

@@ -21,9 +21,10 @@ from criwist.core.state.pod_networks import PodNetworks
 from criwist.interfaces.engine import JSONObject
 from criwist.interfaces.network import PodNetworkRequest
 from criwist.interfaces.records import ISandboxRecords, SandboxRecord
-from criwist.names import ContainerName, parse_name
+from criwist.names import ContainerName
 from criwist.translate.cgroup import recorded_writes
 from criwist.translate.engine_json import flag, member, members, number, text, text_map
+from criwist.translate.identity import identity
 from criwist.translate.status import (
     container_item,
     container_status,
@@ -42,6 +43,7 @@ class Projection:
 
     :param image: returns the engine's document of an image by id; None if the image is gone.
     :param observe: returns the state of an inspected container that the kernel reports.
+    :param oom_killed: returns whether the kernel killed a process of the container with this id for want of memory.
     :param volume_at: returns the image volume at a host path; None if there is none.
     :param own_directory: mounts from below it are criwist's, and not in a status, except image volumes.
     """
@@ -52,18 +54,21 @@ class Projection:
     _image: Callable[[str], JSONObject | None]
     _observe: Callable[[JSONObject], ObservedState]
     _volume_at: Callable[[str], ImageVolume | None]
+    _oom_killed: Callable[[str], bool]
     _own_directory: str
     _log = Logger()
 
     def __call__(self, inspected: JSONObject) -> SandboxEntry | ContainerEntry | None:
         """Return the entry; None if no Kubernetes shim made the container, or a part of it cannot be parsed."""
-        name = parse_name(text(inspected, "Name"))
-        kind = text(inspected, "Config", "Labels", labels.TYPE)
-        if name is None or kind not in (labels.SANDBOX, labels.CONTAINER):
+        is_sandbox = text(inspected, "Config", "Labels", labels.TYPE) == labels.SANDBOX
+        record = self._records.load(text(inspected, "Id")) if is_sandbox else None
+        name = identity(inspected, recorded=record is not None)
+        if name is None:
             return None
+        inspected = {**inspected, "Name": f"/{name}"}  # it may have been renamed
         try:
-            if kind == labels.SANDBOX:
-                return self._sandbox(name, inspected)
+            if is_sandbox:
+                return self._sandbox(name, inspected, record)
             return self._container(name, inspected)
         except errors.CriwistError as error:
             self._log.error(
@@ -71,8 +76,8 @@ class Projection:
             )
             return None
 
-    def _sandbox(self, name: ContainerName, inspected: JSONObject) -> SandboxEntry:
-        record = self._record_with_network(name, inspected)
+    def _sandbox(self, name: ContainerName, inspected: JSONObject, record: SandboxRecord | None) -> SandboxEntry:
+        record = self._record_with_network(name, inspected, record)
         ready = sandbox_ready(inspected, record=record)
         default = self._engine.facts.default_runtime
         item = sandbox_item(inspected, record=record, ready=ready, default_runtime=default)
@@ -94,10 +99,11 @@ class Projection:
             cgroup_parent=text(inspected, "HostConfig", "CgroupParent"),
         )
 
-    def _record_with_network(self, name: ContainerName, inspected: JSONObject) -> SandboxRecord | None:
+    def _record_with_network(
+        self, name: ContainerName, inspected: JSONObject, record: SandboxRecord | None
+    ) -> SandboxRecord | None:
         """Return the sandbox's record.  If it lacks the network, as another shim's does, the provider recalls that."""
         sandbox_id = text(inspected, "Id")
-        record = self._records.load(sandbox_id)
         if record is not None and (record.network is not None or record.network_plugin):
             return record
         if not flag(inspected, "State", "Running"):
@@ -120,6 +126,7 @@ class Projection:
             user=observed.user,
             image_mounts=self._image_mounts(inspected),
             own_directory=self._own_directory,
+            oom_killed=self._oom_killed,
         )
         docker_labels = text_map(inspected, "Config", "Labels")
         running = flag(inspected, "State", "Running")

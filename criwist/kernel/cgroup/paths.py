@@ -31,10 +31,11 @@ class Cgroup:
     v1: Mapping[str, str] = field(factory=dict)
     #: Directory in the v2 hierarchy, ``""`` if it is not mounted.
     v2: str = ""
+    #: 1 if any resource controller is in a v1 hierarchy, else 2.
+    version: int = field(init=False)
 
-    @property
-    def version(self) -> int:
-        """1 if any resource controller is in a v1 hierarchy, else 2."""
+    @version.default
+    def _version(self) -> int:
         return 1 if any(not name.startswith("name=") for name in self.v1) else 2
 
     def directory(self, controller: str) -> str:
@@ -44,6 +45,10 @@ class Cgroup:
     def directories(self) -> list[str]:
         """Return every directory once: several v1 controllers may share one."""
         return sorted({*self.v1.values(), self.v2} - {""})
+
+    def above(self) -> Cgroup:
+        """Return the cgroup that this one is in."""
+        return Cgroup({name: os.path.dirname(path) for name, path in self.v1.items()}, os.path.dirname(self.v2))
 
 
 @frozen

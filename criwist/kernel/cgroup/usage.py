@@ -44,7 +44,10 @@ def read_usage(
         io_pressure=read_pressure(cgroup, "io"),
     )
     complete = cpu is not None and memory.working_set is not None and tasks is not None
-    # A cgroup is removed in one hierarchy after the other; a complete reading needs a look at the last one only.
+    # A cgroup is removed in one hierarchy after the other; a complete reading needs a look at the last one only.  The
+    # file that is read last, where there is one, was that look.
+    if complete and usage.io_pressure is not None:
+        return usage
     last = cgroup.v2 or cgroup.directory("pids")
     directories = [last] if complete else cgroup.directories()
     return usage if directories and all(map(os.path.isdir, directories)) else None

@@ -33,6 +33,7 @@ class EventCountTests(NodeTestCase):
         self.metrics = CountingMetrics()
         self.feed = self.node.feed
         self.feed._metrics = self.metrics
+        self.node.core.oom_kills._metrics = self.metrics
 
     def event(self, identifier: str, time: float) -> None:
         """Deliver an oom event of that time, seconds since the epoch."""

@@ -19,6 +19,22 @@ from tests.doubles.memory_docker import MemoryDocker
 PAUSE_NAME = "k8s_POD_pod_default_uid-pod_0"
 
 
+class StartTests(SynchronousTestCase):
+    """The first connection."""
+
+    def test_an_image_that_comes_meanwhile(self) -> None:
+        """An image that is made before the feed is established, after which its event would come, is in the cache."""
+        node = MemoryNode()
+        self.addCleanup(node.close)
+        held = node.docker.hold("GET /events")
+        node.start()
+        node.docker.images.add("late:1")
+        held.release()
+        node.settle()
+        self.assertTrue(node.cache.snapshot.fresh)
+        self.assertIsNotNone(node.core.images.snapshot.status("late:1"))
+
+
 class SteadyStateTests(NodeTestCase):
     """While the feed is up."""
 
