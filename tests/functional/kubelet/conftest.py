@@ -121,7 +121,9 @@ def _criwist(root: Path, engine: Engine, watched: Watched) -> Iterator[Runtime]:
     network = PodNetwork(root / "cni")
     network.configure()
     socket = root / "cadvisor.sock"
-    daemon = Daemon(root, engine.endpoint, cadvisor_socket=str(socket), **network.options)
+    # kubelet's eviction sees what a container has written within seconds, not within a minute.
+    options = {"cadvisor_socket": str(socket), "writable_layer_interval": "2s", **network.options}
+    daemon = Daemon(root, engine.endpoint, **options)
     with watched(daemon.program):
         daemon.start()
         client = CRI("criwist", daemon.socket, daemon.root, lambda archive: images.load(engine, archive))
