@@ -9,7 +9,6 @@ network namespace, which is found by the pid alone, the process's start time is 
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from threading import Lock
@@ -124,11 +123,7 @@ def _find(pid: int, container_id: str, proc: str) -> _Place | None:
         cgroup = process_cgroup(pid, container_id, proc)
     except NotFound:
         return None
-    own = Cgroup(
-        {name: directory for name, directory in cgroup.v1.items() if _carries(directory, container_id)},
-        cgroup.v2 if _carries(cgroup.v2, container_id) else "",
-    )
-    return _Place(process, own) if own.directories() else None
+    return _Place(process, cgroup)
 
 
 def _above(place: _Place | None, cgroup_parent: str) -> Cgroup | None:
@@ -137,7 +132,3 @@ def _above(place: _Place | None, cgroup_parent: str) -> Cgroup | None:
     if place is None or ending == "/":
         return None
     return place.parent if all(directory.endswith(ending) for directory in place.parent.directories()) else None
-
-
-def _carries(directory: str, container_id: str) -> bool:
-    return container_id in os.path.basename(directory)

@@ -62,7 +62,7 @@ def container_status(
         exit_code=came_to.exit_code,
         reason=came_to.reason,
         message=came_to.message,
-        image=_image_spec(inspected, image),
+        image=_image_shown(inspected, image),
         image_ref=_pullable(inspected, image),
         image_id=_image_id(inspected, image),
         labels=labels,
@@ -78,7 +78,8 @@ def container_status(
 def container_item(inspected: JSONObject, *, image: JSONObject | None = None) -> pb.Container:
     """Return the item of ListContainers for an inspected workload container.
 
-    Its image_ref is the image's id, as with the older shims, and unlike that of :func:`container_status`.
+    Its image is the requested one, an id if kubelet asked; its image_ref is the image's id, as with the older shims.
+    :func:`container_status` has names in both.
 
     :param image: the container's image as inspected or listed; None if it is gone.
     :raises NotFound: the container's name is not one that a Kubernetes shim gives.
@@ -92,7 +93,7 @@ def container_item(inspected: JSONObject, *, image: JSONObject | None = None) ->
         id=text(inspected, "Id"),
         pod_sandbox_id=docker_labels.get(SANDBOX_ID, ""),
         metadata=pb.ContainerMetadata(name=name.container, attempt=name.attempt),
-        image=_image_spec(inspected, image),
+        image=_image_requested(inspected, image),
         image_ref=_image_id(inspected, image),
         image_id=_image_id(inspected, image),
         state=came_to.state,
@@ -234,7 +235,7 @@ def _pullable(inspected: JSONObject, image: JSONObject | None) -> str:
     return PULLABLE_PREFIX + digests[0] if digests else ID_PREFIX + _image_id(inspected, image)
 
 
-def _image_spec(inspected: JSONObject, image: JSONObject | None) -> pb.ImageSpec:
+def _image_requested(inspected: JSONObject, image: JSONObject | None) -> pb.ImageSpec:
     """The requested image.
 
     Kubelet requests an image by id and passes the author's spelling separately.  A container of an older shim lacks
@@ -247,3 +248,11 @@ def _image_spec(inspected: JSONObject, image: JSONObject | None) -> pb.ImageSpec
     if wanted.startswith("sha256:") and not author and tags:
         wanted = tags[0]
     return pb.ImageSpec(image=wanted, user_specified_image=author)
+
+
+def _image_shown(inspected: JSONObject, image: JSONObject | None) -> pb.ImageSpec:
+    """The requested image under a name: kubelet puts it into the pod's status, which people and dashboards read."""
+    spec = _image_requested(inspected, image)
+    if spec.image.startswith("sha256:") and spec.user_specified_image:
+        spec.image = spec.user_specified_image
+    return spec

@@ -30,7 +30,7 @@ from tests.functional.pod_networks import cni_daemon, cni_node, either_runtime, 
 from tests.functional.pushed_images import clean_images, private_image, pushed_image  # noqa: F401 - used by name
 from tests.harness import images
 from tests.harness.client import CRI
-from tests.harness.containerd import Containerd
+from tests.harness.containerd import Containerd, newest
 from tests.harness.daemon import Daemon
 from tests.harness.engine import Engine
 from tests.harness.far import FarDaemon
@@ -283,6 +283,16 @@ def criwist_daemon(session_root: Path, engine: Engine) -> Iterator[Callable[...,
 def containerd_cri(session_root: Path) -> Iterator[Containerd]:
     """The second opinion, with the test images imported."""
     containerd = Containerd(session_root / "containerd", systemd_cgroups=_SYSTEMD_CGROUPS)
+    _watch(containerd.program)
+    containerd.start()
+    yield containerd
+    containerd.destroy()
+
+
+@pytest.fixture(scope="session")
+def newest_containerd(session_root: Path) -> Iterator[Containerd]:
+    """The newest containerd that Debian has, with the test images imported."""
+    containerd = newest(session_root / "newest-containerd", systemd_cgroups=_SYSTEMD_CGROUPS)
     _watch(containerd.program)
     containerd.start()
     yield containerd

@@ -50,6 +50,18 @@ def test_image_has_one_id_everywhere(cri: CRI) -> None:
 
 
 @pytest.mark.second_opinion
+def test_image_requested_by_id(cri: CRI) -> None:
+    """An image that kubelet requests by its id is reported under its name, which goes into the pod's status."""
+    image = cri.image(images.BUSYBOX)
+    assert image is not None
+    pod = cri.pod()
+    config = cri.container(image=image.id)
+    config.image.user_specified_image = images.BUSYBOX
+    status = cri.status(cri.create(cri.run_pod(pod), config, pod))
+    assert status.image.image == images.BUSYBOX
+
+
+@pytest.mark.second_opinion
 def test_list_filters(cri: CRI) -> None:
     """ListContainers filters by id, unambiguous id prefix, sandbox, state and labels, and by all of them together."""
     pod = cri.pod()

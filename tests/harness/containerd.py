@@ -1,7 +1,8 @@
 """Debian's containerd with its CRI plugin: the second opinion on what the CRI means.
 
 It has directories, socket, CNI configuration and bridge of its own.  Its images are those of ``harness.images``,
-imported from the same archives.
+imported from the same archives.  :func:`newest` is the newest that Debian has, which came with the newest
+engine of ``harness.newer_engines``.
 """
 
 from __future__ import annotations
@@ -17,25 +18,41 @@ from tests.harness import images
 from tests.harness.clock import scaled
 from tests.harness.leftovers import unmount_below
 from tests.harness.programs import Program
+from tools.engines import fetched, programs
 
 CNI_PLUGINS = "/usr/lib/cni"
 _PAUSE = PAUSE_REFERENCE
 _CAP_SYS_RESOURCE = 24
 
 
-class Containerd:
-    """A containerd and what it keeps under *root*."""
+#: The bundle of programs with the newest containerd: 2.1.
+NEWEST_BUNDLE = "docker-28"
 
-    def __init__(self, root: Path, *, systemd_cgroups: bool = False) -> None:
+
+class Containerd:
+    """A containerd and what it keeps under *root*.  *number* tells apart those of one session.
+
+    :param programs: where containerd lies, if it is not the machine's own.
+    """
+
+    def __init__(
+        self, root: Path, *, number: int = 0, systemd_cgroups: bool = False, programs: Path | None = None
+    ) -> None:
         root.mkdir(mode=0o711, parents=True, exist_ok=True)
         self.root = root
         self.socket = root / "containerd.sock"
+        self.bridge = f"crwtc{number}"
         self.cni_conf_dir = root / "cni"
         self.cni_conf_dir.mkdir(exist_ok=True)
-        (self.cni_conf_dir / "10-bridge.conflist").write_text(json.dumps(_bridge_network(root)))
+        (self.cni_conf_dir / "10-bridge.conflist").write_text(
+            json.dumps(_bridge_network(root, self.bridge, f"10.97.{number}.0/24"))
+        )
         configuration = root / "config.toml"
         configuration.write_text(_configuration(self, systemd_cgroups=systemd_cgroups))
-        self.program = Program("containerd", ["containerd", "--config", str(configuration)], root / "log")
+        # The machine's shim and ctr would do for another containerd too, but the shim is to be the one it came with.
+        environment = None if programs is None else {"PATH": f"{programs}:{os.environ['PATH']}"}
+        command = [str(programs / "containerd") if programs else "containerd", "--config", str(configuration)]
+        self.program = Program("containerd", command, root / "log", environment=environment)
 
     @property
     def endpoint(self) -> str:
@@ -71,7 +88,7 @@ class Containerd:
     def destroy(self) -> None:
         """End it and remove all that it kept.  Its pods are to be removed before."""
         self.stop()
-        subprocess.run(["ip", "link", "del", "crwtc0"], check=False, capture_output=True)
+        subprocess.run(["ip", "link", "del", self.bridge], check=False, capture_output=True)
         unmount_below(self.root)
         shutil.rmtree(self.root, ignore_errors=True)
 
@@ -81,6 +98,13 @@ class Containerd:
         command = ["ctr", "--address", str(self.socket), "plugins", "list"]
         run = subprocess.run(command, capture_output=True, text=True, timeout=scaled(10))
         return any(line.split()[1:2] == ["cri"] and line.split()[-1] == "ok" for line in run.stdout.splitlines())
+
+
+def newest(root: Path, *, systemd_cgroups: bool = False) -> Containerd:
+    """The newest containerd, not started, beside the machine's own; RuntimeError if it has not been fetched."""
+    if not fetched(NEWEST_BUNDLE):
+        raise RuntimeError(f"{NEWEST_BUNDLE} has not been fetched: make engines")
+    return Containerd(root, number=1, systemd_cgroups=systemd_cgroups, programs=programs(NEWEST_BUNDLE))
 
 
 def _configuration(containerd: Containerd, *, systemd_cgroups: bool) -> str:
@@ -123,20 +147,20 @@ def _toml(value: bool) -> str:
     return "true" if value else "false"
 
 
-def _bridge_network(root: Path) -> object:
+def _bridge_network(root: Path, bridge: str, subnet: str) -> object:
     return {
         "cniVersion": "0.4.0",
         "name": "criwist-second-opinion",
         "plugins": [
             {
                 "type": "bridge",
-                "bridge": "crwtc0",
+                "bridge": bridge,
                 "isGateway": True,
                 "ipMasq": True,
                 "ipam": {
                     "type": "host-local",
                     "dataDir": f"{root}/leases",
-                    "ranges": [[{"subnet": "10.97.0.0/16"}]],
+                    "ranges": [[{"subnet": subnet}]],
                     "routes": [{"dst": "0.0.0.0/0"}],
                 },
             },

@@ -75,6 +75,25 @@ class ContainerProcessesTests(SynchronousTestCase):
         """The unified hierarchy's directory has the name ""."""
         self.assertEqual(self.processes.cgroups(PID, ID), {"": self.cgroup})
 
+    def test_exiting(self) -> None:
+        """A process that exits leaves its v1 cgroups: nothing is read of the machine's own, nor written there."""
+        point = f"{self.root}/memory"
+        mounts = f"25 1 0:22 / {self.root}/cgroup rw - cgroup2 cgroup2 rw\n"
+        self.write("proc/self/mountinfo", f"{mounts}26 1 0:23 / {point} rw - cgroup cgroup rw,memory\n")
+        self.write(f"proc/{PID}/cgroup", f"4:memory:/\n0::/docker/{ID}\n")
+        self.write("memory/memory.high", "max\n")
+        self.write("memory/cgroup.procs", "1\n")
+        self.write("proc/1/oom_score_adj", "0\n")
+        self.assertIsNone(self.read())
+        for call in (
+            self.processes.write_resources(PID, ID, CgroupWrites({"memory.high": "4096"}), "linux"),
+            self.processes.write_oom_score_adj(PID, ID, 500),
+        ):
+            self.successResultOf(Deferred.fromCoroutine(call))
+        for path, text in (("memory/memory.high", "max\n"), ("proc/1/oom_score_adj", "0\n")):
+            with open(f"{self.root}/{path}") as file:
+                self.assertEqual(file.read(), text)
+
     def test_writes(self) -> None:
         """Values are written to the cgroup and to each of its processes; a process that has ended is no error."""
         writes = CgroupWrites({"memory.high": "4096"})

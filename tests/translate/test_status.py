@@ -261,9 +261,12 @@ class ContainerStatusTests(SynchronousTestCase):
         self.assertEqual(status.user.linux, user)
 
     def test_image_by_id(self) -> None:
-        """An image requested by id is shown by id, with the author's spelling beside it."""
+        """The status of a container whose image was requested by id shows the author's spelling; the list, the id."""
         status = container_status(inspected(), image=ENGINE["image"])
-        self.assertEqual(status.image, pb.ImageSpec(image=IMAGE_ID, user_specified_image="busybox:user"))
+        author = "busybox:user"
+        self.assertEqual(status.image, pb.ImageSpec(image=author, user_specified_image=author))
+        item = container_item(inspected(), image=ENGINE["image"])
+        self.assertEqual(item.image, pb.ImageSpec(image=IMAGE_ID, user_specified_image=author))
         self.assertEqual(status.image_id, IMAGE_ID)
         self.assertEqual(status.image_ref, f"docker://{IMAGE_ID}")
 
@@ -288,9 +291,9 @@ class ContainerStatusTests(SynchronousTestCase):
         self.assertEqual((status.image_id, status.image_ref), (IMAGE_ID, f"docker://{IMAGE_ID}"))
 
     def test_item(self) -> None:
-        """An item agrees with the status, except for image_ref, which is the id."""
+        """An item agrees with the status, except for the image, which is as requested, and image_ref, the id."""
         item, status = container_item(inspected(), image=ENGINE["image"]), container_status(inspected())
-        for name in ("id", "metadata", "state", "created_at", "labels", "annotations", "image", "image_id"):
+        for name in ("id", "metadata", "state", "created_at", "labels", "annotations", "image_id"):
             self.assertEqual(getattr(item, name), getattr(status, name), name)
         self.assertEqual(item.image_ref, IMAGE_ID)
         self.assertEqual(item.pod_sandbox_id, "a" * 64)

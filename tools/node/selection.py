@@ -147,6 +147,7 @@ ELSEWHERE: Mapping[str, str] = {
     "test_image_*.py": "the engine's store of images",
     "test_isolation_of_long_calls.py": "measures time, which emulation distorts",
     "test_newer_engines.py": "fetches engines, of which the node's is one",
+    "test_replays.py": "fetches an engine and containerd",
     "test_kernel_checkpoints.py": "fetches CRIU, which Debian 13 has not",
     "test_dashboard.py": "the same numbers everywhere",
     "test_metrics.py": "the same numbers everywhere, and an engine that is away or behind",

@@ -124,13 +124,27 @@ def _cut_behind(path: str, container: str) -> str:
 def process_cgroup(pid: int, container: str = "", proc: str = PROC) -> Cgroup:
     """Return the cgroup of a process of the host.
 
+    A process that exits leaves its v1 cgroups for the root, whose limits are not the container's and must not be
+    written; in the v2 hierarchy it keeps its place.  So with *container* only directories with its id count.
+
     :param container: see :func:`locate`.
-    :raises NotFound: the process is gone.
+    :raises NotFound: the process is gone, or is not one of the container's.
     """
     membership = read_text(f"{proc}/{pid}/cgroup")
     if not membership:
         raise NotFound("process", str(pid), "its cgroup cannot be read")
-    return locate(membership, _mounted_hierarchies(proc), container)
+    found = locate(membership, _mounted_hierarchies(proc), container)
+    return _own(found, container, pid) if container else found
+
+
+def _own(found: Cgroup, container: str, pid: int) -> Cgroup:
+    own = Cgroup(
+        {name: directory for name, directory in found.v1.items() if container in os.path.basename(directory)},
+        found.v2 if container in os.path.basename(found.v2) else "",
+    )
+    if own.version != found.version or not own.directories():
+        raise NotFound("process", str(pid), "it is not in the cgroup of its container")
+    return own
 
 
 @functools.cache

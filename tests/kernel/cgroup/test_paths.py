@@ -105,6 +105,16 @@ class ProcessCgroupTests(SynchronousTestCase):
         self.assertEqual(process_cgroup(7, ID, f"{self.top}/proc").v2, self.cgroup)
         self.assertEqual(process_cgroup(7, proc=f"{self.top}/proc").v2, f"{self.cgroup}/inner")
 
+    def test_exiting(self) -> None:
+        """A process that exits is in the root of each v1 hierarchy, which is not its container's."""
+        self.write("proc/self/mountinfo", HYBRID_MOUNTS)
+        self.write("proc/7/cgroup", f"4:memory:/\n3:cpu,cpuacct:/\n1:name=systemd:/\n0::/docker/{ID}\n")
+        self.assertRaises(NotFound, process_cgroup, 7, ID, f"{self.top}/proc")
+        self.write("proc/7/cgroup", f"4:memory:/docker/{ID}\n3:cpu,cpuacct:/\n1:name=systemd:/\n0::/docker/{ID}\n")
+        found = process_cgroup(7, ID, f"{self.top}/proc")
+        self.assertEqual(found.directory("memory"), f"/sys/fs/cgroup/memory/docker/{ID}")
+        self.assertEqual(found.directory("cpu"), "")
+
     def test_gone(self) -> None:
         """A process that is gone is NotFound."""
         self.assertRaises(NotFound, process_cgroup, 8, ID, f"{self.top}/proc")
