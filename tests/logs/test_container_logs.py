@@ -11,6 +11,7 @@ import pytest
 from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import capturedLogs
 from zope.interface.verify import verifyObject
 
 from criwist.config import Config
@@ -161,6 +162,25 @@ def test_ended_and_removed(node: Node) -> None:
     node.engine.path.unlink()
     node.engine_directory.rmdir()
     done(node.logs.forget(CONTAINER))
+    assert node.path.read_bytes() == node.engine.lines
+
+
+def test_ended_and_removed_before_it_is_forgotten(node: Node) -> None:
+    """A log that was complete when Docker removed it is not reported as damaged, and is not waited for."""
+    node.logs.follow(node.container())
+    node.engine.write(numbered_pieces(0, 3))
+    node.advance()
+    node.settle()
+    node.advance()
+    with capturedLogs() as events:
+        # As the engine does: it writes the container's state once more.
+        (node.engine_directory / "config.v2.json").touch()
+        (node.engine_directory / "config.v2.json").unlink()
+        node.engine.path.unlink()
+        node.engine_directory.rmdir()
+        node.advance()
+    done(node.logs.forget(CONTAINER))
+    assert events == []
     assert node.path.read_bytes() == node.engine.lines
 
 

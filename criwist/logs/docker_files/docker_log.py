@@ -113,6 +113,11 @@ class DockerLog:
         self._files = FileSequence(self.path, self._format.first_entry_length)
 
     @property
+    def exists(self) -> bool:
+        """Whether Docker has the log."""
+        return self._files.exists
+
+    @property
     def position(self) -> Position:
         """Where reading continues."""
         if self._fingerprint is None:

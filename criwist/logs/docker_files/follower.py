@@ -81,6 +81,8 @@ class LogFollower:
 
     def step(self) -> Progress:
         """Convert and write the next :data:`READ_SIZE` bytes."""
+        if self._is_over:
+            return Progress.DONE
         try:
             progress = self._step()
         except Diverged as divergence:
@@ -94,6 +96,8 @@ class LogFollower:
         return progress
 
     def subscribe(self) -> Wakeup:
+        if self._is_over:
+            return Wakeup.NOTIFIED
         path = self._docker_log.path
         self._watch_directory(os.path.dirname(path))
         self._watches[path] = self._inotify.watch_file_once(path, self._changed)
@@ -135,6 +139,11 @@ class LogFollower:
     def is_closed(self) -> bool:
         """Whether all is written and no file is open."""
         return not self._is_open
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether the log was complete before Docker removed it with the container."""
+        return self.ended and self._last_record is not None and self.is_closed and not self._docker_log.exists
 
     def reopen(self) -> None:
         """Write to a new file at the path: kubelet has renamed the old one.

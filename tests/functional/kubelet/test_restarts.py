@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -17,15 +18,16 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import grpc
 import pytest
 from attrs import define, field
 
 from criwist.api.runtime.v1 import api_pb2 as api
 from tests.functional.kubelet.conftest import Runtime
-from tests.functional.pod_networks import GREETER, greeting, nothing_left
+from tests.functional.pod_networks import GREETER, greeting, greets, nothing_left
 from tests.harness import images
 from tests.harness.client import answers_version
-from tests.harness.clock import eventually
+from tests.harness.clock import eventually, scaled
 from tests.harness.cni import BRIDGE, strays
 from tests.harness.crilogs import lines
 from tests.harness.daemon import Daemon
@@ -56,6 +58,8 @@ class _Pods:
     #: Container id to pid, 0 if it has ended; as the engine says it.
     processes: dict[str, int] = field(factory=dict)
     counters_log: Path = Path()
+    #: How many of the pods run and have an address of their own.
+    with_address: int = 2
 
     @classmethod
     def run(cls, kubelet: Kubelet, runtime: Runtime) -> _Pods:
@@ -93,13 +97,21 @@ class _Pods:
 
     def await_readiness(self) -> None:
         """Wait until kubelet reports every pod as ready; the one that has ended, as Succeeded."""
+        eventually(self._cri_answers, within=60, what="criwist is connected to the engine")
         for name in self.names:
             self.kubelet.wait_for(name, phase("Succeeded") if name.startswith(_ENDED) else ready, within=180)
         eventually(_served, within=60, what="the host port leads to its server")
 
+    def _cri_answers(self) -> bool:
+        try:
+            self.ready_sandboxes()
+        except grpc.RpcError:
+            return False
+        return True
+
     def await_counting(self) -> None:
         """Wait until the counter's log has grown."""
-        seen = len(_numbers(self.counters_log))
+        seen = len(eventually(lambda: _numbers(self.counters_log)))
         eventually(lambda: len(_numbers(self.counters_log)) >= seen + 10, within=60, what="the log grows")
 
     def untouched(self) -> None:
@@ -117,9 +129,10 @@ class _Pods:
         self.another_pod()
         self.consistent()
         assert not set(self.ready_sandboxes()) & set(self.processes)
-        print("restarts:", dict(zip(self.names, self.restarts(), strict=True)))
         if not known:
             return
+        *running, _ = self.restarts()
+        assert all(running)
         ended = self.kubelet.find(self.named(_ENDED))
         assert ended is not None
         assert ended["status"]["containerStatuses"][0]["restartCount"] == 0
@@ -139,7 +152,7 @@ class _Pods:
         """Check that the engine has what the CRI lists and nothing else, and that addresses are those of the pods."""
         eventually(self._addresses_are_those_of_the_pods, within=60)
         cri = self.kubelet.cri
-        assert set(self.engine_processes()) == {*cri.pod_ids(), *cri.container_ids()}
+        eventually(lambda: set(self.engine_processes()) == {*cri.pod_ids(), *cri.container_ids()}, within=30)
 
     def _addresses_are_those_of_the_pods(self) -> bool:
         network = self.runtime.network
@@ -147,7 +160,7 @@ class _Pods:
         cri = self.kubelet.cri
         addresses = [cri.pod_status(pod_id).network.ip for pod_id in self.ready_sandboxes()]
         expected = sorted(address for address in addresses if address and address != NODE_ADDRESS)
-        assert len(expected) == len(self.names) - 2, addresses
+        assert len(expected) == self.with_address, addresses
         assert sorted(network.leased()) == expected
         return True
 
@@ -201,9 +214,10 @@ def _manifests() -> Iterator[Object]:
 
 def _numbers(log: Path) -> list[int]:
     """Return the numbers of the counter's log; an AssertionError unless each is there once, in order."""
-    found = [int(line.content.partition(b" ")[0]) for line in lines(log)]
+    contents = [line.content for line in lines(log)]
+    found = [int(content.partition(b" ")[0]) for content in contents]
     expected = list(range(len(found)))
-    if found and lines(log)[-1].content.endswith(b"end"):
+    if contents and contents[-1].endswith(b"end"):
         # The trap may run before or after the count goes up.
         expected[-1] = found[-1]
         assert found[-1] in (len(found) - 2, len(found) - 1)
@@ -233,6 +247,35 @@ def test_criwist_and_kubelet_killed(kubelet_factory: MakeKubelet, runtime: Runti
             pods.daemon.start()
     pods.kubelet.start()
     pods.untouched()
+
+
+@pytest.mark.long
+def test_criwist_killed_at_work(kubelet_factory: MakeKubelet, runtime: Runtime) -> None:
+    """criwist is killed again and again while pods come and go: each comes up once, and nothing of them is left."""
+    pods = _Pods(kubelet_factory(), runtime, with_address=8)
+    pods.names = tuple(pods.kubelet.apply(manifest(*GREETER)) for _ in range(pods.with_address))
+    chance = random.Random(20261129)
+    try:
+        for _ in range(6):
+            _kill_and_start(pods.daemon, after=chance.uniform(0.2, 2))
+        for name in pods.names:
+            greets(pods.kubelet.wait_for(name, ready, within=240)["status"]["podIP"], 8000)
+        pods.consistent()
+        for path in pods.kubelet.manifests.iterdir():
+            path.unlink()
+        for _ in range(4):
+            _kill_and_start(pods.daemon, after=chance.uniform(0.2, 2))
+    finally:
+        if not pods.daemon.program.alive:
+            pods.daemon.start()
+    pods.drain()
+
+
+def _kill_and_start(daemon: Daemon, *, after: float) -> None:
+    """Kill criwist after some seconds of its work, and start it."""
+    time.sleep(scaled(after))
+    daemon.kill()
+    daemon.start()
 
 
 # -- the engine
@@ -354,16 +397,17 @@ def _lose_power(pods: _Pods) -> None:
     subprocess.run(["ip", "link", "del", BRIDGE], check=True, capture_output=True)
     for family in ("iptables", "ip6tables"):
         # Other engines of this session have rules too.
-        script = f"set -e; {family}-save >rules; grep -v CNI- rules | {family}-restore; rm rules"
+        script = f"set -e; {family}-save >rules; grep -v CNI- rules | {family}-restore -w; rm rules"
         subprocess.run(["sh", "-c", script], check=True, capture_output=True, cwd=pods.kubelet.root)
 
 
 def _killed(pods: _Pods, execution: Path) -> bool:
     """Kill shims and containers; return whether there were none left."""
     pids = set(strays(str(execution)))
-    for file in Path("/sys/fs/cgroup").glob(f"*/{pods.kubelet.cgroup}/**/cgroup.procs"):
-        with contextlib.suppress(OSError):
-            pids |= {int(pid) for pid in file.read_text().split()}
+    for hierarchy in ("", "*/"):
+        for file in Path("/sys/fs/cgroup").glob(f"{hierarchy}{pods.kubelet.cgroup}/**/cgroup.procs"):
+            with contextlib.suppress(OSError):
+                pids |= {int(pid) for pid in file.read_text().split()}
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
