@@ -64,6 +64,8 @@ class LogFollower:
     #: The container has ended: the files are closed when all is written.
     ended: bool = field(default=False, init=False)
     _is_open: bool = field(default=False, init=False)
+    #: The files were closed because all is written and recorded.
+    _is_complete: bool = field(default=False, init=False)
     _last_record: Record | None = field(default=None, init=False)
     #: Nothing may be appended before a record is written.
     _record_due: bool = field(default=False, init=False)
@@ -81,6 +83,8 @@ class LogFollower:
 
     def step(self) -> Progress:
         """Convert and write the next :data:`READ_SIZE` bytes."""
+        if self._is_removed:
+            return Progress.DONE
         try:
             progress = self._step()
         except Diverged as divergence:
@@ -94,6 +98,8 @@ class LogFollower:
         return progress
 
     def subscribe(self) -> Wakeup:
+        if self._is_removed:
+            return Wakeup.NOTIFIED
         path = self._docker_log.path
         self._watch_directory(os.path.dirname(path))
         self._watches[path] = self._inotify.watch_file_once(path, self._changed)
@@ -125,6 +131,7 @@ class LogFollower:
         if not self._is_open:
             self._open()
             self._is_open = True
+            self._is_complete = False
 
     @property
     def unread(self) -> int:
@@ -170,6 +177,15 @@ class LogFollower:
         # Without a record, the next start would have to search for the last line.
         if self._last_record is not None and self._last_record.mark == self._cri_file.mark:
             self._close_files()
+            self._is_complete = True
+
+    @property
+    def _is_removed(self) -> bool:
+        """Whether the complete log was removed: kubelet does so before it removes the container.
+
+        Whatever Docker then does in the container's directory is no reason to make the file again.
+        """
+        return self.ended and self._is_complete and not os.path.lexists(self._cri_file.path)
 
     def _close_files(self) -> None:
         self._docker_log.close()
