@@ -25,8 +25,8 @@ that kills criwist or its engine gives it a runtime of its own besides: ``kubele
 - ``kubelet.exec(name, *command)`` and ``kubelet.logs(name)`` go through that port too.
 - ``kubelet.events(name)`` returns reasons and messages of the events that kubelet has reported for a pod.
 
-Containers of guaranteed pods (requests equal to limits) get a negative OOM score from kubelet; where the machine does
-not permit that, criwist gives them the least one that it may.
+kubelet takes static pods for critical and wants an OOM score of -997 for each of their containers, whatever their
+class.  Where the machine does not permit that, both runtimes give them the least one that they may.
 
 What kubelet would change of the machine it sees changed already (``_SYSCTLS``), in a mount namespace of its own, whose
 other mounts the engine sees.  Its cgroups are below the session's, so ``harness.leftovers`` removes those of killed
@@ -279,11 +279,16 @@ class Kubelet:
             self._remove_files()
 
     def _cleaned(self) -> bool:
-        """Remove all pods from the runtime; False: what kubelet has begun is still under way."""
+        """Remove all pods from the runtime, and their logs; AssertionError: kubelet is still changing them."""
         try:
             self.cri.clean()
         except grpc.RpcError as error:
             raise AssertionError(str(error)) from error
+        for path in (*Path("/var/log/containers").iterdir(), *Path("/var/log/pods").iterdir()):
+            if path.is_symlink():
+                path.unlink(missing_ok=True)
+            else:
+                shutil.rmtree(path, ignore_errors=True)
         return True
 
     def _remove_files(self) -> None:

@@ -40,6 +40,17 @@ def test_invalid_name(kubelet: Kubelet) -> None:
     kubelet.wait_for(name, lambda pod: waiting(pod).get("reason") == "InvalidImageName")
 
 
+def test_pulled_image(kubelet: Kubelet, pushed_image: tuple[str, str]) -> None:
+    """An image that only a registry has is pulled, and its digest is reported."""
+    repository, digest = pushed_image
+    pod = kubelet.run_pod(manifest(image=f"{repository}:1"))
+    events = dict(kubelet.events(pod["metadata"]["name"]))
+    assert {"Pulling", "Pulled"} <= events.keys()
+    assert status(pod)["imageID"].endswith(f"{repository}@{digest}")
+    kubelet.clear()
+    kubelet.cri.remove_image(f"{repository}:1")
+
+
 def test_present_image(kubelet: Kubelet) -> None:
     """An image that is there is not pulled, and its name and id are reported."""
     pod = kubelet.run_pod(manifest())

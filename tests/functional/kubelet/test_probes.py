@@ -19,7 +19,7 @@ def _not_ready(pod: Object) -> bool:
 
 
 def _restarted(pod: Object) -> bool:
-    return bool(status(pod).get("restartCount", 0) >= 1 and running(pod))
+    return bool(status(pod).get("restartCount", 0) >= 1)
 
 
 def test_exec_readiness(kubelet: Kubelet) -> None:
@@ -49,12 +49,15 @@ def test_exec_probe_that_hangs(kubelet: Kubelet) -> None:
     probe = {"exec": {"command": ["sleep", "4321"]}, "periodSeconds": 1, "failureThreshold": 100, "timeoutSeconds": 1}
     pod = kubelet.run_pod(manifest(readinessProbe=probe))
     name = pod["metadata"]["name"]
-    eventually(lambda: _unhealthy(kubelet, name), within=60, what="the probe fails")
+    eventually(lambda: len(_failures(kubelet, name)) >= 3, within=60, what="the probe fails")
     assert _not_ready(pod)
+    # One may be running now.
+    eventually(lambda: kubelet.output(name, "ps").count("sleep 4321") <= 1)
 
 
-def _unhealthy(kubelet: Kubelet, name: str) -> bool:
-    return any(reason == "Unhealthy" for reason, _ in kubelet.events(name))
+def _failures(kubelet: Kubelet, name: str) -> list[str]:
+    """Return the messages of a pod's failed probes."""
+    return [message for reason, message in kubelet.events(name) if reason == "Unhealthy"]
 
 
 @pytest.mark.parametrize(
@@ -67,7 +70,7 @@ def test_network_readiness(kubelet: Kubelet, action: Object) -> None:
     script = f"while ! [ -e /tmp/go ]; do sleep 0.1; done; {_WEB}"
     pod = kubelet.run_pod(manifest("sh", "-c", script, readinessProbe={**action, **_EVERY_SECOND}), until=_not_ready)
     name = pod["metadata"]["name"]
-    eventually(lambda: _unhealthy(kubelet, name), within=60)
+    eventually(lambda: _failures(kubelet, name), within=60)
     kubelet.output(name, "touch", "/tmp/go")
     kubelet.wait_for(name, ready)
 
@@ -88,18 +91,16 @@ def _removed(kubelet: Kubelet, name: str) -> bool:
 
 def test_startup_probe(kubelet: Kubelet) -> None:
     """Until the startup probe has succeeded, no other probe runs."""
+    action = {"exec": {"command": ["test", "-e", "/tmp/started"]}, "periodSeconds": 1, "timeoutSeconds": 10}
     pod = kubelet.run_pod(
         manifest(
-            startupProbe={
-                "exec": {"command": ["test", "-e", "/tmp/started"]},
-                **_EVERY_SECOND,
-                "failureThreshold": 600,
-            },
-            livenessProbe={"exec": {"command": ["test", "-e", "/tmp/started"]}, **_EVERY_SECOND},
+            startupProbe={**action, "failureThreshold": 600},
+            livenessProbe={**action, "failureThreshold": 3},
         ),
     )
     name = pod["metadata"]["name"]
-    eventually(lambda: _unhealthy(kubelet, name), within=60)
+    eventually(lambda: len(_failures(kubelet, name)) >= 5, within=60)
+    assert {message.partition(" probe")[0] for message in _failures(kubelet, name)} == {"Startup"}
     assert status(kubelet.wait_for(name, running))["started"] is False
     kubelet.output(name, "touch", "/tmp/started")
     pod = kubelet.wait_for(name, lambda pod: status(pod)["started"] and ready(pod))

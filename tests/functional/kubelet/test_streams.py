@@ -28,7 +28,9 @@ def test_logs(kubelet: Kubelet) -> None:
 
 def test_followed_log(kubelet: Kubelet) -> None:
     """A followed log ends when the container does, with all that it has written."""
-    pod = kubelet.run_pod(manifest("sh", "-c", "seq 100; sleep 2; seq 101 200", restart="Never"))
+    pod = kubelet.run_pod(
+        manifest("sh", "-c", "seq 100; sleep 2; seq 101 200", restart="Never"), until=phase("Running", "Succeeded")
+    )
     lines = kubelet.logs(pod["metadata"]["name"], follow="true").splitlines()
     assert lines == [str(number) for number in range(1, 201)]
 
