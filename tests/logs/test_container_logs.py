@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -182,6 +183,41 @@ def test_ended_and_removed_before_it_is_forgotten(node: Node) -> None:
     done(node.logs.forget(CONTAINER))
     assert events == []
     assert node.path.read_bytes() == node.engine.lines
+
+
+def test_removed_by_kubelet(node: Node) -> None:
+    """kubelet removes the log of an ended container before the container: nothing makes it again."""
+    node.logs.follow(node.container())
+    node.engine.write(numbered_pieces(0, 3))
+    node.advance()
+    node.settle()
+    node.advance()
+    node.path.unlink()
+    (node.engine_directory / "config.v2.json").touch()  # as an engine does when a removal begins
+    node.advance()
+    assert not node.path.exists()
+    settled = node.settle()
+    node.advance()
+    assert settled.called
+    assert not node.path.exists()
+    shutil.rmtree(node.engine_directory)
+    node.advance()
+    done(node.logs.forget(CONTAINER))
+    assert not node.path.exists()
+
+
+def test_started_again_without_its_file(node: Node) -> None:
+    """If an ended container whose log was removed is started again, it has a log again."""
+    node.logs.follow(node.container())
+    node.engine.write(numbered_pieces(0, 3))
+    node.advance()
+    node.settle()
+    node.advance()
+    node.path.unlink()
+    node.logs.follow(evolve(node.container(), running=True))
+    node.engine.write(numbered_pieces(3, 3))
+    node.advance()
+    assert node.path.read_bytes() == b"".join(piece.line for piece in numbered_pieces(3, 3))
 
 
 def test_settled_limit(node: Node) -> None:

@@ -64,6 +64,8 @@ class LogFollower:
     #: The container has ended: the files are closed when all is written.
     ended: bool = field(default=False, init=False)
     _is_open: bool = field(default=False, init=False)
+    #: The files were closed because all is written and recorded.
+    _is_complete: bool = field(default=False, init=False)
     _last_record: Record | None = field(default=None, init=False)
     #: Nothing may be appended before a record is written.
     _record_due: bool = field(default=False, init=False)
@@ -129,6 +131,7 @@ class LogFollower:
         if not self._is_open:
             self._open()
             self._is_open = True
+            self._is_complete = False
 
     @property
     def unread(self) -> int:
@@ -139,11 +142,6 @@ class LogFollower:
     def is_closed(self) -> bool:
         """Whether all is written and no file is open."""
         return not self._is_open
-
-    @property
-    def _is_over(self) -> bool:
-        """Whether the log was complete before Docker removed it with the container."""
-        return self.ended and self._last_record is not None and self.is_closed and not self._docker_log.exists
 
     def reopen(self) -> None:
         """Write to a new file at the path: kubelet has renamed the old one.
@@ -179,6 +177,18 @@ class LogFollower:
         # Without a record, the next start would have to search for the last line.
         if self._last_record is not None and self._last_record.mark == self._cri_file.mark:
             self._close_files()
+            self._is_complete = True
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether the log was complete when it was removed.
+
+        Docker removes its own with the container.  kubelet removes the CRI file before it removes the container, and
+        whatever Docker then does in the container's directory is no reason to make that again.
+        """
+        if not self.ended or not self._is_complete:
+            return False
+        return not self._docker_log.exists or not os.path.lexists(self._cri_file.path)
 
     def _close_files(self) -> None:
         self._docker_log.close()
