@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from criwist.errors import FailedPrecondition, InvalidArgument
+from criwist.errors import FailedPrecondition, InvalidArgument, NotFound
 from criwist.interfaces.kernel import CgroupWrites
 from criwist.kernel.cgroup.paths import Cgroup, process_cgroup
 from criwist.kernel.cgroup.resources import read_limits, read_unified, write_resources
@@ -50,6 +50,24 @@ def _tasks_of_a_scope() -> int | None:
     command = ["systemctl", "show", "--value", "--property=DefaultTasksMax"]
     limit = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     return None if limit == "infinity" else int(limit)
+
+
+def test_exiting_process(run: Callable[..., tuple[str, int]]) -> None:
+    """A process that has exited, and is not reaped, is never found in a cgroup that is not its container's."""
+    identifier, pid = run()
+    with subprocess.Popen(["sleep", "1000"]) as member:
+        try:
+            for directory in _cgroup(identifier, pid).directories():
+                Path(directory, "cgroup.procs").write_text(str(member.pid))
+            assert _cgroup(identifier, member.pid).directories() == _cgroup(identifier, pid).directories()
+        finally:
+            member.kill()
+        os.waitid(os.P_PID, member.pid, os.WEXITED | os.WNOWAIT)
+        try:
+            directories = _cgroup(identifier, member.pid).directories()
+        except NotFound:
+            return  # cgroup v1: it is in the root of each hierarchy
+        assert all(identifier in directory for directory in directories)
 
 
 def test_limits_in_force(run: Callable[..., tuple[str, int]]) -> None:

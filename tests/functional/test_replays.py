@@ -12,8 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.functional.pushed_images import push_new
 from tests.harness.client import CRI
 from tests.harness.containerd import NEWEST_BUNDLE, Containerd
+from tests.harness.engine import Engine
+from tests.harness.registry import Registry
 from tests.harness.replay import Replay
 from tests.harness.replay_answers import Comparison
 from tests.harness.replay_script import Script, read_script
@@ -32,8 +35,18 @@ def containerd(newest_containerd: Containerd) -> Iterator[CRI]:
     client.close()
 
 
+@pytest.fixture
+def pushed(engine_of_cri: Engine, registry: Registry) -> str:
+    """A reference of an image that only a registry has."""
+    repository, _ = push_new(engine_of_cri, registry)
+    return f"{repository}:1"
+
+
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name.removesuffix(".cri"))
-def test_replay(script: Script, cri: CRI, containerd: CRI) -> None:
+def test_replay(script: Script, cri: CRI, containerd: CRI, request: pytest.FixtureRequest) -> None:
     """criwist answers as containerd does, and as the script expects, but for the differences that it explains."""
-    complaints = Comparison(script).of(Replay(script, cri).run(), Replay(script, containerd).run())
+    pulls = any("$pushed" in step.request for step in script.steps)
+    variables = {"pushed": request.getfixturevalue("pushed")} if pulls else {}
+    ours, theirs = (Replay(script, runtime, dict(variables)).run() for runtime in (cri, containerd))
+    complaints = Comparison(script).of(ours, theirs)
     assert not complaints, "\n".join([script.about, *complaints])

@@ -36,8 +36,12 @@ a variable, ``$name:12`` for its first twelve characters, ``$$`` for a dollar si
 ``differs PATH``
     The runtimes differ in this field: the values that each of them has, and why.  The path ``code`` is the gRPC code.
     Before the first call it is ``differs METHOD PATH``, for all calls of that method.
+``varies PATH``
+    The same where it depends on the machine, or on the moment, whether they differ.
 ``include FILE``
     Before the first call: differences that several scripts have.
+``let NAME``
+    Before the first call: the indented lines below are a variable's text, which can have variables in it.
 
 ``< METHOD`` reads from a stream in the background; ``count NUMBER`` says how many messages.  Their paths begin with
 ``[0]``, ``[1]`` and so on.  In a pattern and in the path of ``differs``, ``*`` stands for anything.  A field that is
@@ -50,6 +54,7 @@ import itertools
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from attrs import define, field, frozen
 
@@ -100,6 +105,8 @@ class Difference:
     reason: str
     #: Its file and line.
     where: str
+    #: Whether an answer without this difference is right, too.
+    optional: bool = False
 
     def of(self, runtime: str) -> str:
         """The pattern of one runtime."""
@@ -134,6 +141,15 @@ class Script:
     steps: tuple[Step, ...]
     #: Differences in the answers to all calls of a method.
     differences: tuple[Difference, ...] = ()
+    #: Texts by the name of their variable.
+    texts: Mapping[str, str] = MappingProxyType({})
+
+    def variables(self, given: Mapping[str, str]) -> dict[str, str]:
+        """The variables that a replay begins with: those given and the script's texts."""
+        known = dict(given)
+        for name, text in self.texts.items():
+            known[name] = substitute(text, known)
+        return known
 
     def all_differences(self) -> tuple[Difference, ...]:
         """The differences of all calls."""
@@ -173,6 +189,7 @@ class _Parser:
     _at: int = 0
     _about: list[str] = field(factory=list)
     _steps: list[Step] = field(factory=list)
+    _texts: dict[str, str] = field(factory=dict)
     differences: list[Difference] = field(factory=list)
 
     def read(self) -> None:
@@ -190,7 +207,7 @@ class _Parser:
         """What has been read; ScriptError if it is no script."""
         if not self._about or not self._steps:
             raise self._error("a script begins with a comment and has calls")
-        return Script(self._name, " ".join(self._about), tuple(self._steps), tuple(self.differences))
+        return Script(self._name, " ".join(self._about), tuple(self._steps), tuple(self.differences), self._texts)
 
     def _error(self, words: str) -> ScriptError:
         return ScriptError(f"{self._name}, line {self._at}: {words}")
@@ -199,8 +216,11 @@ class _Parser:
         word, _, rest = line.partition(" ")
         if word in {">", "<"}:
             self._steps.append(Step(rest.strip(), self._at, reads=word == "<", request=self._block()))
-        elif word == "differs":
-            (self._steps[-1].differences if self._steps else self.differences).append(self._difference(rest.strip()))
+        elif word in {"differs", "varies"}:
+            known = self._difference(rest.strip(), optional=word == "varies")
+            (self._steps[-1].differences if self._steps else self.differences).append(known)
+        elif word == "let" and not self._steps:
+            self._texts[rest.strip()] = self._block()
         elif word == "include" and not self._steps:
             other = _Parser(rest, self._included(rest).splitlines(), self._included)
             other.read()
@@ -245,7 +265,7 @@ class _Parser:
     def count(self, step: Step, rest: str) -> None:
         step.count = int(rest)
 
-    def _difference(self, path: str) -> Difference:
+    def _difference(self, path: str, *, optional: bool) -> Difference:
         where, values = f"{self._name}:{self._at}", dict[str, str]()
         key = ""
         for each in self._block().splitlines():
@@ -258,8 +278,8 @@ class _Parser:
             else:
                 raise self._error(f"not understood: {each}")
         if len(values) != 3 or not all(values.values()):
-            raise self._error("differs: what criwist has, what containerd has, because")
-        return Difference(path, values[CRIWIST], values[CONTAINERD], values["because"], where)
+            raise self._error("what criwist has, what containerd has, and because")
+        return Difference(path, values[CRIWIST], values[CONTAINERD], values["because"], where, optional)
 
 
 _WORDS: dict[str, Callable[[_Parser, Step, str], None]] = {

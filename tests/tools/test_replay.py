@@ -86,6 +86,12 @@ class TextTests(SynchronousTestCase):
         self.assertEqual(substitute("$$! $a:2 $a", {"a": "xyz"}), "$! xy xyz")
         self.assertRaises(KeyError, substitute, "$b", {"a": ""})
 
+    def test_texts(self) -> None:
+        """A script can give a text a name, with variables in it that are known there."""
+        read = script('# About\nlet sandbox\n  hostname: "$name"\n> RunPodSandbox\n  config { $sandbox }\n')
+        request = request_of(read.steps[0], read.variables({"name": "x"}))
+        self.assertEqual(request.config.hostname, "x")  # type: ignore[attr-defined]
+
     def test_patterns(self) -> None:
         """A star stands for anything, and everything else for itself."""
         self.assertTrue(matches("a[*].b*", "a[0].bc\n"))
@@ -97,7 +103,7 @@ class TextTests(SynchronousTestCase):
             ("", "a script begins with a comment"),
             ("# About\n> Version\nexpects a = b\n", "a.cri, line 3: not understood: expects a = b"),
             ("# About\n> Version\nexpect a\n", "a.cri, line 3: without ' = '"),
-            ("# About\n> Version\ndiffers a\n  criwist: b\n", "a.cri, line 4: differs: what"),
+            ("# About\n> Version\ndiffers a\n  criwist: b\n", "a.cri, line 4: what criwist has"),
             ("# About\n> Version\ndiffers a\n  docker: b\n", "not understood:   docker: b"),
         ):
             self.assertIn(words, str(self.assertRaises(ScriptError, script, text)))
@@ -187,6 +193,7 @@ class ComparisonTests(SynchronousTestCase):
         self.assertEqual(
             self.complaints(answer({"a": "1"}), answer({"a": "1"}), *known), ["a.cri:3: a differs no longer"]
         )
+        self.assertEqual(self.complaints(answer(), answer(), "varies a", *known[1:]), [])
 
     def test_codes(self) -> None:
         """Where the codes differ, the fields are not compared."""
@@ -195,7 +202,7 @@ class ComparisonTests(SynchronousTestCase):
         self.assertEqual(self.complaints(answer({"a": "1"}), refusal, *known), [])
         self.assertEqual(
             self.complaints(answer({"a": "1"}), refusal),
-            ["a.cri:2: Version: code is OK and UNIMPLEMENTED (containerd)"],
+            ["a.cri:2: Version: containerd answers UNIMPLEMENTED (), not OK"],
         )
 
     def test_expectations(self) -> None:
@@ -224,7 +231,7 @@ class ScriptsTests(SynchronousTestCase):
         self.assertTrue(scripts)
         for path in scripts:
             read = parse_script(path.name, path.read_text(), lambda name: (directory / name).read_text())
-            variables = {"name": "n", "uid": "u", "logs": "l"}
+            variables = read.variables({"name": "n", "uid": "u", "logs": "l", "pushed": "p"})
             for step in read.steps:
                 if not step.reads:
                     request_of(step, variables)
