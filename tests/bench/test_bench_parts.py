@@ -17,6 +17,7 @@ from bench.kubelet import Kubelet
 from bench.measure import Calls, cpu_seconds, measure, reaped_seconds, resident, shims
 from bench.table import Table, mebibytes, microseconds, milliseconds, seconds
 from criwist.api.runtime.v1 import api_pb2 as api
+from tests.harness.clock import eventually
 
 
 class MeasureTests(SynchronousTestCase):
@@ -59,7 +60,8 @@ class MeasureTests(SynchronousTestCase):
         self.addCleanup(root.rmdir)
         command = ["containerd-shim-of-a-test", "-c", "input()", "-address", f"{root}/containerd.sock"]
         with subprocess.Popen(command, executable=sys.executable, stdin=subprocess.PIPE) as shim:
-            self.assertEqual(shims(root), [shim.pid])
+            # The kernel shows a command line a moment after the program has begun.
+            eventually(lambda: shims(root) == [shim.pid])
             self.assertEqual(shims(root / "other"), [])
             shim.communicate(b"\n")
 

@@ -1,8 +1,8 @@
 """Fixtures of the tests with a real kubelet; ``harness.kubelet`` tells how to write one.
 
-One rule decides what runs when: ``make test`` runs the tests that are not marked ``long``, on criwist.
-``make kubelet-test``, which sets ``CRIWIST_TEST_KUBELET=all``, runs all of them, those marked ``second_opinion`` on
-containerd too.
+``make kubelet-test``, which sets ``CRIWIST_TEST_KUBELET=all``, runs them, those marked ``second_opinion`` on containerd
+too.  ``make test`` runs none: what a kubelet was about to start when it was killed may be left in the network that the
+tests of a worker share, and tests of the network look at all that is there.
 """
 
 from __future__ import annotations
@@ -37,19 +37,13 @@ _ALL = os.environ.get("CRIWIST_TEST_KUBELET") == "all"
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what runs in ``make kubelet-test`` only; skip all tests here where there is no kubelet."""
     here = Path(__file__).parent
-    left_out = [item for item in items if item.path.is_relative_to(here) and not _ALL and _is_long(item)]
+    left_out = [item for item in items if item.path.is_relative_to(here) and not _ALL]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in set(left_out)]
     reason = _obstacle()
     for item in items:
         if item.path.is_relative_to(here) and reason:
             item.add_marker(pytest.mark.skip(reason=reason))
-
-
-def _is_long(item: pytest.Item) -> bool:
-    call = getattr(item, "callspec", None)
-    on_containerd = call is not None and "containerd" in call.params.values()
-    return on_containerd or item.get_closest_marker("long") is not None
 
 
 def _obstacle() -> str:
