@@ -33,7 +33,7 @@ async def create_named(docker: IDocker, name: str, body: JSONObject, stale: Call
         holder = conflict.holder
         if await _is_foreign(docker, holder):
             raise errors.AlreadyExists(
-                f"{name} is the name of container {holder}, which is no pod's; rename or remove it"
+                f"container {holder} has the name {name}, but not the label of a Kubernetes shim; rename or remove it"
             ) from conflict
         if not await stale(holder):
             raise errors.AlreadyExists(f"{name} exists already: it is container {holder}") from conflict

@@ -153,13 +153,18 @@ def test_ended(node: Node) -> None:
     assert len(os.listdir("/proc/self/fd")) == before + descriptors + 2
 
 
-def test_ended_and_removed(node: Node) -> None:
-    """Forgetting an ended container, whose files Docker has removed, does not wait and does not fail."""
+def write_to_the_end(node: Node) -> None:
+    """Have a container write three lines and end; its log is complete."""
     node.logs.follow(node.container())
     node.engine.write(numbered_pieces(0, 3))
     node.advance()
     node.settle()
     node.advance()
+
+
+def test_ended_and_removed(node: Node) -> None:
+    """Forgetting an ended container, whose files Docker has removed, does not wait and does not fail."""
+    write_to_the_end(node)
     node.engine.path.unlink()
     node.engine_directory.rmdir()
     done(node.logs.forget(CONTAINER))
@@ -168,11 +173,7 @@ def test_ended_and_removed(node: Node) -> None:
 
 def test_ended_and_removed_before_it_is_forgotten(node: Node) -> None:
     """A log that was complete when Docker removed it is not reported as damaged, and is not waited for."""
-    node.logs.follow(node.container())
-    node.engine.write(numbered_pieces(0, 3))
-    node.advance()
-    node.settle()
-    node.advance()
+    write_to_the_end(node)
     with capturedLogs() as events:
         # As the engine does: it writes the container's state once more.
         (node.engine_directory / "config.v2.json").touch()
@@ -187,11 +188,7 @@ def test_ended_and_removed_before_it_is_forgotten(node: Node) -> None:
 
 def test_removed_by_kubelet(node: Node) -> None:
     """kubelet removes the log of an ended container before the container: nothing makes it again."""
-    node.logs.follow(node.container())
-    node.engine.write(numbered_pieces(0, 3))
-    node.advance()
-    node.settle()
-    node.advance()
+    write_to_the_end(node)
     node.path.unlink()
     (node.engine_directory / "config.v2.json").touch()  # as an engine does when a removal begins
     node.advance()
@@ -208,11 +205,7 @@ def test_removed_by_kubelet(node: Node) -> None:
 
 def test_started_again_without_its_file(node: Node) -> None:
     """If an ended container whose log was removed is started again, it has a log again."""
-    node.logs.follow(node.container())
-    node.engine.write(numbered_pieces(0, 3))
-    node.advance()
-    node.settle()
-    node.advance()
+    write_to_the_end(node)
     node.path.unlink()
     node.logs.follow(evolve(node.container(), running=True))
     node.engine.write(numbered_pieces(3, 3))

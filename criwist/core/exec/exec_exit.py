@@ -18,8 +18,9 @@ from criwist import errors
 from criwist.core.exec.exec_polling import ExecPoller
 from criwist.core.state.exec_ends import ExecEnd
 
-#: Seconds in which the engine must record the exit code of an exec whose end it has reported, or may have.
+#: Seconds in which the engine must record the exit code of an exec whose end it has reported.
 RECORDED_WITHIN: Final = 5.0
+#: Seconds for which an exec is polled that an event may be about; then the next event is awaited.
 PERHAPS_RECORDED_WITHIN: Final = 0.5
 
 

@@ -95,7 +95,8 @@ class ExecSync:
 
         :param timeout: seconds; 0: no limit.
         :raises FailedPrecondition: the container does not run.
-        :raises DeadlineExceeded: *timeout* passed; the process and its descendants were killed.
+        :raises DeadlineExceeded: *timeout* passed.  The text says what became of the process and its descendants: they
+            were killed, have ended, or may still run.
         """
         entry = self._cache.snapshot.container(container_id)
         if not entry.running:

@@ -21,7 +21,7 @@ async def stop_sandbox(deps: SandboxDependencies, identifier: str) -> None:
     await deps.cache.ready()
     entry = known_sandbox(deps, identifier)
     if entry is None and deps.records.load(identifier) is None:
-        return  # to the engine the text may name any other container
+        return  # not one of criwist's; the engine would take the text for the name of any container
     sandbox_id = entry.id if entry else identifier
     async with deps.locks.hold(sandbox_id):
         await stop_locked(deps, sandbox_id)
